@@ -1,0 +1,37 @@
+"""The one hierarchy of errors. Every message names the setting or thing, the value seen, and what to do next."""
+
+
+class AdbAzureMLError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(AdbAzureMLError):
+    """One or more parameters are unknown, missing or wrong; the message lists all of them."""
+
+
+class EnvironmentNotReadyError(AdbAzureMLError):
+    """The machine or cluster lacks something: Java, a package, a folder that can be written."""
+
+
+class WorkspaceError(AdbAzureMLError):
+    """An Azure ML or Databricks workspace could not be reached or is not what the settings say."""
+
+
+class TableError(AdbAzureMLError):
+    """A table, a column or a condition on it is not what the step needs."""
+
+
+class TrackingError(AdbAzureMLError):
+    """A run could not be found, or could not be made equal in both workspaces."""
+
+
+class RegistryError(AdbAzureMLError):
+    """A model could not be registered."""
+
+
+class DeploymentError(AdbAzureMLError):
+    """An endpoint could not be made, or does not answer as its model does."""
+
+
+class CleanUpError(AdbAzureMLError):
+    """A deletion was asked for without its confirmation, or did not go through."""

@@ -1,0 +1,28 @@
+"""Where the code runs, and what differs there: Databricks cluster, Databricks serverless, or a local machine.
+
+The only room that knows. A notebook and every other room ask for a Spark session, a table shown, a parameter or a
+value handed on, and get what fits the place.
+"""
+
+from adbazureml.runtime.handover import hand_on, handed_on
+from adbazureml.runtime.local import registered_tables
+from adbazureml.runtime.notebook import display, parameters, user_name
+from adbazureml.runtime.place import HOME_VARIABLE, Place, home, on_databricks, place
+from adbazureml.runtime.session import drop_table, spark, table_exists
+
+__all__ = [
+    "HOME_VARIABLE",
+    "Place",
+    "display",
+    "drop_table",
+    "hand_on",
+    "handed_on",
+    "home",
+    "on_databricks",
+    "parameters",
+    "place",
+    "registered_tables",
+    "spark",
+    "table_exists",
+    "user_name",
+]

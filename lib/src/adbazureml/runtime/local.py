@@ -1,0 +1,121 @@
+"""A Spark session with Delta Lake on this machine, sized for two cores, with tables that outlive it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.java import find_java_home, not_found_message
+from adbazureml.runtime.place import home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Spark and Delta plan for clusters: 200 shuffle tasks, 50 to read a snapshot. Two of each suit a small table.
+_SMALL_MACHINE = {
+    "spark.master": "local[*]",
+    "spark.driver.memory": "2g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+
+def local_session() -> SparkSession:
+    """Return this process's Spark session, started if needed, that knows every table of the local warehouse.
+
+    Delta Lake's jars come from Maven Central on first use and are cached in the user's Ivy folder.
+
+    Raises
+    ------
+    EnvironmentNotReadyError
+        There is no Java 17 or 21, pyspark or delta-spark is missing, or Spark does not start.
+    """
+    try:
+        from delta import configure_spark_with_delta_pip
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise EnvironmentNotReadyError(
+            f"{error.name} is not installed: run `make` in the project, or `pip install 'adbazureml[local]'`."
+        ) from error
+    session = SparkSession.getActiveSession()
+    if session is None:
+        java_home, seen = find_java_home()
+        if java_home is None:
+            raise EnvironmentNotReadyError(not_found_message(seen))
+        os.environ["JAVA_HOME"] = str(java_home)
+        # Workers must be the interpreter that runs this, not the first python3 on the PATH.
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        builder = SparkSession.builder.appName("adbazureml")
+        settings = {**_SMALL_MACHINE, "spark.sql.warehouse.dir": str(_warehouse())}
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        log = home() / "spark.log"
+        try:
+            with _printing_to(log):
+                session = configure_spark_with_delta_pip(builder).getOrCreate()
+        except Exception as error:
+            raise EnvironmentNotReadyError(
+                f"Spark did not start ({error}); {log} says more. The first start fetches Delta Lake's jars from Maven"
+                " Central: check the network, and that ~/.m2 holds no half-downloaded packages."
+            ) from error
+        session.sparkContext.setLogLevel("ERROR")
+    _know_tables(session)
+    return session
+
+
+@contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """Send what this process and the JVM it starts print to a file: Ivy's report alone is a hundred lines."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        for target, original in enumerate(saved, start=1):
+            os.dup2(original, target)
+            os.close(original)
+
+
+def registered_tables() -> list[str]:
+    """Names of the Delta tables in the local warehouse, found without starting Spark."""
+    return sorted(folder.name for folder in _warehouse().iterdir() if _is_delta_table(folder))
+
+
+def _know_tables(session: SparkSession) -> None:
+    """Tell the session's catalog, which lives in memory, of tables that other processes made."""
+    for folder in _warehouse().iterdir():
+        if _is_delta_table(folder):
+            if not session.catalog.tableExists(folder.name):
+                session.sql(f"CREATE TABLE `{folder.name}` USING DELTA LOCATION '{folder}'")
+
+
+def drop_local_table(name: str) -> None:
+    """Delete the folder of a table that was dropped: one that another process made counts as external to Spark."""
+    shutil.rmtree(_warehouse() / name, ignore_errors=True)
+
+
+def _is_delta_table(folder: Path) -> bool:
+    return any((folder / "_delta_log").glob("*.json"))
+
+
+def _warehouse() -> Path:
+    folder = home() / "warehouse"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,88 @@
+"""What a notebook offers around its cells: parameters, `display`, the user's name."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import Any
+
+from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.place import on_databricks
+
+ROWS_SHOWN = 20
+
+
+def notebook_global(name: str) -> Any:
+    """Return what Databricks puts into every notebook's namespace (`dbutils`, `display`), or None."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    return None if shell is None else shell.user_ns.get(name)
+
+
+def dbutils() -> Any:
+    """Return the notebook's ``dbutils``.
+
+    Raises
+    ------
+    EnvironmentNotReadyError
+        On Databricks, but outside a notebook.
+    """
+    found = notebook_global("dbutils")
+    if found is None:
+        raise EnvironmentNotReadyError(
+            "dbutils is not there: call this from a Databricks notebook, not from a plain Python process."
+        )
+    return found
+
+
+def parameters(defaults: Mapping[str, str]) -> dict[str, str]:
+    """Show a widget for each parameter and return what it holds; empty off Databricks.
+
+    A job's parameters arrive as the values of widgets of the same name, so one read serves a person and a job.
+
+    Parameters
+    ----------
+    defaults : mapping of str to str
+        The parameters by name, with the value that a new widget shows.
+
+    Returns
+    -------
+    dict of str to str
+        The value of each widget, and every parameter that the job passed under a name not asked for.
+    """
+    if not on_databricks():
+        return {}
+    widgets = dbutils().widgets
+    for name, default in defaults.items():
+        widgets.text(name, default)
+    values = {name: widgets.get(name) for name in defaults}
+    return {**widgets.getAll(), **values}
+
+
+def display(thing: Any) -> None:
+    """Show a table, a figure or a report: with Databricks' own `display` there, with Jupyter's elsewhere.
+
+    A local Spark DataFrame is shown as its first 20 rows.
+    """
+    if on_databricks() and (databricks_display := notebook_global("display")):
+        databricks_display(thing)
+        return
+    from IPython.display import display as jupyter_display
+
+    jupyter_display(thing.limit(ROWS_SHOWN).toPandas() if _is_spark_frame(thing) else thing)
+
+
+def _is_spark_frame(thing: Any) -> bool:
+    return type(thing).__module__.startswith("pyspark.") and hasattr(thing, "toPandas")
+
+
+def user_name() -> str:
+    """The user as the workspace names them (their address), locally the login name."""
+    if not on_databricks():
+        return getpass.getuser()
+    from databricks.sdk import WorkspaceClient
+
+    return str(WorkspaceClient().current_user.me().user_name)
+
+

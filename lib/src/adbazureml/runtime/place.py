@@ -1,0 +1,62 @@
+"""Which of the three places this is, and the one local folder that holds every stand-in."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+
+from adbazureml.errors import EnvironmentNotReadyError
+
+HOME_VARIABLE = "ADBAZUREML_HOME"
+
+
+class Place(str, Enum):
+    """Where the code runs."""
+
+    CLUSTER = "Databricks cluster"
+    SERVERLESS = "Databricks serverless"
+    LOCAL = "local"
+
+
+def place() -> Place:
+    """Tell where the code runs, from the variables that Databricks sets in every Python process."""
+    if os.environ.get("DATABRICKS_RUNTIME_VERSION"):
+        serverless = os.environ.get("IS_SERVERLESS", "").upper() == "TRUE"
+        return Place.SERVERLESS if serverless else Place.CLUSTER
+    return Place.LOCAL
+
+
+def on_databricks() -> bool:
+    """Whether this is a Databricks cluster or serverless."""
+    return place() is not Place.LOCAL
+
+
+def home() -> Path:
+    """Return the folder of the local stand-ins, made if needed.
+
+    It is ``ADBAZUREML_HOME``; without it ``.local`` beside the project's ``bundle.yml``, searched upwards from the
+    working directory; without that ``.local`` in the working directory.
+
+    Raises
+    ------
+    EnvironmentNotReadyError
+        The folder can't be made or written.
+    """
+    chosen = os.environ.get(HOME_VARIABLE)
+    folder = Path(chosen).expanduser().absolute() if chosen else _project_folder() / ".local"
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentNotReadyError(
+            f"The folder {folder} can't be written ({error.strerror}): set {HOME_VARIABLE} to a folder that can."
+        ) from error
+    return folder
+
+
+def _project_folder() -> Path:
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "bundle.yml").is_file()), here)

@@ -1,0 +1,167 @@
+"""Every parameter of the notebooks, in one frozen object, checked all at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from adbazureml import runtime
+from adbazureml.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "ADBAZUREML_"
+# Variables with the prefix that are no parameters: where the local stand-ins live.
+_OTHER_VARIABLES = {runtime.HOME_VARIABLE}
+# What Databricks hands a job's notebook beside its own parameters.
+_DATABRICKS_PARAMETERS = re.compile(r"__.*|job_.*|bundle_.*")
+
+# A table's name in one to three parts (catalog.schema.table), as Unity Catalog has it.
+TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}$")]
+ColumnName = Annotated[str, StringConstraints(min_length=1)]
+# Unity Catalog takes three parts, Azure ML letters, digits, '-', '_' and '.' up to 255: this fits both.
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*){0,2}$", max_length=200)]
+EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
+Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
+Tracker = Literal["both", "databricks", "azureml"]
+
+
+class Settings(BaseModel):
+    """The parameters of all notebooks.
+
+    `Settings.from_notebook` reads each one from, in this order, the job's parameters or the notebook's widgets, the
+    environment (``ADBAZUREML_<NAME>``), what earlier notebooks handed on (locally), and the defaults below.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    subscription_id: str = Field("", description="Azure subscription of the Azure ML workspace; empty: local stand-in")
+    resource_group: str = Field("", description="its resource group, not the managed one of Databricks")
+    workspace_name: str = Field("", description="the Azure ML workspace, not the Databricks one")
+
+    tracking: Tracker = Field("both", description="where runs are tracked")
+    registry: Tracker = Field("both", description="where models are registered")
+    experiment: Annotated[str, StringConstraints(pattern=r"^/.+[^/]$")] = Field(
+        "/Users/{user_name}/adbazureml/diabetes", description="MLflow experiment; {user_name} is filled in"
+    )
+
+    training_table: TableName = Field("diabetes_training", description="Delta table to train on; made when missing")
+    label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
+    epochs: int = Field(30, ge=1, le=10_000, description="passes over the training data")
+    learning_rate: float = Field(0.02, gt=0, le=10, description="step size of the gradient descent")
+
+    model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
+
+    deploy_target: Literal["local"] = Field("local", description="where the endpoint runs")
+    endpoint_name: EndpointName = Field("diabetes", description="name of the endpoint")
+    endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
+    keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
+
+    scoring_table: TableName = Field("diabetes_new", description="table to score; made when missing")
+    scoring_condition: str = Field("bmi IS NOT NULL", min_length=1, description="SQL condition on its rows")
+    target_column: ColumnName = Field("prediction", description="column that takes the predictions")
+    predictions_table: TableName = Field("diabetes_predictions", description="Delta table of the predictions")
+
+    drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")
+
+    delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
+    confirm: str = Field("", description="to delete: the experiment's name, typed once more")
+
+    run_id: RunId = Field("", description="scikit-learn run; empty: handed on, or the newest of the experiment")
+    spark_run_id: RunId = Field("", description="Spark ML run; likewise")
+    model_version: Version = Field("", description="version to deploy and score; empty: handed on, or the newest")
+
+    @model_validator(mode="after")
+    def _workspace_whole_or_not_at_all(self) -> Settings:
+        names = ("subscription_id", "resource_group", "workspace_name")
+        missing = [name for name in names if not getattr(self, name)]
+        if 0 < len(missing) < len(names):
+            raise ValueError(f"{' and '.join(missing)}: empty; an Azure ML workspace is named by {', '.join(names)}")
+        needed = "databricks" not in (self.tracking, self.registry) or self.tracking != self.registry
+        if missing and needed and runtime.on_databricks():
+            raise ValueError(
+                f"{' and '.join(missing)}: empty; name the Azure ML workspace, or set tracking and registry to "
+                "'databricks' to do without one"
+            )
+        return self
+
+    @classmethod
+    def from_notebook(cls) -> Settings:
+        """Read and check all parameters, from wherever this notebook gets them.
+
+        Raises
+        ------
+        SettingsError
+            Names every parameter that is unknown, missing or wrong, with the value seen and what is expected.
+        """
+        environment, unknown = _from_environment()
+        values: dict[str, Any] = {**runtime.handed_on(), **environment}
+        shown = {name: str(values.get(name, field.default)) for name, field in cls.model_fields.items()}
+        from_notebook = runtime.parameters(shown)
+        unknown += [
+            name for name in from_notebook if name not in cls.model_fields and not _DATABRICKS_PARAMETERS.fullmatch(name)
+        ]
+        values |= {name: value for name, value in from_notebook.items() if name in cls.model_fields}
+        return cls.checked(values, unknown)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], unknown: list[str] | None = None) -> Settings:
+        """Build settings from values; like the constructor, with one readable error for all that is wrong."""
+        problems = [_no_such(name) for name in unknown or []]
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            problems += [_problem(detail) for detail in error.errors()]
+        if problems:
+            raise SettingsError("Wrong parameters:\n  " + "\n  ".join(problems))
+        return settings
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment with the user's name filled in."""
+        if "{user_name}" not in self.experiment:
+            return self.experiment
+        return self.experiment.replace("{user_name}", runtime.user_name())
+
+    @property
+    def spark_model_name(self) -> str:
+        """Registered name of the Spark ML model."""
+        return f"{self.model_name}_spark"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td><code>{name}</code></td><td>{escape(str(getattr(self, name)))}</td>"
+            f"<td>{escape(field.description or '')}</td></tr>"
+            for name, field in type(self).model_fields.items()
+        )
+        return f"<table><tr><th>parameter</th><th>value</th><th>meaning</th></tr>{rows}</table>"
+
+
+def _from_environment() -> tuple[dict[str, str], list[str]]:
+    values, unknown = {}, []
+    for variable, value in os.environ.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in _OTHER_VARIABLES:
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if name in Settings.model_fields:
+                values[name] = value
+            else:
+                unknown.append(variable)
+    return values, unknown
+
+
+def _no_such(name: str) -> str:
+    return f"{name}: no such parameter; known are {', '.join(Settings.model_fields)}"
+
+
+def _problem(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if not name:
+        return str(detail["ctx"]["error"])
+    if name not in Settings.model_fields:
+        return _no_such(name)
+    expected = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{name}: {detail['input']!r} is wrong; expected {expected} ({Settings.model_fields[name].description})"
