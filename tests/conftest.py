@@ -2,9 +2,13 @@
 
 import os
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from adbazureml import runtime
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,3 +33,48 @@ def spark(home):
     session = runtime.spark()
     yield session
     session.stop()
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """The Azure ML stand-in; its Databricks counterpart is the primary. Tracking is left off afterwards."""
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+    yield AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+    while mlflow.active_run():
+        mlflow.end_run()
+    track(mode="databricks")
+
+
+@pytest.fixture
+def azureml(workspace):
+    """A client of the Azure ML side, as somebody without this package would use it."""
+    return mlflow.MlflowClient(tracking_uri=workspace.tracking_uri, registry_uri=workspace.registry_uri)
+
+
+@pytest.fixture
+def databricks(workspace):
+    """A client of the Databricks side."""
+    uri = DatabricksWorkspace.current().tracking_uri
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture(scope="session")
+def rows():
+    generator = np.random.default_rng(0)
+    return pd.DataFrame(generator.normal(size=(40, 3)), columns=["a", "b", "c"])
+
+
+@pytest.fixture(scope="session")
+def model(rows):
+    return LinearRegression().fit(rows, rows["a"] * 2 + rows["b"])
+
+
+@pytest.fixture(scope="session")
+def log_model(model, rows):
+    """Log the small model into the active run; requirements are given, as guessing them takes seconds."""
+
+    def log(name="model", **options):
+        options = {"input_example": rows.head(3), "pip_requirements": ["scikit-learn==1.6.1"], **options}
+        return mlflow.sklearn.log_model(model, name=name, **options)
+
+    return log

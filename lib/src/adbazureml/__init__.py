@@ -1,0 +1,79 @@
+"""Machine learning in Azure Databricks and Azure Machine Learning at once.
+
+The names below are the whole vocabulary of the notebooks. Each is loaded when first used: MLflow reads this package's
+entry points in the middle of its own import, and nobody should wait for Spark to look at a run.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adbazureml.cleanup import clean_up, inventory
+    from adbazureml.deploy import deploy, input_example
+    from adbazureml.install import check, install_missing, model_requirements
+    from adbazureml.link import show_workspaces
+    from adbazureml.monitoring import drift
+    from adbazureml.registry import find_version, register
+    from adbazureml.runtime import display, hand_on, spark
+    from adbazureml.scoring import predict, score
+    from adbazureml.settings import Settings
+    from adbazureml.tracking import catch_up, find_run, track
+    from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace
+
+_ROOM_OF = {
+    "AzureMLWorkspace": "workspace",
+    "DatabricksWorkspace": "workspace",
+    "Settings": "settings",
+    "catch_up": "tracking",
+    "check": "install",
+    "clean_up": "cleanup",
+    "deploy": "deploy",
+    "display": "runtime",
+    "drift": "monitoring",
+    "find_run": "tracking",
+    "find_version": "registry",
+    "hand_on": "runtime",
+    "input_example": "deploy",
+    "install_missing": "install",
+    "inventory": "cleanup",
+    "model_requirements": "install",
+    "predict": "scoring",
+    "register": "registry",
+    "score": "scoring",
+    "show_workspaces": "link",
+    "spark": "runtime",
+    "track": "tracking",
+}
+
+__all__ = [
+    "AzureMLWorkspace",
+    "DatabricksWorkspace",
+    "Settings",
+    "catch_up",
+    "check",
+    "clean_up",
+    "deploy",
+    "display",
+    "drift",
+    "find_run",
+    "find_version",
+    "hand_on",
+    "input_example",
+    "install_missing",
+    "inventory",
+    "model_requirements",
+    "predict",
+    "register",
+    "score",
+    "show_workspaces",
+    "spark",
+    "track",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

@@ -33,5 +33,9 @@ class DeploymentError(AdbAzureMLError):
     """An endpoint could not be made, or does not answer as its model does."""
 
 
+class ScoringError(AdbAzureMLError):
+    """A model could not be found or loaded, or failed on the rows it was given."""
+
+
 class CleanUpError(AdbAzureMLError):
     """A deletion was asked for without its confirmation, or did not go through."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError
@@ -52,7 +52,7 @@ class Settings(BaseModel):
     training_table: TableName = Field("diabetes_training", description="Delta table to train on; made when missing")
     label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
     epochs: int = Field(30, ge=1, le=10_000, description="passes over the training data")
-    learning_rate: float = Field(0.02, gt=0, le=10, description="step size of the gradient descent")
+    learning_rate: float = Field(0.002, gt=0, le=10, description="step size of the gradient descent")
 
     model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
 
@@ -89,9 +89,18 @@ class Settings(BaseModel):
             )
         return self
 
+    # The parameters that the notebook asked for: those that its table shows.
+    _shown: tuple[str, ...] = PrivateAttr(default=())
+
     @classmethod
-    def from_notebook(cls) -> Settings:
+    def from_notebook(cls, *names: str) -> Settings:
         """Read and check all parameters, from wherever this notebook gets them.
+
+        Parameters
+        ----------
+        *names : str
+            The parameters that this notebook uses: on Databricks each gets a widget, and the settings show as a table
+            of these. All others are read as well.
 
         Raises
         ------
@@ -99,14 +108,19 @@ class Settings(BaseModel):
             Names every parameter that is unknown, missing or wrong, with the value seen and what is expected.
         """
         environment, unknown = _from_environment()
-        values: dict[str, Any] = {**runtime.handed_on(), **environment}
-        shown = {name: str(values.get(name, field.default)) for name, field in cls.model_fields.items()}
-        from_notebook = runtime.parameters(shown)
+        handed_on = {name: value for name, value in runtime.handed_on().items() if name in cls.model_fields}
+        values: dict[str, Any] = {**handed_on, **environment}
+        widgets = {name: str(values.get(name, cls.model_fields[name].default)) for name in names}
+        from_notebook = runtime.parameters(widgets, others=set(cls.model_fields) - set(names))
         unknown += [
-            name for name in from_notebook if name not in cls.model_fields and not _DATABRICKS_PARAMETERS.fullmatch(name)
+            name
+            for name in from_notebook
+            if name not in cls.model_fields and not _DATABRICKS_PARAMETERS.fullmatch(name)
         ]
         values |= {name: value for name, value in from_notebook.items() if name in cls.model_fields}
-        return cls.checked(values, unknown)
+        settings = cls.checked(values, unknown)
+        settings._shown = names
+        return settings
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], unknown: list[str] | None = None) -> Settings:
@@ -137,6 +151,7 @@ class Settings(BaseModel):
             f"<tr><td><code>{name}</code></td><td>{escape(str(getattr(self, name)))}</td>"
             f"<td>{escape(field.description or '')}</td></tr>"
             for name, field in type(self).model_fields.items()
+            if name in (self._shown or type(self).model_fields)
         )
         return f"<table><tr><th>parameter</th><th>value</th><th>meaning</th></tr>{rows}</table>"
 

@@ -7,7 +7,7 @@ value handed on, and get what fits the place.
 from adbazureml.runtime.handover import hand_on, handed_on
 from adbazureml.runtime.local import registered_tables
 from adbazureml.runtime.notebook import display, parameters, user_name
-from adbazureml.runtime.place import HOME_VARIABLE, Place, home, on_databricks, place
+from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
 from adbazureml.runtime.session import drop_table, spark, table_exists
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "hand_on",
     "handed_on",
     "home",
+    "home_path",
     "on_databricks",
     "parameters",
     "place",

@@ -101,9 +101,8 @@ def registered_tables() -> list[str]:
 def _know_tables(session: SparkSession) -> None:
     """Tell the session's catalog, which lives in memory, of tables that other processes made."""
     for folder in _warehouse().iterdir():
-        if _is_delta_table(folder):
-            if not session.catalog.tableExists(folder.name):
-                session.sql(f"CREATE TABLE `{folder.name}` USING DELTA LOCATION '{folder}'")
+        if _is_delta_table(folder) and not session.catalog.tableExists(folder.name):
+            session.sql(f"CREATE TABLE `{folder.name}` USING DELTA LOCATION '{folder}'")
 
 
 def drop_local_table(name: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from adbazureml.errors import EnvironmentNotReadyError
@@ -36,7 +37,7 @@ def dbutils() -> Any:
     return found
 
 
-def parameters(defaults: Mapping[str, str]) -> dict[str, str]:
+def parameters(defaults: Mapping[str, str], *, others: Iterable[str]) -> dict[str, str]:
     """Show a widget for each parameter and return what it holds; empty off Databricks.
 
     A job's parameters arrive as the values of widgets of the same name, so one read serves a person and a job.
@@ -44,20 +45,26 @@ def parameters(defaults: Mapping[str, str]) -> dict[str, str]:
     Parameters
     ----------
     defaults : mapping of str to str
-        The parameters by name, with the value that a new widget shows.
+        The parameters that get a widget, with the value that a new one shows.
+    others : iterable of str
+        Parameters without a widget, read if the job passes them.
 
     Returns
     -------
     dict of str to str
-        The value of each widget, and every parameter that the job passed under a name not asked for.
+        The value of each parameter, and whatever else the job passed.
     """
     if not on_databricks():
         return {}
     widgets = dbutils().widgets
     for name, default in defaults.items():
         widgets.text(name, default)
-    values = {name: widgets.get(name) for name in defaults}
-    return {**widgets.getAll(), **values}
+    values = {**widgets.getAll(), **{name: widgets.get(name) for name in defaults}}
+    for name in others:
+        # dbutils has no question for it: a parameter that was not passed is an error of the JVM's.
+        with suppress(Exception):
+            values[name] = widgets.get(name)
+    return values
 
 
 def display(thing: Any) -> None:
@@ -84,5 +91,3 @@ def user_name() -> str:
     from databricks.sdk import WorkspaceClient
 
     return str(WorkspaceClient().current_user.me().user_name)
-
-

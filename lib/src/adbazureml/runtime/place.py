@@ -32,19 +32,25 @@ def on_databricks() -> bool:
     return place() is not Place.LOCAL
 
 
-def home() -> Path:
-    """Return the folder of the local stand-ins, made if needed.
+def home_path() -> Path:
+    """Where the local stand-ins live.
 
     It is ``ADBAZUREML_HOME``; without it ``.local`` beside the project's ``bundle.yml``, searched upwards from the
     working directory; without that ``.local`` in the working directory.
+    """
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else _project_folder() / ".local"
+
+
+def home() -> Path:
+    """Return the folder of the local stand-ins, made if needed.
 
     Raises
     ------
     EnvironmentNotReadyError
         The folder can't be made or written.
     """
-    chosen = os.environ.get(HOME_VARIABLE)
-    folder = Path(chosen).expanduser().absolute() if chosen else _project_folder() / ".local"
+    folder = home_path()
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

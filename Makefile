@@ -1,0 +1,58 @@
+# Everything is made in this folder: the Python environment in .venv, what runs leave behind in .local.
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+READY := .venv/ready
+BIN := .venv/bin
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
+	@$(BIN)/python notebooks/walk.py
+
+test: $(READY)  ## run the tests, and each notebook by itself
+	@$(BIN)/python -m pytest
+	@rm -rf .local/test
+	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
+
+lint: $(READY)  ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY)  ## measure the figures that the README gives
+	@$(BIN)/python benchmarks/run.py
+
+ui: $(READY)  ## show both stand-in stores in MLflow's UI, until Ctrl-C
+	@$(BIN)/python notebooks/ui.py
+
+lab: $(READY)  ## open the notebooks in Jupyter
+	@$(BIN)/jupyter lab --notebook-dir notebooks
+
+wheel: $(READY)  ## build the wheel into lib/dist
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir lib/dist ./lib && ls lib/dist
+
+requirements:  ## resolve requirements.in anew into requirements.txt (needs uv)
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
+
+clean:  ## remove what runs left behind: stand-in stores, tables, endpoints' logs
+	rm -rf .local
+
+$(READY): requirements.txt lib/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12)."; exit 1; }
+	@$(PYTHON) lib/src/adbazureml/runtime/java.py
+	@echo "Preparing .venv with $(PYTHON) (about 1 GB, once) ..."
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
+		uv pip install --quiet --python .venv/bin/python -r requirements.txt && \
+		uv pip install --quiet --python .venv/bin/python --no-deps --editable ./lib; \
+	else \
+		$(PYTHON) -m venv .venv && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable ./lib; \
+	fi
+	@touch $(READY)
+
+.PHONY: help run test lint bench ui lab wheel requirements clean

@@ -1,0 +1,107 @@
+"""The data of the walk: scikit-learn's diabetes study as two Delta tables, or a table of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adbazureml import runtime
+from adbazureml.errors import TableError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
+_SHARE_TO_TRAIN = 0.8
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """A table to learn from.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    frame : pyspark.sql.DataFrame
+        Its feature columns and its label.
+    features : tuple of str
+        Names of the feature columns.
+    label : str
+        Name of the label column.
+    """
+
+    name: str
+    frame: DataFrame
+    features: tuple[str, ...]
+    label: str
+
+
+def is_sample(table: str) -> bool:
+    """Whether the name means a table that `diabetes_tables` makes, in whatever catalog and schema."""
+    return table.rpartition(".")[2] in (SAMPLE_TRAINING, SAMPLE_SCORING)
+
+
+def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
+    """Write the sample tables that are missing; tables that exist are left as they are.
+
+    442 patients with ten measurements in their own units and the progression of the disease a year later (Efron,
+    Hastie, Johnstone, Tibshirani: Least Angle Regression, 2004), as `sklearn.datasets.load_diabetes` ships them. Four
+    fifths go to the training table; the others, without the label, are the rows to score.
+
+    Raises
+    ------
+    TableError
+        A table is missing and is not one of the two samples.
+    """
+    missing = [table for table in (training_table, scoring_table) if not runtime.table_exists(table)]
+    for table in missing:
+        setting = "training_table" if table == training_table else "scoring_table"
+        if not is_sample(table):
+            raise TableError(
+                f"{setting} {table!r}: there is no such table. Only the sample tables {SAMPLE_TRAINING} and"
+                f" {SAMPLE_SCORING} are made when missing."
+            )
+        _write_sample(table)
+
+
+def training_data(table: str, *, label: str) -> TrainingTable:
+    """Take a table's numeric columns as features, all but the label.
+
+    Raises
+    ------
+    TableError
+        The table or the label column is not there, the label is not numeric, or no feature is left.
+    """
+    from pyspark.sql.types import NumericType
+
+    if not runtime.table_exists(table):
+        raise TableError(f"training_table {table!r}: there is no such table.")
+    frame = runtime.spark().table(table)
+    if label not in frame.columns:
+        raise TableError(
+            f"label_column {label!r}: table {table!r} has no such column; it has {', '.join(frame.columns)}."
+        )
+    numeric = [field.name for field in frame.schema.fields if isinstance(field.dataType, NumericType)]
+    if label not in numeric:
+        raise TableError(
+            f"label_column {label!r}: column of {table!r} is {dict(frame.dtypes)[label]}, expected a number."
+        )
+    features = tuple(name for name in numeric if name != label)
+    if not features:
+        raise TableError(f"training_table {table!r}: no numeric column beside the label {label!r} to learn from.")
+    return TrainingTable(table, frame.select(*features, label), features, label)
+
+
+def _write_sample(table: str) -> None:
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes(as_frame=True, scaled=False)
+    patients = data.data.rename(columns=str.lower).assign(progression=data.target)
+    patients.insert(0, "patient_id", [f"P{number:04d}" for number in range(len(patients))])
+    shuffled = patients.sample(frac=1, random_state=2004)
+    cut = int(len(shuffled) * _SHARE_TO_TRAIN)
+    training = table.rpartition(".")[2] == SAMPLE_TRAINING
+    rows = shuffled[:cut] if training else shuffled[cut:].drop(columns="progression")
+    # One commit: a reader sees the whole table or none.
+    runtime.spark().createDataFrame(rows).coalesce(1).write.format("delta").mode("overwrite").saveAsTable(table)

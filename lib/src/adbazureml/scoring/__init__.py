@@ -1,0 +1,7 @@
+"""Score tables with a model from a run or a registry, and keep which model made each prediction."""
+
+from adbazureml.scoring.batch import score
+from adbazureml.scoring.model import predict
+from adbazureml.scoring.scored import Scored
+
+__all__ = ["Scored", "predict", "score"]

@@ -1,0 +1,239 @@
+"""A model named by its MLflow URI: which version it is, what it takes, and its predictions for a Spark frame."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from adbazureml import runtime
+from adbazureml.errors import ScoringError, TableError
+from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
+from adbazureml.scoring.source import find_columns, quoted, reason
+
+if TYPE_CHECKING:
+    from mlflow.models.model import ModelInfo
+    from pyspark.sql import Column, DataFrame
+
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+_LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[^/@]+)")
+_RUN = re.compile(r"runs:/(?P<id>[^/]+)/.+")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from, as written beside each of its predictions.
+
+    Attributes
+    ----------
+    uri : str
+        The MLflow URI, with an alias replaced by the version it stood for.
+    name : str
+        Name of the registered model; for other URIs the id of the run or logged model.
+    version : str
+        Version of the registered model; empty for other URIs.
+    """
+
+    uri: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame with its predictions, not computed yet.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        The rows with one column more.
+    whole_numbers : tuple of str
+        Columns that the model takes as integers: MLflow's Python models can't take a null there.
+    """
+
+    frame: DataFrame
+    whole_numbers: tuple[str, ...]
+
+
+def predict(
+    frame: DataFrame, *, model: str, columns: Sequence[str] | None = None, target_column: str = "prediction"
+) -> DataFrame:
+    """Add a model's predictions to a Spark frame.
+
+    A Spark ML model transforms the frame; any other model runs in Spark's Python workers, in the environment of the
+    cluster, loaded once per task.
+
+    Parameters
+    ----------
+    frame : pyspark DataFrame
+        The rows; columns that the model does not take are kept as they are.
+    model : str
+        MLflow URI: ``models:/name/3``, ``models:/name@alias``, ``models:/m-<id>`` or ``runs:/<run id>/<name>``.
+    columns : sequence of str, optional
+        The model's inputs in its signature's order. By default the columns named in the signature.
+    target_column : str
+        The column that takes the predictions. Its type follows the signature's output (double where there is none; a
+        struct for several outputs).
+
+    Returns
+    -------
+    pyspark DataFrame
+        The frame with the column `target_column` at its end; the model runs when the frame is used.
+
+    Raises
+    ------
+    TableError
+        Columns are missing, have types that the signature does not take, or one is named `target_column` already.
+    ScoringError
+        There is no such model, or it can't be loaded or used on these columns.
+    """
+    return prepare(frame, source=find_model(model), columns=columns, target_column=target_column).frame
+
+
+def find_model(model: str) -> ModelSource:
+    """Tell which model a URI names now.
+
+    Raises
+    ------
+    ScoringError
+        The URI is of another form, or its alias does not exist.
+    """
+    if found := _LOGGED_MODEL.fullmatch(model) or _RUN.fullmatch(model):
+        return ModelSource(uri=model, name=found["id"], version="")
+    found = _VERSION.fullmatch(model)
+    if not found:
+        raise ScoringError(
+            f"model: {model!r} names no one model for good; give models:/<name>/<version>, models:/<name>@<alias>, "
+            "models:/m-<id> or runs:/<run id>/<name>."
+        )
+    version = found["version"] or _version_of_alias(model, found["name"], found["alias"])
+    return ModelSource(uri=f"models:/{found['name']}/{version}", name=found["name"], version=version)
+
+
+def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | None, target_column: str) -> Prepared:
+    """Check a frame against a model and plan its predictions; see `predict` for parameters and errors."""
+    from pyspark.sql import functions
+
+    if target_column.lower() in {name.lower() for name in frame.columns}:
+        raise TableError(
+            f"target_column: the rows to score already have a column {target_column!r}; choose another name."
+        )
+    info = _model_info(source.uri)
+    names, specs = inputs(info)
+    taken = _chosen(frame, columns, names, specs, source.uri)
+    given = arguments(frame, taken, specs, source.uri)
+    input_names = names or [str(name) for name in taken]
+    if "spark" in info.flavors:
+        return Prepared(_transformed(frame, source.uri, given, input_names, target_column), ())
+    by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
+    if not by_position:
+        # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
+        given = [functions.struct(*(column.alias(name) for column, name in zip(given, input_names, strict=True)))]
+    frame = frame.withColumn(target_column, _udf(info, source.uri)(*given))
+    kinds = [getattr(spec.type, "name", "") for spec in specs]
+    whole = [name for name, kind in zip(taken, kinds, strict=False) if name and kind in {"integer", "long"}]
+    return Prepared(frame, tuple(whole))
+
+
+def _chosen(
+    frame: DataFrame, columns: Sequence[str] | None, names: list[str] | None, specs: list[Any], uri: str
+) -> list[str | None]:
+    """The frame's column for each input of the model; None for an optional one that is absent."""
+    if columns is not None:
+        if names is not None and len(columns) != len(names):
+            raise TableError(f"columns: {len(columns)} given, {uri!r} takes {len(names)}, in this order: {names}.")
+        return list(find_columns(frame, columns, asked_by="columns="))
+    if names is None:
+        raise ScoringError(
+            f"model: {uri!r} has no signature with named inputs; give columns= in the order in which the model takes "
+            "them, or log it with a signature."
+        )
+    there = {name.lower() for name in frame.columns}
+    wanted = [
+        name
+        for name, spec in zip(names, specs, strict=True)
+        if getattr(spec, "required", True) or name.lower() in there
+    ]
+    found = dict(zip(wanted, find_columns(frame, wanted, asked_by=f"model {uri!r}"), strict=True))
+    return [found.get(name) for name in names]
+
+
+def _version_of_alias(model: str, name: str, alias: str) -> str:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(MlflowClient().get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        raise ScoringError(f"model: {model!r} can't be found: {reason(error)}. Register it first.") from error
+
+
+def _model_info(uri: str) -> ModelInfo:
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    try:
+        return get_model_info(uri)
+    except (MlflowException, OSError) as error:
+        raise ScoringError(
+            f"model: {uri!r} can't be found: {reason(error)}. Check the name, and that it was logged or registered "
+            "where MLflow looks now."
+        ) from error
+
+
+def _udf(info: ModelInfo, uri: str) -> Callable[..., Column]:
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import spark_udf
+
+    try:
+        model: Callable[..., Column] = spark_udf(
+            runtime.spark(), uri, result_type=result_type(info), env_manager="local"
+        )
+    except (MlflowException, ImportError, OSError) as error:
+        raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
+    return model
+
+
+def _transformed(frame: DataFrame, uri: str, given: list[Column], names: list[str], target_column: str) -> DataFrame:
+    from mlflow.exceptions import MlflowException
+    from mlflow.spark import load_model
+    from pyspark.errors import PySparkException
+    from pyspark.sql import functions
+
+    try:
+        model = load_model(uri, dfs_tmpdir=_local_folder())
+    except (MlflowException, PySparkException, ImportError, OSError) as error:
+        raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
+    # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
+    row = "__adbazureml_row"
+    inputs = frame.select(
+        functions.struct(*(functions.col(quoted(name)) for name in frame.columns)).alias(row),
+        *(column.alias(name) for column, name in zip(given, names, strict=True)),
+    )
+    try:
+        predictions = model.transform(inputs)
+    except PySparkException as error:
+        raise ScoringError(f"model: {uri!r} can't be used on these columns: {reason(error)}.") from error
+    # Where MLflow itself takes the prediction of a Spark ML model from.
+    if "prediction" not in predictions.columns:
+        made = [name for name in predictions.columns if name not in inputs.columns]
+        raise ScoringError(f"model: {uri!r} makes no column 'prediction', only {', '.join(made) or 'none'}.")
+    kept = [functions.col(f"{row}.{quoted(name)}").alias(name) for name in frame.columns]
+    return predictions.select(*kept, functions.col("prediction").alias(target_column))
+
+
+@cache
+def _local_folder() -> str | None:
+    """Where a Spark ML model is unpacked; None on Databricks: MLflow's own, which all machines of the cluster see.
+
+    Some models (ALS) read from it when they are used, so it stays until the process ends.
+    """
+    return None if runtime.on_databricks() else _folder_of_this_process().name
+
+
+@cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="adbazureml-")

@@ -1,0 +1,131 @@
+"""What scoring a table gave: how many rows, how fast, some of them, and how the predictions are spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from adbazureml import runtime
+from adbazureml.errors import TableError
+from adbazureml.scoring.source import quoted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pyspark.sql import DataFrame
+
+_ROWS_SHOWN = 20
+_BARS = 30
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` did.
+
+    Attributes
+    ----------
+    table, into : str
+        The table that was scored, and the Delta table of the predictions.
+    target_column : str
+        Its column of predictions.
+    model_uri : str
+        The model, by version.
+    rows : int
+        Rows that `into` now holds for this model.
+    seconds : float
+        From the first check to the last row.
+    """
+
+    table: str
+    into: str
+    target_column: str
+    model_uri: str
+    rows: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows per second, start-up included."""
+        return self.rows / self.seconds
+
+    def show(self) -> None:
+        """Show some of the predictions."""
+        runtime.display(self._predictions().limit(_ROWS_SHOWN))
+
+    def histogram(self) -> Figure:
+        """Draw how the predictions are spread, counted on Spark.
+
+        Returns
+        -------
+        matplotlib Figure
+            For numbers 30 bins of equal width between the smallest and the largest (nulls and NaN left out); for text
+            and booleans the 30 most frequent values.
+
+        Raises
+        ------
+        TableError
+            The predictions are structs, arrays or the like.
+        """
+        from matplotlib import pyplot
+
+        edges_or_names, counts = self._counts()
+        figure, axes = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
+        # A figure that pyplot still holds would be shown twice by a notebook.
+        pyplot.close(figure)
+        if isinstance(edges_or_names[0], str):
+            axes.barh(edges_or_names[::-1], counts[::-1], color="#0078d4")
+            axes.set(ylabel=self.target_column, xlabel="rows")
+        else:
+            axes.stairs(counts, edges_or_names, fill=True, color="#0078d4")
+            axes.set(xlabel=self.target_column, ylabel="rows")
+        axes.set_title(f"{self.rows:,} predictions of {self.model_uri}")
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def _predictions(self) -> DataFrame:
+        from pyspark.sql import functions
+
+        return runtime.spark().table(self.into).where(functions.col("model_uri") == self.model_uri)
+
+    def _counts(self) -> tuple[list[float] | list[str], list[int]]:
+        from pyspark.sql import functions
+        from pyspark.sql.types import BooleanType, NumericType, StringType
+
+        column = functions.col(quoted(self.target_column))
+        predictions = self._predictions().select(column.alias("value"))
+        kind = predictions.schema["value"].dataType
+        value = functions.col("value")
+        if isinstance(kind, (BooleanType, StringType)):
+            found = (
+                predictions.groupBy(functions.coalesce(value.cast("string"), functions.lit("null")).alias("value"))
+                .count()
+                .orderBy(functions.desc("count"), "value")
+                .limit(_BARS)
+                .collect()
+            )
+            return [row["value"] for row in found], [row["count"] for row in found]
+        if not isinstance(kind, NumericType):
+            raise TableError(
+                f"target_column: {self.target_column!r} is {kind.simpleString()}; a histogram needs numbers or text."
+            )
+        numbers = predictions.select(value.cast("double").alias("value")).where(
+            value.isNotNull() & ~functions.isnan("value") & (functions.abs(value) < functions.lit(float("inf")))
+        )
+        low, high = numbers.agg(functions.min("value"), functions.max("value")).first() or (None, None)
+        if low is None:
+            raise TableError(f"target_column: {self.target_column!r} holds no number for {self.model_uri}.")
+        width = (high - low) / _BARS or 1.0
+        bin_of = functions.least(functions.floor((value - low) / width), functions.lit(_BARS - 1)).cast("int")
+        counted = {row["bin"]: row["count"] for row in numbers.groupBy(bin_of.alias("bin")).count().collect()}
+        return [low + width * i for i in range(_BARS + 1)], [counted.get(i, 0) for i in range(_BARS)]
+
+    def _repr_html_(self) -> str:
+        shown_rows = {
+            "scored": self.table,
+            "model": self.model_uri,
+            "into": f"{self.into}, column {self.target_column}",
+            "rows": f"{self.rows:,}",
+            "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
+        }
+        body = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in shown_rows.items())
+        return f"<table>{body}</table>"

@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+from adbazureml import runtime
+
+
+def test_a_table_made_by_one_process_is_found_by_another(spark, home):
+    code = "from adbazureml import spark; spark().range(7).write.saveAsTable('from_elsewhere', format='delta')"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert "from_elsewhere" in runtime.registered_tables()
+    assert runtime.table_exists("from_elsewhere")
+    assert runtime.spark().table("from_elsewhere").count() == 7
+    runtime.drop_table("from_elsewhere")
+    assert not runtime.table_exists("from_elsewhere")
+    assert "from_elsewhere" not in runtime.registered_tables()
+
+
+def test_files_without_a_commit_are_no_table(spark, home):
+    half = home / "warehouse" / "half_written"
+    half.mkdir(parents=True)
+    (half / "part-0.parquet").write_bytes(b"half")
+    assert not runtime.table_exists("half_written")
+    spark.range(3).write.format("delta").mode("overwrite").saveAsTable("half_written")
+    assert spark.table("half_written").count() == 3
+    runtime.drop_table("half_written")

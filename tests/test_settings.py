@@ -1,0 +1,70 @@
+import pytest
+
+from adbazureml import Settings
+from adbazureml.errors import SettingsError
+from adbazureml.runtime import hand_on
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+
+
+def test_defaults_are_a_whole_local_walk():
+    settings = Settings.from_notebook()
+    assert settings.tracking == settings.registry == "both"
+    assert settings.experiment_name.startswith("/Users/")
+    assert "{" not in settings.experiment_name
+
+
+def test_environment_beats_what_was_handed_on_which_beats_the_default(monkeypatch):
+    hand_on(run_id="a" * 32, model_version="3", scored="this is no parameter")
+    monkeypatch.setenv("ADBAZUREML_MODEL_VERSION", "4")
+    settings = Settings.from_notebook()
+    assert (settings.run_id, settings.model_version, settings.epochs) == ("a" * 32, "4", 30)
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch):
+    wrong = {"EPOCHS": "zero", "TRACKING": "nowhere", "ENDPOINT_PORT": "70000", "TRAINING_TABLE": "two words"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"ADBAZUREML_{name}", value)
+    monkeypatch.setenv("ADBAZUREML_EPOCS", "3")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_notebook()
+    message = str(caught.value)
+    for name, value in wrong.items():
+        assert f"{name.lower()}: '{value}' is wrong; expected" in message
+    assert "ADBAZUREML_EPOCS: no such parameter; known are" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experiment", "no-leading-slash"),
+        ("model_name", "a.b.c.d"),
+        ("endpoint_name", "Upper"),
+        ("run_id", "12"),
+        ("model_version", "latest"),
+        ("scoring_condition", ""),
+        ("drift_threshold", "-1"),
+    ],
+)
+def test_a_wrong_value_names_the_parameter_and_the_value(name, value):
+    with pytest.raises(SettingsError, match=f"{name}: '{value}' is wrong; expected"):
+        Settings.checked({name: value})
+
+
+def test_an_azure_ml_workspace_needs_all_three_names():
+    with pytest.raises(SettingsError, match="subscription_id and resource_group: empty"):
+        Settings.checked({"workspace_name": "w"})
+
+
+def test_text_from_a_job_becomes_typed():
+    settings = Settings.checked({"epochs": "7", "keep_endpoint": "true", "drift_threshold": "0.1"})
+    assert (settings.epochs, settings.keep_endpoint, settings.drift_threshold) == (7, True, 0.1)
+
+
+def test_the_table_shows_what_the_notebook_asked_for():
+    html = Settings.from_notebook("epochs", "tracking")._repr_html_()
+    assert "<code>epochs</code>" in html
+    assert "<code>model_name</code>" not in html

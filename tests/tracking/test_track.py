@@ -1,0 +1,225 @@
+import logging
+import math
+import os
+import shutil
+
+import mlflow
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from adbazureml import DatabricksWorkspace, catch_up, track
+from adbazureml.errors import TrackingError
+from adbazureml.tracking.names import azureml_experiment_name
+
+EXPERIMENT = "/Users/ada@example.com/houses/prices"
+
+
+def mirror_of(azureml, run):
+    """The Azure ML run that carries the Databricks run's id, found as another client would."""
+    experiment = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
+    found = azureml.search_runs(
+        [experiment.experiment_id], f"tags.`adbazureml.databricks.run_id` = '{run.info.run_id}'"
+    )
+    assert len(found) == 1
+    return found[0]
+
+
+def history(client, run, key):
+    return sorted((point.step, point.timestamp, str(point.value)) for point in client.get_metric_history(run, key))
+
+
+def test_everything_a_run_tracks_stands_in_both(workspace, azureml, databricks, log_model, rows):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run(run_name="whole", tags={"team": "prices"}) as run:
+        mlflow.log_params({"depth": 3, "text": "ä ö"})
+        log_model()
+        for step in range(25):
+            mlflow.log_metric("epoch_loss", 1 / (step + 1), step=step)
+        mlflow.log_metric("odd", math.nan)
+        mlflow.log_metric("odd", math.inf, step=1)
+        mlflow.log_input(mlflow.data.from_pandas(rows, name="houses"), "training")
+        mlflow.log_text("hello", "notes/hello.txt")
+    run = databricks.get_run(run.info.run_id)
+    mirrored = mirror_of(azureml, run)
+
+    assert mirrored.data.params == run.data.params
+    assert mirrored.info.status == run.info.status == "FINISHED"
+    assert (mirrored.info.start_time, mirrored.info.end_time) == (run.info.start_time, run.info.end_time)
+    assert mirrored.info.run_name == "whole"
+    for tag in ("team", "mlflow.user", "mlflow.source.name"):
+        assert mirrored.data.tags[tag] == run.data.tags[tag]
+    for metric in ("epoch_loss", "odd"):
+        ours, theirs = history(databricks, run.info.run_id, metric), history(azureml, mirrored.info.run_id, metric)
+        assert ours == theirs
+        assert len(ours) == {"epoch_loss": 25, "odd": 2}[metric]
+    assert [one.dataset.name for one in mirrored.inputs.dataset_inputs] == ["houses"]
+    artifacts = f"{mirrored.info.artifact_uri}/notes/hello.txt"
+    assert mlflow.artifacts.load_text(artifacts) == "hello"
+    # An ordinary MLflow model among the run's artifacts, for whoever has no logged models.
+    copied = mlflow.pyfunc.load_model(f"{mirrored.info.artifact_uri}/model")
+    assert copied.predict(rows) == pytest.approx(rows["a"] * 2 + rows["b"])
+
+
+def test_each_side_leads_to_the_other(workspace, azureml, databricks):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run() as run:
+        pass
+    run = databricks.get_run(run.info.run_id)
+    mirrored = mirror_of(azureml, run)
+    assert run.data.tags["adbazureml.azureml.run_id"] == mirrored.info.run_id
+    assert run.data.tags["adbazureml.azureml.run_url"].endswith(f"/runs/{mirrored.info.run_id}")
+    assert mirrored.data.tags["adbazureml.databricks.run_url"].endswith(f"/runs/{run.info.run_id}")
+    experiment = azureml.get_experiment(mirrored.info.experiment_id)
+    assert experiment.tags["adbazureml.databricks.experiment"] == EXPERIMENT
+
+
+def test_nested_runs_stand_under_their_mirrored_parent(workspace, azureml):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run() as parent, mlflow.start_run(nested=True) as child:
+        mlflow.log_param("fold", 1)
+    assert mirror_of(azureml, child).data.tags["mlflow.parentRunId"] == mirror_of(azureml, parent).info.run_id
+
+
+def test_a_failed_run_is_mirrored_as_failed(workspace, azureml):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    run = mlflow.start_run()
+    with pytest.raises(RuntimeError), run:
+        raise RuntimeError("training broke off")
+    assert mirror_of(azureml, run).info.status == "FAILED"
+
+
+def test_autologging_reaches_both(workspace, azureml, rows):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    mlflow.sklearn.autolog(log_models=False)
+    try:
+        with mlflow.start_run() as run:
+            LinearRegression().fit(rows, rows["a"])
+    finally:
+        mlflow.sklearn.autolog(disable=True)
+    mirrored = mirror_of(azureml, run)
+    assert mirrored.data.params["fit_intercept"] == "True"
+    assert "training_r2_score" in mirrored.data.metrics
+
+
+def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(workspace, azureml, databricks):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0, step=0)
+        mlflow.log_text("one", "note.txt")
+    databricks.set_tag(run.info.run_id, "reviewed", "yes")
+    databricks.log_metric(run.info.run_id, "loss", 0.5, step=1)
+    databricks.log_text(run.info.run_id, "two", "note.txt")
+    first = catch_up(experiment=EXPERIMENT)
+    assert [(one.settled, one.written) for one in first.runs] == [(True, 3)]
+    mirrored = mirror_of(azureml, run)
+    assert mirrored.data.tags["reviewed"] == "yes"
+    assert mlflow.artifacts.load_text(f"{mirrored.info.artifact_uri}/note.txt") == "two"
+    second = catch_up(experiment=EXPERIMENT)
+    assert [(one.settled, one.written) for one in second.runs] == [(True, 0)]
+    assert mirror_of(azureml, run).data.tags == mirrored.data.tags
+
+
+def test_runs_from_before_are_brought_over(workspace, azureml):
+    track(mode="databricks")
+    mlflow.set_experiment(EXPERIMENT)
+    for number in range(3):
+        with mlflow.start_run():
+            mlflow.log_param("number", number)
+    track(workspace)
+    assert len(catch_up(experiment=EXPERIMENT).runs) == 3
+    experiment = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
+    params = {run.data.params["number"] for run in azureml.search_runs([experiment.experiment_id])}
+    assert params == {"0", "1", "2"}
+
+
+def test_training_goes_on_while_azure_ml_is_away(workspace, azureml, caplog, tmp_path):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run():
+        pass
+    artifacts = tmp_path / "azureml" / "artifacts"
+    shutil.rmtree(artifacts, ignore_errors=True)
+    artifacts.write_text("a file where the folder should be: no artifact can be written")
+    with caplog.at_level(logging.WARNING, "adbazureml"), mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0)
+        mlflow.log_text("hello", "hello.txt")
+    assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+    assert f"catch_up(run_ids=['{run.info.run_id}']) mends it" in caplog.text
+    assert [one.run_id for one in catch_up(experiment=EXPERIMENT).behind] == [run.info.run_id]
+    artifacts.unlink()
+    assert not catch_up(experiment=EXPERIMENT).behind
+    assert mlflow.artifacts.load_text(f"{mirror_of(azureml, run).info.artifact_uri}/hello.txt") == "hello"
+
+
+def test_strict_lets_the_end_of_the_run_fail(workspace, tmp_path):
+    track(workspace, strict=True)
+    mlflow.set_experiment(EXPERIMENT)
+    (tmp_path / "azureml" / "mlflow.db").write_text("not a database " * 100)
+    with pytest.raises(TrackingError, match="is not whole in Azure ML yet"), mlflow.start_run():
+        pass
+
+
+def test_modes_change_back_and_forth(workspace, azureml, databricks):
+    def names(client):
+        return sorted(
+            run.info.run_name
+            for experiment in client.search_experiments()
+            for run in client.search_runs([experiment.experiment_id])
+        )
+
+    for number, mode in enumerate(("databricks", "both", "azureml", "databricks", "both")):
+        track(workspace, mode=mode)
+        mlflow.set_experiment(EXPERIMENT)
+        with mlflow.start_run(run_name=f"{number}-{mode}"):
+            pass
+    assert names(databricks) == ["0-databricks", "1-both", "3-databricks", "4-both"]
+    assert names(azureml) == ["1-both", "2-azureml", "4-both"]
+    track(mode="databricks")
+    assert not [name for name in os.environ if name.startswith("_ADBAZUREML")]
+
+
+def test_switched_off_the_store_is_mlflow_s_own(workspace):
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    store = _get_store(DatabricksWorkspace.current().tracking_uri)
+    assert isinstance(store, SqlAlchemyStore)
+    own = {name for name in vars(type(store)) if not name.startswith("__")}
+    assert own == {"update_run_info"}
+
+
+def test_databricks_and_servers_get_the_store_that_mlflow_builds(monkeypatch):
+    """Pins the private builders that the plug-in calls, and what MLflow asks of a store's class."""
+    from mlflow.store.tracking.rest_store import RestStore
+    from mlflow.tracking._tracking_service import utils
+
+    monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "none")
+    databricks, server = utils._get_store("databricks"), utils._get_store("http://127.0.0.1:9")
+    assert type(databricks).__mro__[1] is type(utils._get_databricks_rest_store("databricks"))
+    assert isinstance(server, RestStore)
+    assert type(server).__mro__[1] is RestStore
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"mode": "twice"}, "mode 'twice': expected"),
+        ({"mode": "both"}, "mode 'both' needs an Azure ML workspace"),
+    ],
+)
+def test_a_wrong_mode_is_told(arguments, said):
+    with pytest.raises(TrackingError, match=said):
+        track(**arguments)
+
+
+def test_an_experiment_that_is_not_there_is_told(workspace):
+    track(workspace)
+    with pytest.raises(TrackingError, match="experiment '/nowhere': there is none"):
+        catch_up(experiment="/nowhere")
