@@ -9,7 +9,7 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
-	@$(BIN)/python notebooks/walk.py
+	@$(BIN)/python tools/walk.py
 
 test: $(READY)  ## run the tests, and each notebook by itself
 	@$(BIN)/python -m pytest
@@ -25,7 +25,7 @@ bench: $(READY)  ## measure the figures that the README gives
 	@$(BIN)/python benchmarks/run.py
 
 ui: $(READY)  ## show both stand-in stores in MLflow's UI, until Ctrl-C
-	@$(BIN)/python notebooks/ui.py
+	@$(BIN)/python tools/ui.py
 
 lab: $(READY)  ## open the notebooks in Jupyter
 	@$(BIN)/jupyter lab --notebook-dir notebooks

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
-    from adbazureml.deploy import deploy, input_example
+    from adbazureml.deployment import deploy, input_example
     from adbazureml.install import check, install_missing, model_requirements
     from adbazureml.link import show_workspaces
     from adbazureml.monitoring import drift
@@ -29,13 +29,13 @@ _ROOM_OF = {
     "catch_up": "tracking",
     "check": "install",
     "clean_up": "cleanup",
-    "deploy": "deploy",
+    "deploy": "deployment",
     "display": "runtime",
     "drift": "monitoring",
     "find_run": "tracking",
     "find_version": "registry",
     "hand_on": "runtime",
-    "input_example": "deploy",
+    "input_example": "deployment",
     "install_missing": "install",
     "inventory": "cleanup",
     "model_requirements": "install",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.datasets import is_sample
-from adbazureml.deploy import endpoints
+from adbazureml.deployment import endpoints
 from adbazureml.errors import CleanUpError
 from adbazureml.registry import azureml_model_name
 from adbazureml.settings import Settings

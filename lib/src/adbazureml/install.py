@@ -132,8 +132,8 @@ def install_missing(
     Raises
     ------
     EnvironmentNotReadyError
-        Something is missing locally or on serverless; the cluster is unknown or not running; the user may not install
-        on it; a package failed to install; or time ran out.
+        Something is missing locally or on serverless; the user is not signed in, or may not install on the cluster;
+        the cluster is unknown or not running; a package failed to install; or time ran out.
     """
     if not report.missing:
         return report
@@ -150,9 +150,13 @@ def install_missing(
     cluster = cluster_id or _this_cluster()
     wanted = [row.requirement for row in report.missing]
     try:
-        _install(client, cluster, wanted, timeout)
+        _install(client or _signed_in(), cluster, wanted, timeout)
     except DatabricksError as error:
         raise EnvironmentNotReadyError(_refused(error, cluster, report.missing)) from error
+    except TimeoutError as error:
+        raise EnvironmentNotReadyError(
+            f"Cluster {cluster}: the workspace was busy or out of reach for too long ({error}). Run this again later."
+        ) from error
     return InstallReport(tuple(row if row.fine else _row_after_install(row) for row in report.rows))
 
 
@@ -228,12 +232,19 @@ def _this_cluster() -> str:
     return cluster
 
 
-def _install(client: WorkspaceClient | None, cluster: str, wanted: list[str], timeout: float) -> None:
+def _signed_in() -> WorkspaceClient:
     from databricks.sdk import WorkspaceClient
+
+    try:
+        return WorkspaceClient()
+    except ValueError as error:
+        raise EnvironmentNotReadyError(f"Not signed in to a Databricks workspace: {error} Or give client.") from error
+
+
+def _install(client: WorkspaceClient, cluster: str, wanted: list[str], timeout: float) -> None:
     from databricks.sdk.errors import InternalError
     from databricks.sdk.service.compute import Library, PythonPyPiLibrary, State
 
-    client = client or WorkspaceClient()
     state = client.clusters.get(cluster).state
     # Libraries of a stopped cluster stay PENDING until somebody starts it.
     if state not in (State.RUNNING, State.RESIZING):
@@ -290,16 +301,11 @@ def _tell(statuses: Mapping[str, LibraryFullStatus], told: dict[str, str], secon
 
 
 def _row_after_install(row: Row) -> Row:
-    found = _version(row.package)
     fresh = _row(Requirement(row.requirement))
     if fresh.fine:
         return fresh
-    return replace(
-        row,
-        found=found,
-        fine=True,
-        note="installed on the cluster; run dbutils.library.restartPython() to use it in this notebook",
-    )
+    note = "installed on the cluster; run dbutils.library.restartPython() to use it in this notebook"
+    return replace(fresh, fine=True, note=note)
 
 
 def _refused(error: DatabricksError, cluster: str, missing: Iterable[Row]) -> str:

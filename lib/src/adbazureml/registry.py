@@ -11,7 +11,7 @@ from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 # Tags of a version: where it was made, and its counterpart in the other registry.
@@ -114,18 +114,18 @@ def register(
             f"registry {registry!r} needs an Azure ML workspace: register(…, workspace=AzureMLWorkspace.get(…))."
         )
     run = mlflow.get_run(run.info.run_id)
-    logged = _logged_model(run, model)
+    found = _find_model(run, model)
     databricks: ModelVersion | None = None
     made: list[bool] = []
     links: list[str] = []
     if registry != "azureml":
-        databricks, created = _in_databricks(run, logged, name)
+        databricks, created = _in_databricks(run, found, name)
         made.append(created)
         links.append(DatabricksWorkspace.current().model_url(name, str(databricks.version)))
     azureml: ModelVersion | None = None
     if workspace is not None and registry != "databricks":
         try:
-            azureml, created = _in_azureml(workspace, run, logged, azureml_model_name(name), databricks)
+            azureml, created = _in_azureml(workspace, run, found, azureml_model_name(name), databricks)
         except mlflow.MlflowException as error:
             kept = f"Version {databricks.version} in Databricks stays; " if databricks else ""
             raise RegistryError(
@@ -170,47 +170,65 @@ def find_version(version: str, *, name: str) -> str:
     return f"models:/{name}/{newest}"
 
 
-def _logged_model(run: Run, model: str) -> LoggedModel:
+@dataclass(frozen=True)
+class _Model:
+    """A model that a run logged: its MLflow URI, where its files are, and what tells it from the run's others."""
+
+    uri: str
+    location: str
+    folder: str
+    key: str
+
+
+def _find_model(run: Run, model: str) -> _Model:
     import mlflow
 
-    found = mlflow.search_logged_models(
+    logged = mlflow.search_logged_models(
         experiment_ids=[run.info.experiment_id],
         filter_string=f"source_run_id = '{run.info.run_id}' AND name = '{model}'",
         output_format="list",
     )
-    ready = [candidate for candidate in found if str(candidate.status) == "READY"]
-    if not ready:
+    ready = [candidate for candidate in logged if str(candidate.status) == "READY"]
+    if ready:
+        newest = max(ready, key=lambda candidate: candidate.creation_timestamp)
+        found = _Model(newest.model_uri, newest.artifact_location, model, newest.model_id)
+    else:
+        # mlflow.spark still logs its models as artifacts of the run, as MLflow 2 did.
+        uri = f"runs:/{run.info.run_id}/{model}"
+        found = _Model(uri, f"{run.info.artifact_uri}/{model}", model, uri)
+    try:
+        signature = mlflow.models.get_model_info(found.uri).signature
+    except mlflow.MlflowException as error:
         raise RegistryError(
             f"Run {run.info.run_id} has no finished model named {model!r}: log one with name={model!r}."
-        )
-    newest = max(ready, key=lambda candidate: candidate.creation_timestamp)
-    if mlflow.models.get_model_info(newest.model_uri).signature is None:
+        ) from error
+    if signature is None:
         raise RegistryError(
             f"Model {model!r} of run {run.info.run_id} has no signature, which Unity Catalog demands: log it with"
             " signature= or input_example=."
         )
-    return newest
+    return found
 
 
-def _in_databricks(run: Run, logged: LoggedModel, name: str) -> tuple[ModelVersion, bool]:
+def _in_databricks(run: Run, model: _Model, name: str) -> tuple[ModelVersion, bool]:
     import mlflow
 
     client = mlflow.MlflowClient()
-    if before := _made_before(client, name, run.info.run_id, logged):
+    if before := _made_before(client, name, run.info.run_id, model):
         return before, False
-    tags = {_RUN_ID: run.info.run_id, _MODEL: logged.model_id}
-    return mlflow.register_model(logged.model_uri, name, tags=tags), True
+    tags = {_RUN_ID: run.info.run_id, _MODEL: model.key}
+    return mlflow.register_model(model.uri, name, tags=tags), True
 
 
 def _in_azureml(
-    workspace: AzureMLWorkspace, run: Run, logged: LoggedModel, name: str, databricks: ModelVersion | None
+    workspace: AzureMLWorkspace, run: Run, model: _Model, name: str, databricks: ModelVersion | None
 ) -> tuple[ModelVersion, bool]:
     """Register the model's copy in the mirrored run, so that Azure ML shows the run that made it."""
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=workspace.tracking_uri, registry_uri=workspace.registry_uri)
     if mlflow.get_tracking_uri() == workspace.tracking_uri:
-        own_run_id, source = run.info.run_id, logged.artifact_location
+        own_run_id, source = run.info.run_id, model.location
     else:
         own_run_id = run.data.tags.get(_MIRRORED_RUN_ID, "")
         if not own_run_id:
@@ -218,15 +236,15 @@ def _in_azureml(
                 f"Run {run.info.run_id} is not in Azure ML yet: track(workspace, mode='both'), then"
                 f" catch_up(run_ids=['{run.info.run_id}']), then register again."
             )
-        source = f"{client.get_run(own_run_id).info.artifact_uri}/{logged.name}"
-    if before := _made_before(client, name, own_run_id, logged):
+        source = f"{client.get_run(own_run_id).info.artifact_uri}/{model.folder}"
+    if before := _made_before(client, name, own_run_id, model):
         return before, False
     try:
         client.create_registered_model(name)
     except mlflow.MlflowException as error:
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
-    tags = {_RUN_ID: run.info.run_id, _MODEL: logged.model_id}
+    tags = {_RUN_ID: run.info.run_id, _MODEL: model.key}
     if databricks is not None:
         tags[_COUNTERPART] = f"{databricks.name} version {databricks.version} in Databricks"
     version = client.create_model_version(name, source, own_run_id, tags=tags)
@@ -236,7 +254,7 @@ def _in_azureml(
     return version, True
 
 
-def _made_before(client: MlflowClient, name: str, run_id: str, logged: LoggedModel) -> ModelVersion | None:
+def _made_before(client: MlflowClient, name: str, run_id: str, model: _Model) -> ModelVersion | None:
     found = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
-    same = [version for version in found if version.tags.get(_MODEL) == logged.model_id]
+    same = [version for version in found if version.tags.get(_MODEL) == model.key]
     return min(same, key=lambda version: int(version.version), default=None)

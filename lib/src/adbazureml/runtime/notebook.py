@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 from adbazureml.errors import EnvironmentNotReadyError
@@ -75,9 +76,17 @@ def display(thing: Any) -> None:
     if on_databricks() and (databricks_display := notebook_global("display")):
         databricks_display(thing)
         return
+    from IPython.display import Image
     from IPython.display import display as jupyter_display
 
-    jupyter_display(thing.limit(ROWS_SHOWN).toPandas() if _is_spark_frame(thing) else thing)
+    if _is_spark_frame(thing):
+        thing = thing.limit(ROWS_SHOWN).toPandas()
+    elif hasattr(thing, "savefig"):
+        # Jupyter shows a figure by itself only if pyplot made it.
+        png = BytesIO()
+        thing.savefig(png, format="png", dpi=100)
+        thing = Image(png.getvalue())
+    jupyter_display(thing)
 
 
 def _is_spark_frame(thing: Any) -> bool:

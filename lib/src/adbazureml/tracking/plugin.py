@@ -10,9 +10,6 @@ MLflow loads this module in the middle of its own import, so nothing of MLflow i
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -31,25 +28,7 @@ def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``sqlite://``; a stand-in's artifacts lie beside its database."""
     from adbazureml.workspace import stand_in_artifacts
 
-    beside = stand_in_artifacts(store_uri)
-    if beside is None:
-        return _listening("_get_sqlalchemy_store", store_uri, artifact_uri)
-    with _without_migration_log():
-        return _listening("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
-
-
-@contextmanager
-def _without_migration_log() -> Iterator[None]:
-    """Keep the fifty lines quiet that MLflow logs when it makes a new database."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    return _listening("_get_sqlalchemy_store", store_uri, artifact_uri or stand_in_artifacts(store_uri))
 
 
 def _listening(builder: str, store_uri: str, artifact_uri: str | None) -> Any:

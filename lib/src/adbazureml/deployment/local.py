@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from adbazureml.deploy import processes, records
-from adbazureml.deploy.endpoint import Endpoint
+from adbazureml.deployment import processes, records
+from adbazureml.deployment.endpoint import Endpoint
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _asked_for: dict[Path, Endpoint] = {}
 
 
 def deploy(model_uri: str, *, name: str, port: int, keep: bool, timeout: float) -> Endpoint:
-    """Serve a model on this machine; see `adbazureml.deploy.deploy`."""
+    """Serve a model on this machine; see `adbazureml.deployment.deploy`."""
     model_uuid = find_model(model_uri).model_uuid or ""
     with records.locked(name):
         old = _running(name)
@@ -179,8 +179,12 @@ def _progress(what: str) -> Iterator[Callable[[str], None]]:
     shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
     watched = getattr(shell, "kernel", None) is not None or sys.stderr.isatty()
 
+    shown = ""
+
     def show(step: str) -> None:
-        if watched:
+        nonlocal shown
+        if watched and step != shown:
+            shown = step
             print(f"\r{what}: {step:<40}", end="", file=sys.stderr, flush=True)
 
     try:

@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from adbazureml import Settings, errors, runtime
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent / "notebooks"
 # The longest cell starts Spark, and on a new machine fetches Delta Lake's jars before that.
 CELL_TIMEOUT = 900
 

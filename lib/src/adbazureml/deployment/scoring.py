@@ -82,6 +82,7 @@ def _reason(answer: requests.Response) -> str:
     except (ValueError, KeyError, TypeError):
         message, trace = answer.text, ""
     message = message.rpartition("\nError: ")[2].partition(" IMPORTANT: ")[0]
+    message = re.sub(r"Failed to enforce schema of data .* with schema '.*?\]'\. Error: ", "", message, flags=re.DOTALL)
     if last_line := trace.strip().rpartition("\n")[2]:
         message = f"{message} {last_line}"
     said = re.sub(r"\s+", " ", message).strip()

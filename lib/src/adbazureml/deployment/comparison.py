@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deploy.scoring import ask, payload, session
+from adbazureml.deployment.scoring import ask, payload, session
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:

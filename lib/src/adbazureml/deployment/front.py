@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adbazureml.deploy import local
-from adbazureml.deploy.endpoint import Endpoint
+from adbazureml.deployment import local
+from adbazureml.deployment.endpoint import Endpoint
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deploy import comparison, processes, records
-from adbazureml.deploy.scoring import ask, is_healthy, payload, session
+from adbazureml.deployment import comparison, processes, records
+from adbazureml.deployment.scoring import ask, is_healthy, payload, session
 
 if TYPE_CHECKING:
     import pandas as pd

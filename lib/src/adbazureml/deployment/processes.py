@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from adbazureml.deploy.records import LOG, MODEL, is_server
-from adbazureml.deploy.scoring import is_healthy
+from adbazureml.deployment.records import LOG, MODEL, is_server
+from adbazureml.deployment.scoring import is_healthy
 from adbazureml.errors import DeploymentError
 
 HOST = "127.0.0.1"
 _PING_TIMEOUT_S = 2
-_POLL_S = 0.1
+_POLL_S = 0.2
 # The server gives open requests 5 s to end.
 _STOP_TIMEOUT_S = 10
 _LOG_LINES_SHOWN = 15
@@ -62,18 +62,12 @@ def bind(port: int, *, shared: bool = False) -> socket.socket:
 def start(folder: Path, sockets: list[socket.socket]) -> int:
     """Start the server of a folder on bound sockets; return its process id."""
     numbers = [bound.fileno() for bound in sockets]
-    environment = {
-        **os.environ,
-        # MLflow looks for a logged model's record in the tracking store, by default a new database.
-        "MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(),
-        "MLFLOW_REGISTRY_URI": (folder / "mlruns").as_uri(),
-        "PYSPARK_PYTHON": sys.executable,
-        "PYTHONUNBUFFERED": "1",
-    }
+    # Workers of a Spark model must be this interpreter, not the first python3 on the PATH.
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
     with (folder / LOG).open("ab") as log:
         # A session of its own: interrupting a notebook's cell signals the whole process group of the kernel.
         process = subprocess.Popen(
-            [sys.executable, "-m", "adbazureml.deploy.server", str(folder), *map(str, numbers)],
+            [sys.executable, "-m", "adbazureml.deployment.server", str(folder), *map(str, numbers)],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -131,7 +125,7 @@ def stop(pid: int, folder: Path) -> None:
         os.kill(pid, number)
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while _is_running(pid, folder) and time.monotonic() < deadline:
-            time.sleep(_POLL_S / 5)
+            time.sleep(_POLL_S / 10)
     shutil.rmtree(folder / MODEL, ignore_errors=True)
 
 

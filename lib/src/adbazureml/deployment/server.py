@@ -1,6 +1,6 @@
 """The process behind a local endpoint: MLflow's scoring app in one process, which ends with its lease.
 
-Runs as ``python -m adbazureml.deploy.server <its folder> <socket> …``. The sockets are bound by the process that
+Runs as ``python -m adbazureml.deployment.server <its folder> <socket> …``. The sockets are bound by the process that
 deploys and inherited, so that a port in use is known before the model is loaded and a free port can't be lost. They
 start to listen once the model is loaded.
 """
@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from adbazureml.deploy.records import MODEL, read_lease
+from adbazureml.deployment.records import MODEL, read_lease
 
 _LEASE_CHECK_S = 0.5
 _GRACE_S = 5
@@ -26,9 +26,11 @@ def serve(folder: Path, sockets: list[socket.socket]) -> None:
     threading.Thread(target=_watch_lease, args=(folder,), daemon=True).start()
 
     import uvicorn
-    from mlflow import pyfunc
+    from mlflow import pyfunc, tracing
     from mlflow.pyfunc import scoring_server
 
+    # With tracing on, `load_model` opens the tracking store, by default a new database in the working directory.
+    tracing.disable()
     app = scoring_server.init(pyfunc.load_model(str(folder / MODEL)))
     config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=_GRACE_S)
     uvicorn.Server(config).run(sockets=sockets)

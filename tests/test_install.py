@@ -1,0 +1,258 @@
+"""Requirements and what mends them; on a cluster by the real databricks-sdk against an emulated workspace."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.config import Config
+from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
+
+from adbazureml import check, install, install_missing, model_requirements
+from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
+
+LIB = Path(__file__).parents[1] / "lib"
+CLUSTER = "1123-101010-walk"
+PRESENT = Row("mlflow", ">=3", "3.8.1", fine=True)
+ABSENT = Row("azureml-mlflow-twin", ">=1.62,<2", None, fine=False)
+OUTDATED = Row("databricks-sdk-twin", ">=0.49", "0.1.0", fine=False)
+REPORT = InstallReport((PRESENT, ABSENT, OUTDATED))
+
+
+@pytest.fixture
+def databricks():
+    with DatabricksEmulator() as emulator:
+        emulator.clusters[CLUSTER] = Cluster()
+        yield emulator
+
+
+@pytest.fixture
+def client(databricks):
+    return WorkspaceClient(host=databricks.host, token=TOKEN)
+
+
+@pytest.fixture
+def on_cluster(monkeypatch):
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(install, "FIRST_PAUSE", 0.01)
+
+
+class TestCheck:
+    def test_local_machine_needs_the_wheels_dependencies_and_spark(self):
+        names = {requirement.name for requirement in install.requirements()}
+        assert {"mlflow", "azureml-mlflow", "pydantic", "pyspark", "delta-spark"} <= names
+
+    @pytest.mark.usefixtures("on_cluster")
+    def test_cluster_brings_spark_itself(self):
+        names = {requirement.name for requirement in install.requirements()}
+        assert {"mlflow", "azureml-mlflow"} <= names
+        assert not {"pyspark", "delta-spark"} & names
+        assert "Java" not in {row.package for row in check().rows}
+
+    def test_this_machine_is_fine(self):
+        report = check()
+        assert report.missing == ()
+        assert install_missing(report) is report
+        found = {row.package: row.found for row in report.rows}
+        assert found["mlflow"] == metadata.version("mlflow")
+        assert found["Java"]
+
+    def test_shows_as_a_table(self):
+        shown = REPORT._repr_html_()
+        assert shown.count("<tr>") == 1 + len(REPORT.rows)
+        assert "&gt;=1.62,&lt;2" in shown
+        assert shown.count("<b>missing</b>") == 2
+
+
+class TestLocally:
+    def test_says_which_packages_and_how(self):
+        with pytest.raises(EnvironmentNotReadyError, match=r"azureml-mlflow-twin>=1\.62,<2 \(found none\)") as raised:
+            install_missing(REPORT)
+        assert "databricks-sdk-twin>=0.49 (found 0.1.0)" in str(raised.value)
+        assert "`make`" in str(raised.value)
+        assert "pip install 'azureml-mlflow-twin>=1.62,<2' 'databricks-sdk-twin>=0.49'" in str(raised.value)
+
+    def test_says_how_to_get_java(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("adbazureml.runtime.java._WHERE_JAVA_LIVES", ())
+        report = check()
+        assert [row.package for row in report.missing] == ["Java"]
+        with pytest.raises(EnvironmentNotReadyError, match="Spark needs Java 17 or 21") as raised:
+            install_missing(report)
+        assert "pip install" not in str(raised.value)
+
+    def test_serverless_is_only_looked_at(self, monkeypatch, on_cluster, databricks, client):
+        monkeypatch.setenv("IS_SERVERLESS", "TRUE")
+        with pytest.raises(EnvironmentNotReadyError, match=r"%pip install 'azureml-mlflow-twin>=1\.62,<2'"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        assert databricks.requests == []
+
+
+@pytest.mark.usefixtures("on_cluster", "quick")
+class TestOnACluster:
+    def test_installs_what_is_missing_and_waits(self, databricks, client, capsys):
+        after = install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        [asked] = databricks.requests_to("/libraries/install")
+        assert asked.body == {
+            "cluster_id": CLUSTER,
+            "libraries": [
+                {"pypi": {"package": "azureml-mlflow-twin>=1.62,<2"}},
+                {"pypi": {"package": "databricks-sdk-twin>=0.49"}},
+            ],
+        }
+        assert after.missing == ()
+        assert after.rows[0] == PRESENT
+        assert "restartPython" in after.rows[1].note
+        told = capsys.readouterr().out
+        for state in ("PENDING", "RESOLVING", "INSTALLING", "INSTALLED"):
+            assert told.count(f"azureml-mlflow-twin>=1.62,<2: {state} ") == 1
+
+    def test_finds_what_is_visible_at_once(self, databricks, client):
+        stale = InstallReport((Row("mlflow", ">=3", None, fine=False),))
+        [row] = install_missing(stale, cluster_id=CLUSTER, client=client).rows
+        assert row == Row("mlflow", ">=3", metadata.version("mlflow"), fine=True)
+
+    def test_nothing_missing_asks_nobody(self, databricks, client):
+        report = InstallReport((PRESENT,))
+        assert install_missing(report, cluster_id=CLUSTER, client=client) is report
+        assert databricks.requests == []
+
+    def test_twice_is_as_once(self, databricks, client):
+        first = install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        assert install_missing(REPORT, cluster_id=CLUSTER, client=client) == first
+        assert len(databricks.clusters[CLUSTER].libraries) == 2
+
+    def test_asks_spark_which_cluster_this_is(self, databricks, client, spark):
+        with pytest.raises(EnvironmentNotReadyError, match="give cluster_id"):
+            install_missing(REPORT, client=client)
+        spark.conf.set(CLUSTER_ID_CONF, CLUSTER)
+        try:
+            assert install_missing(REPORT, client=client).missing == ()
+        finally:
+            spark.conf.unset(CLUSTER_ID_CONF)
+
+    def test_signs_in_by_itself(self, databricks, monkeypatch):
+        monkeypatch.setenv("DATABRICKS_HOST", databricks.host)
+        monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+        assert install_missing(REPORT, cluster_id=CLUSTER).missing == ()
+
+    def test_not_signed_in(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(EnvironmentNotReadyError, match="Not signed in to a Databricks workspace"):
+            install_missing(REPORT, cluster_id=CLUSTER)
+
+    def test_service_that_stays_busy(self, databricks):
+        databricks.fail_next(1_000, "/libraries/install", 429, retry_after=0)
+        impatient = WorkspaceClient(config=Config(host=databricks.host, token=TOKEN, retry_timeout_seconds=1))
+        with pytest.raises(EnvironmentNotReadyError, match=f"Cluster {CLUSTER}: the workspace was busy"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=impatient)
+
+    def test_failed_package_gives_the_services_reason(self, databricks, client):
+        reason = "ERROR: No matching distribution found for azureml-mlflow-twin"
+        databricks.clusters[CLUSTER].broken["azureml-mlflow-twin>=1.62,<2"] = reason
+        with pytest.raises(EnvironmentNotReadyError, match=reason):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+
+    def test_stopped_cluster(self, databricks, client):
+        databricks.clusters[CLUSTER].state = "TERMINATED"
+        with pytest.raises(EnvironmentNotReadyError, match=f"Cluster {CLUSTER} is TERMINATED: start it"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        assert databricks.requests_to("/libraries/install") == []
+
+    def test_no_permission(self, databricks, client):
+        databricks.clusters[CLUSTER].may_manage = False
+        with pytest.raises(EnvironmentNotReadyError, match=r"You may not install libraries.*CAN MANAGE"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+
+    def test_unknown_cluster(self, databricks, client):
+        with pytest.raises(EnvironmentNotReadyError, match=r"Cluster elsewhere does not exist.*Check cluster_id"):
+            install_missing(REPORT, cluster_id="elsewhere", client=client)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize("path", ["/clusters/get", "/libraries/install", "/libraries/cluster-status"])
+    def test_waits_as_long_as_a_busy_service_says(self, databricks, client, path, status):
+        databricks.fail_next(1, path, status, retry_after=0)
+        assert install_missing(REPORT, cluster_id=CLUSTER, client=client).missing == ()
+        assert len(databricks.requests_to(path)) >= 2
+
+    def test_goes_on_asking_after_a_failed_look(self, databricks, client):
+        databricks.fail_next(2, "/libraries/cluster-status", 500)
+        assert install_missing(REPORT, cluster_id=CLUSTER, client=client).missing == ()
+
+    def test_gives_up_in_time(self, databricks, client):
+        databricks.fail_next(1_000, "/libraries/cluster-status", 500)
+        with pytest.raises(EnvironmentNotReadyError, match=r"within 0\.5 s .*unknown.*run this again"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client, timeout=0.5)
+
+
+class TestModelRequirements:
+    def test_pins_what_is_here(self):
+        versions = {name: metadata.version(name) for name in ("mlflow", "scikit-learn", "pyspark")}
+        assert model_requirements("scikit-learn", "pyspark") == [f"{name}=={found}" for name, found in versions.items()]
+
+    def test_leaves_out_what_pypi_does_not_have(self, monkeypatch, tmp_path):
+        (tmp_path / "torchlike.py").write_text("__version__ = '2.9.0+cpu'")
+        (tmp_path / "sparklike.py").write_text("__version__ = '4.1.0.dev0'")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert model_requirements("torchlike", "sparklike")[1:] == ["torchlike==2.9.0", "sparklike==4.1.0"]
+
+    def test_unknown_package(self):
+        with pytest.raises(EnvironmentNotReadyError, match="scikit-lern is not installed"):
+            model_requirements("scikit-lern")
+
+
+def test_importing_the_room_is_cheap():
+    heavy = "[name for name in ('mlflow', 'databricks.sdk', 'pyspark') if name in sys.modules]"
+    code = f"import sys, adbazureml.install; sys.exit(str({heavy}) if {heavy} else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy, so that nothing is left in the source."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = shutil.copytree(LIB, folder / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
+    built = subprocess.run([*_front_end(), str(source)], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [path] = folder.rglob("*.whl")
+    return path
+
+
+def _front_end():
+    """Return a command that builds a wheel: an environment that uv made has no pip."""
+    pip = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist"]
+    for python in filter(None, (sys.executable, shutil.which("python3"), shutil.which("python"))):
+        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+            return [python, *pip]
+    if uv := shutil.which("uv"):
+        return [uv, "build", "--quiet", "--wheel", "--out-dir", "dist"]
+    pytest.skip("neither pip nor uv is here to build a wheel")
+
+
+def test_wheel_is_whole(wheel):
+    assert wheel.name == f"adbazureml-{metadata.version('adbazureml')}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        modules = {path.relative_to(LIB / "src").as_posix() for path in (LIB / "src").rglob("*.py")}
+        assert "adbazureml/py.typed" in names
+        assert {name for name in names if name.endswith(".py")} == modules
+        [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
+        parser = ConfigParser()
+        parser.optionxform = str
+        parser.read_string(archive.read(entry_points).decode())
+    stores = dict(parser["mlflow.tracking_store"])
+    assert "databricks" in stores
+    declared = {point.name: point.value for point in metadata.distribution("adbazureml").entry_points}
+    assert stores == declared

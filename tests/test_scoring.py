@@ -1,0 +1,389 @@
+"""Scoring tables with real models from a real MLflow store: the rows in the table, seen from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types.schema import ColSpec, Schema
+from pyspark.ml import Pipeline
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.regression import LinearRegression as SparkLinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from adbazureml import runtime
+from adbazureml.errors import ScoringError, TableError
+from adbazureml.scoring import predict, score
+
+# Without requirements given, MLflow finds them out in a process of its own: nine seconds a model.
+PLAIN = {"pip_requirements": ["mlflow"]}
+FEATURES = ["age", "bmi"]
+
+
+class Hanging(mlflow.pyfunc.PythonModel):
+    """Doubles `x`; while the file named by its configuration exists, stops in the middle of a table and says so."""
+
+    def __init__(self, hold):
+        self.hold = hold
+
+    def predict(self, context, model_input):
+        if model_input["x"].max() >= 10_000 and os.path.exists(self.hold):
+            with open(self.hold + ".reached", "w"):
+                pass
+            time.sleep(15)
+        return model_input["x"] * 2
+
+
+class Failing(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input):
+        raise ValueError("cannot score this")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory):
+    """A real MLflow store in SQLite, tracking and registry in one."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("scoring", (folder / "artifacts").as_uri()))
+    yield mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"age": rng.integers(20, 80, 60).astype(float), "bmi": rng.normal(27, 4, 60)})
+    frame["id"] = np.arange(60)
+    frame["day"] = np.where(frame["id"] < 40, "2026-11-22", "2026-11-23")
+    frame["target"] = frame["age"] - 2 * frame["bmi"]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def features(spark, patients):
+    spark.createDataFrame(patients).write.saveAsTable("features", format="delta")
+    return "features"
+
+
+@pytest.fixture(scope="module")
+def sklearn_models(patients):
+    """Two versions of one registered model that differ, the first one also under an alias."""
+    models = []
+    for flip in (1, -1):
+        model = LinearRegression().fit(patients[FEATURES], flip * patients["target"])
+        signature = infer_signature(patients[FEATURES], model.predict(patients[FEATURES]).astype(float))
+        # Plain columns out, as autologging of data frames has it.
+        signature = ModelSignature(signature.inputs, Schema([ColSpec("double")]))
+        with mlflow.start_run():
+            mlflow.sklearn.log_model(
+                model, name="model", signature=signature, registered_model_name="progression", **PLAIN
+            )
+        models.append(model)
+    MlflowClient().set_registered_model_alias("progression", "champion", "1")
+    return models
+
+
+@pytest.fixture(scope="module")
+def spark_model(spark, patients, tmp_path_factory):
+    """A Spark ML pipeline of a vector and a regression, registered."""
+    model = Pipeline(
+        stages=[
+            VectorAssembler(inputCols=FEATURES, outputCol="features"),
+            SparkLinearRegression(featuresCol="features", labelCol="target"),
+        ]
+    ).fit(spark.createDataFrame(patients))
+    signature = ModelSignature(
+        Schema([ColSpec("double", name) for name in FEATURES]), Schema([ColSpec("double", "prediction")])
+    )
+    with mlflow.start_run():
+        mlflow.spark.log_model(
+            model,
+            artifact_path="model",
+            signature=signature,
+            registered_model_name="progression_spark",
+            dfs_tmpdir=str(tmp_path_factory.mktemp("dfs")),
+            **PLAIN,
+        )
+    return model
+
+
+@pytest.fixture
+def into(request, spark):
+    """The name of a table that only this test writes."""
+    name = "p_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    yield name
+    runtime.drop_table(name)
+
+
+def _rows(spark, table, uri=None):
+    frame = spark.table(table).toPandas()
+    if uri:
+        frame = frame[frame["model_uri"] == uri]
+    return frame.sort_values("id").reset_index(drop=True)
+
+
+def test_a_table_holds_the_models_own_predictions(spark, features, sklearn_models, patients, into):
+    done = score(table=features, where="day = '2026-11-23'", model="models:/progression/1", into=into)
+    expected = patients[patients["day"] == "2026-11-23"].reset_index(drop=True)
+    found = _rows(spark, into)
+    pd.testing.assert_frame_equal(found[list(expected.columns)], expected, check_dtype=False)
+    assert np.allclose(found["prediction"], sklearn_models[0].predict(expected[FEATURES]))
+    assert set(found["model_name"]) == {"progression"}
+    assert set(found["model_version"]) == {"1"}
+    assert set(found["model_uri"]) == {"models:/progression/1"}
+    assert found["scored_at"].nunique() == 1
+    assert (done.table, done.into, done.rows) == (features, into, 20)
+    assert done.rows_per_second == pytest.approx(20 / done.seconds)
+    assert "<td>20</td>" in done._repr_html_()
+
+
+def test_versions_side_by_side_and_nothing_doubled(spark, features, sklearn_models, patients, into):
+    for model in ("models:/progression@champion", "models:/progression/2", "models:/progression@champion"):
+        score(table=features, model=model, into=into)
+    for version, model in enumerate(sklearn_models, start=1):
+        found = _rows(spark, into, f"models:/progression/{version}")
+        assert list(found["id"]) == list(range(60))
+        assert np.allclose(found["prediction"], model.predict(patients[FEATURES]))
+    assert spark.table(into).count() == 120
+    # One transaction to make the table, then one for each scoring.
+    assert spark.sql(f"DESCRIBE HISTORY {into}").count() == 4
+    # A smaller window replaces all that this version had.
+    assert score(table=features, where="id < 5", model="models:/progression/2", into=into).rows == 5
+    assert spark.table(into).count() == 65
+
+
+def test_two_versions_at_the_same_time(spark, features, sklearn_models, into):
+    score(table=features, where="id = 0", model="models:/progression/1", into=into)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda v: score(table=features, model=f"models:/progression/{v}", into=into), ("1", "2")))
+    assert [one.rows for one in done] == [60, 60]
+    assert spark.table(into).count() == 120
+
+
+def test_a_spark_ml_model(spark, features, spark_model, patients, into):
+    # A column named like one that the pipeline makes must not stop it.
+    frame = spark.table(features).selectExpr("*", "'kept' AS features", "id AS prediction")
+    done = score(table=frame, model="models:/progression_spark/1", target_column="predicted", into=into)
+    found = _rows(spark, into)
+    own = spark_model.transform(spark.createDataFrame(patients)).toPandas()["prediction"]
+    assert np.allclose(found["predicted"], own)
+    assert set(found["features"]) == {"kept"}
+    assert list(found["prediction"]) == list(found["id"])
+    assert done.table == "the DataFrame"
+    assert set(found["model_name"]) == {"progression_spark"}
+    # What the signature calls age and bmi, under other names and in whole numbers.
+    other = spark.createDataFrame([(50, 25)], "years int, index long")
+    row = predict(other, model="models:/progression_spark/1", columns=["years", "index"]).first()
+    assert row["prediction"] == pytest.approx(50 - 2 * 25, abs=1e-6)
+
+
+def test_runs_and_logged_models(spark, features, sklearn_models, into):
+    run = mlflow.get_run(MlflowClient().get_model_version("progression", "1").run_id)
+    (logged,) = run.outputs.model_outputs
+    for uri, name in (
+        (f"runs:/{run.info.run_id}/model", run.info.run_id),
+        (f"models:/{logged.model_id}", logged.model_id),
+    ):
+        score(table=features, model=uri, into=into)
+        found = _rows(spark, into, uri)
+        assert len(found) == 60
+        assert set(found["model_name"]) == {name}
+        assert set(found["model_version"]) == {""}
+
+
+def test_types_and_columns_by_name_whatever_their_order_and_case(spark, sklearn_models):
+    frame = spark.createDataFrame([(30, "x", 50)], "BMI int, other string, Age long")
+    row = predict(frame, model="models:/progression/1").first()
+    assert row.asDict() == {"BMI": 30, "other": "x", "Age": 50, "prediction": pytest.approx(-10.0)}
+    with pytest.raises(TableError, match="'age' is array<int>, the model takes double; 'BMI' is string"):
+        predict(spark.createDataFrame([("1", [1])], "BMI string, age array<int>"), model="models:/progression/1")
+    with pytest.raises(TableError, match=r"needs 'age', 'bmi', which the rows to score lack; they have 'a'\."):
+        predict(spark.createDataFrame([(1,)], "a int"), model="models:/progression/1")
+    with pytest.raises(TableError, match=r"columns: 1 given, .* takes 2, in this order"):
+        predict(frame, model="models:/progression/1", columns=["BMI"])
+
+
+def test_models_without_names_take_columns_by_position(spark, patients):
+    matrix = patients[FEATURES].to_numpy().astype("float32")
+    arrays = LinearRegression().fit(matrix, patients["target"])
+    named = LinearRegression().fit(patients[FEATURES], patients["target"])
+    frame = spark.createDataFrame(patients[["bmi", "age", "id"]])
+    for model, signature in ((arrays, infer_signature(matrix, arrays.predict(matrix))), (named, None)):
+        uri = mlflow.sklearn.log_model(model, name="model", signature=signature, **PLAIN).model_uri
+        with pytest.raises(ScoringError, match="no signature with named inputs; give columns="):
+            predict(frame, model=uri)
+        found = predict(frame, model=uri, columns=FEATURES).toPandas().sort_values("id")
+        assert np.allclose(found["prediction"].astype(float), patients["target"], atol=1e-3)
+
+
+def test_text_predictions(spark, features, patients, into):
+    labels = np.where(patients["target"] > 0, "high", "low")
+    model = LogisticRegression(max_iter=1000).fit(patients[FEATURES], labels)
+    signature = ModelSignature(Schema([ColSpec("double", name) for name in FEATURES]), Schema([ColSpec("string")]))
+    uri = mlflow.sklearn.log_model(model, name="model", signature=signature, **PLAIN).model_uri
+    done = score(table=features, model=uri, into=into)
+    predicted = model.predict(patients[FEATURES])
+    assert list(_rows(spark, into)["prediction"]) == list(predicted)
+    axes = done.histogram().axes[0]
+    counts = {
+        label.get_text(): bar.get_width() for label, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)
+    }
+    assert counts == pd.Series(predicted).value_counts().to_dict()
+
+
+def test_show_and_histogram(features, sklearn_models, patients, into, monkeypatch):
+    done = score(table=features, model="models:/progression/1", into=into)
+    shown = []
+    monkeypatch.setattr(runtime, "display", shown.append)
+    done.show()
+    assert shown[0].count() == 20
+    stairs = done.histogram().axes[0].patches[0].get_data()
+    expected, edges = np.histogram(sklearn_models[0].predict(patients[FEATURES]), bins=30)
+    assert np.allclose(stairs.edges, edges)
+    assert list(stairs.values) == list(expected)
+
+
+def test_nulls(spark, sklearn_models):
+    signature = ModelSignature(Schema([ColSpec("long", "n")]), Schema([ColSpec("double")]))
+    model = LinearRegression().fit(pd.DataFrame({"n": [1, 2]}), [1.0, 2.0])
+    uri = mlflow.sklearn.log_model(model, name="model", signature=signature, **PLAIN).model_uri
+    frame = spark.createDataFrame([(1,), (None,)], "n int")
+    with pytest.raises(TableError, match=r"takes n as integers, and some rows hold null .* 'n IS NOT NULL'"):
+        score(table=frame, model=uri, into="never_made")
+    assert not runtime.table_exists("never_made")
+    assert predict(frame.where("n IS NOT NULL"), model=uri).first()["prediction"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("day = ", "is not an SQL condition on features"),
+        ("id < 5; DROP TABLE features", "is not an SQL condition on features"),
+        ("id + 1", "is not true or false for a row of features but bigint"),
+        ("*", "is not true or false for a row of features but double, double"),
+        ("nobody > 1", "is not an SQL condition on features.*the columns are 'age', 'bmi'"),
+        ("max(age) > 1", "is not an SQL condition on features"),
+        ("CAST(day AS INT) > 3", "fails on a row of features"),
+        ("id > 1000", "no row of features fits scoring_condition 'id > 1000'"),
+    ],
+)
+def test_conditions_that_are_none(features, sklearn_models, condition, said):
+    with pytest.raises(TableError, match=f"scoring_condition: .*{said}") as error:
+        score(table=features, where=condition, model="models:/progression/1", into="never_made")
+    assert "\n" not in str(error.value)
+    assert "JVM" not in str(error.value)
+    assert runtime.table_exists("features")
+    assert not runtime.table_exists("never_made")
+
+
+def test_tables_that_do_not_fit(spark, features, sklearn_models, into):
+    model = "models:/progression/1"
+    for table, said in (("nowhere", "there is no table 'nowhere'"), ("no such; name", "is not the name of a table")):
+        with pytest.raises(TableError, match=f"scoring_table: .*{said}"):
+            score(table=table, model=model, into=into)
+    with pytest.raises(TableError, match=r"predictions_table: 'default\.features' is the table to score itself"):
+        score(table=features, model=model, into="default.features")
+    with pytest.raises(TableError, match=r"predictions_table: .*is not the name of a table"):
+        score(table=features, model=model, into="not a; name")
+    with pytest.raises(TableError, match="scoring_table: the DataFrame has no rows; fill it first"):
+        score(table=spark.table(features).where("id < 0"), model=model, into=into)
+    spark.createDataFrame([(1, "x")], "id int, surplus string").write.saveAsTable(into, format="delta")
+    with pytest.raises(TableError, match=r"id is int, not bigint; age is missing; .*surplus is not among"):
+        score(table=features, model=model, into=into)
+    assert [tuple(row) for row in spark.table(into).collect()] == [(1, "x")]
+    spark.range(1).write.saveAsTable("in_parquet", format="parquet")
+    spark.range(1).createOrReplaceTempView("a_view")
+    for name in ("in_parquet", "a_view"):
+        with pytest.raises(TableError, match=f"predictions_table: '{name}' exists and is not a Delta table"):
+            score(table=features, model=model, into=name)
+
+
+def test_names_that_collide(spark, features, sklearn_models, into):
+    frame = spark.table(features)
+    model = "models:/progression/1"
+    with pytest.raises(TableError, match="scoring_table: Model_Name is a column that scoring writes itself"):
+        score(table=frame.selectExpr("*", "1 AS Model_Name"), model=model, into=into)
+    with pytest.raises(TableError, match="target_column: scored_at is a column that scoring writes itself"):
+        score(table=frame, model=model, target_column="scored_at", into=into)
+    with pytest.raises(TableError, match="target_column: the rows to score already have a column 'AGE'"):
+        score(table=frame, model=model, target_column="AGE", into=into)
+    with pytest.raises(TableError, match="has the columns 'id' and 'ID', which Spark does not tell apart"):
+        score(table=frame.selectExpr("id", "id AS ID"), model=model, into=into)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("models:/progression/99", "can't be found"),
+        ("models:/nobody/1", "can't be found"),
+        ("models:/progression@nobody", "can't be found"),
+        ("models:/m-0123456789abcdef", "can't be found"),
+        ("runs:/0123456789abcdef0123456789abcdef/model", "can't be found"),
+        ("models:/progression/latest", "names no one model for good"),
+        ("models:/progression", "names no one model for good"),
+        ("/some/folder", "names no one model for good"),
+    ],
+)
+def test_models_that_are_not_there(features, sklearn_models, uri, said):
+    with pytest.raises(ScoringError, match=f"model: '{uri}' {said}") as error:
+        score(table=features, model=uri, into="never_made")
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_fails_leaves_the_table_as_it_was(spark, features, sklearn_models, into):
+    score(table=features, model="models:/progression/1", into=into)
+    before = _rows(spark, into)
+    signature = ModelSignature(Schema([ColSpec("double", "age")]), Schema([ColSpec("double")]))
+    uri = mlflow.pyfunc.log_model(python_model=Failing(), name="model", signature=signature, **PLAIN).model_uri
+    with pytest.raises(ScoringError, match="failed, its rows are as before: ValueError: cannot score this") as error:
+        score(table=features, model=uri, into=into)
+    assert "\n" not in str(error.value)
+    pd.testing.assert_frame_equal(_rows(spark, into), before)
+
+
+def test_a_process_killed_in_the_middle_leaves_the_old_rows(spark, store, into, tmp_path):
+    hold = tmp_path / "hold"
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            python_model=Hanging(str(hold)),
+            name="model",
+            signature=signature,
+            registered_model_name="hanging",
+            **PLAIN,
+        )
+    spark.range(25_000, numPartitions=1).selectExpr("id", "CAST(id AS DOUBLE) AS x").write.saveAsTable(
+        "many", format="delta"
+    )
+    assert score(table="many", where="id < 100", model="models:/hanging/1", into=into).rows == 100
+    before = _rows(spark, into)
+    hold.touch()
+    code = f"""
+        import mlflow
+        from adbazureml.scoring import score
+        mlflow.set_tracking_uri({store!r})
+        score(table="many", model="models:/hanging/1", into={into!r})
+    """
+    victim = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "hold.reached").exists():
+        assert victim.poll() is None, "ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.wait()
+    hold.unlink()
+    pd.testing.assert_frame_equal(_rows(spark, into), before)
+    assert score(table="many", model="models:/hanging/1", into=into).rows == 25_000
+    found = _rows(spark, into)
+    assert np.allclose(found["prediction"], 2 * np.arange(25_000))
