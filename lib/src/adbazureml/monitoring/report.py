@@ -130,10 +130,9 @@ class DriftReport:
         # A '$' would start a formula.
         axes.set_yticks(places, [column.column.replace("$", r"\$") for column in ordered])
         axes.bar_label(bars, [f"{column.psi:.3f}" for column in ordered], padding=3)
-        axes.axvline(self.threshold, color="#605e5c", linestyle="--", label=f"threshold {self.threshold:g}")
-        axes.legend(loc="lower right", frameon=False)
+        axes.axvline(self.threshold, color="#605e5c", linestyle="--")
         axes.margins(x=0.12)
-        axes.set_xlabel("population stability index")
+        axes.set_xlabel(f"population stability index (dashed: threshold {self.threshold:g})")
         axes.set_title(self._sentence())
         axes.spines[["top", "right"]].set_visible(False)
         return figure

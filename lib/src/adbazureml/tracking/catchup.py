@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from adbazureml.errors import TrackingError
 from adbazureml.tracking.mirror import Settled
 from adbazureml.tracking.switch import mirror
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class CatchUp:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a run."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(run) for run in self.runs])
 
     def _repr_html_(self) -> str:

@@ -36,7 +36,8 @@ def _listening(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
 
     # The one private means: MLflow's own builders, the same in 3.0 and 3.8 (pinned by a test).
     store = getattr(utils, builder)(store_uri=store_uri, artifact_uri=artifact_uri)
-    store.__class__ = _listening_class(type(store))
+    built_class: Any = type(store)
+    store.__class__ = _listening_class(built_class)
     store.adbazureml_uri = store_uri
     return store
 
