@@ -1,0 +1,155 @@
+"""The whole walk as `make run` runs it: each notebook twice in a row, in one kernel, on stores that start empty."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import nbformat
+import psutil
+import pytest
+
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime
+from adbazureml.tracking.names import azureml_experiment_name
+
+ROOT = Path(__file__).parents[1]
+
+
+def load_walk():
+    spec = importlib.util.spec_from_file_location("walk", ROOT / "tools" / "walk.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """Walk twice through every notebook; yield the folder it left."""
+    folder = tmp_path_factory.mktemp("walk")
+    before = os.environ[runtime.HOME_VARIABLE]
+    os.environ[runtime.HOME_VARIABLE] = str(folder)
+    walk = load_walk()
+    walk.walk([path for path in walk.notebooks() for _ in range(2)])
+    yield folder
+    os.environ[runtime.HOME_VARIABLE] = before
+
+
+def assert_nothing_runs(folder):
+    """No process that names the folder is left; Spark's Java takes a moment to follow its Python."""
+    deadline = time.monotonic() + 20
+    while True:
+        commands = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+        left = [command for command in commands if str(folder) in command]
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert not left
+
+
+def clients():
+    workspaces = (DatabricksWorkspace.current(), AzureMLWorkspace.get(name="", subscription_id="", resource_group=""))
+    return [mlflow.MlflowClient(place.tracking_uri, place.registry_uri) for place in workspaces]
+
+
+def test_both_workspaces_hold_the_same_runs(walked):
+    databricks, azureml = clients()
+    (experiment,) = (one for one in databricks.search_experiments() if one.name.startswith("/Users/"))
+    theirs = azureml.get_experiment_by_name(azureml_experiment_name(experiment.name))
+    ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
+    mirrored = azureml.search_runs([theirs.experiment_id])
+    assert len(ours) == len(mirrored) == 6
+    for mirror in mirrored:
+        run = ours[mirror.data.tags["adbazureml.databricks.run_id"]]
+        assert mirror.data.metrics == run.data.metrics
+        assert mirror.data.params == run.data.params
+        assert mirror.info.status == run.info.status == "FINISHED"
+        for key in run.data.metrics:
+            history, copied = (
+                client.get_metric_history(which.info.run_id, key)
+                for client, which in ((databricks, run), (azureml, mirror))
+            )
+            assert len(history) == len(copied) == (30 if key == "epoch_loss" else len(history))
+
+
+def test_registering_twice_made_one_version_of_each_flavour(walked):
+    for client in clients():
+        for name in ("adbazureml_diabetes", "adbazureml_diabetes_spark"):
+            assert [version.version for version in client.search_model_versions(f"name = '{name}'")] in (["1"], [1])
+
+
+def test_scoring_twice_doubled_nothing(walked):
+    assert runtime.handed_on()["scored"] == "89 rows in table diabetes_predictions"
+    code = (
+        "from adbazureml import spark\n"
+        "table = spark().table('diabetes_predictions')\n"
+        "print('rows', table.count(), table.select('patient_id').distinct().count(), table.dropna().count())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split("rows ")[1].split() == ["89", "89", "89"]
+
+
+def test_no_endpoint_is_left_running(walked):
+    assert_nothing_runs(walked)
+
+
+def test_pictures_and_tables_are_kept(walked):
+    pictures = [
+        (path.stem, cell.id)
+        for path in sorted((walked / "executed").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs)
+    ]
+    assert pictures == [("03_train_and_log", "curve"), ("06_batch_score", "histogram"), ("07_monitor", "plot")]
+
+
+def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
+    kept = nbformat.read(walked / "executed" / "08_clean_up.ipynb", as_version=4)
+    (listed,) = (cell for cell in kept.cells if cell.id == "list")
+    assert "nothing was" in listed.outputs[-1]["data"]["text/html"]
+    # 6 runs and 2 versions in each workspace, 3 tables
+    code = """
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, clean_up, inventory
+from adbazureml.errors import CleanUpError
+import mlflow
+settings = Settings()
+workspace = AzureMLWorkspace.of(settings)
+neighbours = mlflow.MlflowClient(workspace.tracking_uri, workspace.registry_uri)
+neighbours.create_registered_model("neighbour")
+neighbours.create_run(neighbours.create_experiment("neighbour"))
+found = inventory(settings, workspace=workspace)
+assert len(found.items) == 19, len(found.items)
+try:
+    clean_up(found, confirm="something else")
+except CleanUpError as error:
+    assert "type the experiment's name: '/Users/" in str(error)
+assert len(inventory(settings, workspace=workspace).items) == 19
+clean_up(found, confirm=found.experiment)
+assert not inventory(settings, workspace=workspace).items
+assert neighbours.search_registered_models()[0].name == "neighbour"
+assert len(neighbours.search_runs([neighbours.get_experiment_by_name("neighbour").experiment_id])) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ADBAZUREML_EPOCHS": "none"}, "epochs: 'none' is wrong; expected"),
+        ({"ADBAZUREML_EPOCS": "3"}, "ADBAZUREML_EPOCS: no such parameter"),
+        ({"ADBAZUREML_HOME": "/proc/adbazureml"}, "can't be written"),
+        ({"ADBAZUREML_TRAINING_TABLE": "houses"}, "training_table 'houses': there is no such table"),
+    ],
+)
+def test_make_run_ends_with_one_clear_sentence(variables, said, tmp_path):
+    environment = {**os.environ, "ADBAZUREML_HOME": str(tmp_path), **variables}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "walk.py")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert_nothing_runs(tmp_path)
