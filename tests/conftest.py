@@ -19,6 +19,8 @@ def home(tmp_path_factory):
             del os.environ[variable]
     folder = tmp_path_factory.mktemp("home")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
+    # A SQLite store without an artifact location makes its folder in the working directory.
+    os.chdir(folder)
     return folder
 
 

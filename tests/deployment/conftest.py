@@ -1,6 +1,7 @@
 """A real MLflow store with three versions of a model, one endpoint for all who only ask, and ports."""
 
 import socket
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import mlflow
@@ -37,17 +38,17 @@ def frame():
 def store(tmp_path_factory, frame):
     """Tracking store and registry with ``deploy_lines``: 1 and 2 predict differently, 3 can't be loaded."""
     folder = tmp_path_factory.mktemp("store")
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("deploy", (folder / "artifacts").as_uri()))
     with mlflow.start_run() as run:
         logged = [_log_line(frame, slope) for slope in (2.0, 5.0)]
         mlflow.pyfunc.log_model(
             name="broken", python_model=unloadable(), pip_requirements=["mlflow"], registered_model_name=MODEL
         )
-    yield SimpleNamespace(
+    mlflow.set_tracking_uri(before)
+    return SimpleNamespace(
         uri=uri,
         v1=f"models:/{MODEL}/1",
         v2=f"models:/{MODEL}/2",
@@ -55,8 +56,22 @@ def store(tmp_path_factory, frame):
         logged=f"models:/{logged[0].model_id}",
         of_run=f"runs:/{run.info.run_id}/line",
     )
-    mlflow.set_tracking_uri(before[0])
-    mlflow.set_registry_uri(before[1])
+
+
+@contextmanager
+def tracking_in(store):
+    """Let MLflow look models up in the store, and put things back."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store.uri)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(autouse=True)
+def tracked_in_store(store):
+    """Each of these tests asks the store."""
+    with tracking_in(store):
+        yield
 
 
 def _log_line(frame, slope):
@@ -75,7 +90,9 @@ def _log_line(frame, slope):
 @pytest.fixture(scope="session")
 def endpoint(store):
     """Version 1 at a free port, for every test that only asks."""
-    with deploy(store.v1, name="lines") as started:
+    with tracking_in(store):
+        started = deploy(store.v1, name="lines")
+    with started:
         yield started
 
 

@@ -199,7 +199,7 @@ def wait_for(condition, seconds):
 
 def python(code, store):
     """Another process of the same local folder and store."""
-    setup = f"import mlflow; mlflow.set_tracking_uri({store.uri!r}); mlflow.set_registry_uri({store.uri!r})\n"
+    setup = f"import mlflow; mlflow.set_tracking_uri({store.uri!r})\n"
     return subprocess.Popen(
         [sys.executable, "-c", setup + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from adbazureml.deployment import local
 from adbazureml.deployment.endpoint import Endpoint
 from adbazureml.errors import DeploymentError
+from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ _HIGHEST_PORT = 65535
 
 
 def deploy(
-    model_uri: str, *, name: str, target: str = "local", port: int = 0, keep: bool = False, timeout: float = 120
+    model: ModelURI, *, name: str, target: str = "local", port: int = 0, keep: bool = False, timeout: float = 120
 ) -> Endpoint:
     """Serve a model under a name, and return once it is healthy.
 
@@ -26,8 +27,9 @@ def deploy(
 
     Parameters
     ----------
-    model_uri : str
-        Any URI of a model that MLflow resolves: ``models:/name/3``, ``models:/m-…``, ``runs:/…/model``.
+    model : str or RegisteredVersion
+        What `register` returned, or any URI of a model that MLflow resolves: ``models:/name/3``, ``models:/m-…``,
+        ``runs:/…/model``.
     name : str
         Name of the endpoint.
     target : {"local"}
@@ -74,7 +76,7 @@ def deploy(
         raise DeploymentError(
             f"endpoint_port {port!r} is out of range: set it to 1024 to {_HIGHEST_PORT}, or 0 for a free port."
         )
-    return local.deploy(model_uri, name=name, port=port, keep=keep, timeout=timeout)
+    return local.deploy(uri_of(model), name=name, port=port, keep=keep, timeout=timeout)
 
 
 def endpoints() -> list[Endpoint]:
@@ -82,7 +84,7 @@ def endpoints() -> list[Endpoint]:
     return local.running()
 
 
-def input_example(model_uri: str) -> pd.DataFrame | None:
+def input_example(model: ModelURI) -> pd.DataFrame | None:
     """Return the rows that were logged with a model to try it with; None when there are none, or they are no table.
 
     Raises
@@ -92,5 +94,5 @@ def input_example(model_uri: str) -> pd.DataFrame | None:
     """
     import pandas as pd
 
-    example = local.find_model(model_uri).load_input_example(model_uri)
+    example = local.find_model(uri_of(model)).load_input_example(uri_of(model))
     return example if isinstance(example, pd.DataFrame) else None

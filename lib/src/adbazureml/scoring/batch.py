@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
+    from adbazureml.uris import ModelURI
+
 _WRITTEN_BESIDE = ("model_name", "model_version", "model_uri", "scored_at")
 
 
@@ -23,7 +25,7 @@ def score(
     *,
     table: str | DataFrame,
     where: str | None = None,
-    model: str,
+    model: ModelURI,
     columns: Sequence[str] | None = None,
     target_column: str = "prediction",
     into: str,
@@ -39,7 +41,7 @@ def score(
         The rows.
     where : str, optional
         SQL condition that they must meet.
-    model : str
+    model : str or RegisteredVersion
         MLflow URI, see `predict`. An alias is resolved once; the version it stands for is what is written down.
     columns : sequence of str, optional
         The model's inputs in its signature's order. By default the columns named in the signature.

@@ -13,6 +13,7 @@ from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
 from adbazureml.scoring.source import find_columns, quoted, reason
+from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -59,7 +60,7 @@ class Prepared:
 
 
 def predict(
-    frame: DataFrame, *, model: str, columns: Sequence[str] | None = None, target_column: str = "prediction"
+    frame: DataFrame, *, model: ModelURI, columns: Sequence[str] | None = None, target_column: str = "prediction"
 ) -> DataFrame:
     """Add a model's predictions to a Spark frame.
 
@@ -70,8 +71,8 @@ def predict(
     ----------
     frame : pyspark DataFrame
         The rows; columns that the model does not take are kept as they are.
-    model : str
-        MLflow URI: ``models:/name/3``, ``models:/name@alias``, ``models:/m-<id>`` or ``runs:/<run id>/<name>``.
+    model : str or RegisteredVersion
+        What `register` returned, or an MLflow URI: ``models:/name/3``, ``models:/name@alias``, ``models:/m-<id>`` or ``runs:/<run id>/<name>``.
     columns : sequence of str, optional
         The model's inputs in its signature's order. By default the columns named in the signature.
     target_column : str
@@ -93,7 +94,7 @@ def predict(
     return prepare(frame, source=find_model(model), columns=columns, target_column=target_column).frame
 
 
-def find_model(model: str) -> ModelSource:
+def find_model(model: ModelURI) -> ModelSource:
     """Tell which model a URI names now.
 
     Raises
@@ -101,6 +102,7 @@ def find_model(model: str) -> ModelSource:
     ScoringError
         The URI is of another form, or its alias does not exist.
     """
+    model = uri_of(model)
     if found := _LOGGED_MODEL.fullmatch(model) or _RUN.fullmatch(model):
         return ModelSource(uri=model, name=found["id"], version="")
     found = _VERSION.fullmatch(model)
