@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Union
+from typing import Protocol, TypeAlias
 
 
 class HasURI(Protocol):
@@ -13,7 +13,7 @@ class HasURI(Protocol):
         """The ``models:/`` or ``runs:/`` URI."""
 
 
-ModelURI = Union[str, HasURI]
+ModelURI: TypeAlias = "str | HasURI"
 
 
 def uri_of(model: ModelURI) -> str:

@@ -72,7 +72,8 @@ def predict(
     frame : pyspark DataFrame
         The rows; columns that the model does not take are kept as they are.
     model : str or RegisteredVersion
-        What `register` returned, or an MLflow URI: ``models:/name/3``, ``models:/name@alias``, ``models:/m-<id>`` or ``runs:/<run id>/<name>``.
+        What `register` returned, or an MLflow URI: ``models:/name/3``, ``models:/name@alias``, ``models:/m-<id>`` or
+        ``runs:/<run id>/<name>``.
     columns : sequence of str, optional
         The model's inputs in its signature's order. By default the columns named in the signature.
     target_column : str
