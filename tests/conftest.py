@@ -1,6 +1,7 @@
 """What every test may ask for: a folder of its own for the local stand-ins, and one Spark session for all."""
 
 import os
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -19,8 +20,10 @@ def home(tmp_path_factory):
             del os.environ[variable]
     folder = tmp_path_factory.mktemp("home")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
-    # A SQLite store without an artifact location makes its folder in the working directory.
+    # A SQLite store without an artifact location makes its folder in the working directory. Spark's workers still
+    # find the models that tests define.
     os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from enum import Enum
 from pathlib import Path
 
@@ -51,11 +52,9 @@ def home() -> Path:
         The folder can't be made or written.
     """
     folder = home_path()
-    probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise EnvironmentNotReadyError(
             f"The folder {folder} can't be written ({error.strerror}): set {HOME_VARIABLE} to a folder that can."
