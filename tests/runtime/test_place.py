@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -16,6 +17,13 @@ def test_without_a_variable_the_folder_lies_beside_the_bundle(tmp_path, monkeypa
     monkeypatch.delenv("ADBAZUREML_HOME")
     monkeypatch.chdir(tmp_path / "notebooks")
     assert runtime.home() == tmp_path / ".local"
+
+
+def test_on_databricks_the_folder_is_on_the_driver_s_disk(tmp_path, monkeypatch):
+    monkeypatch.delenv("ADBAZUREML_HOME")
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert runtime.home() == tmp_path / "adbazureml"
 
 
 @pytest.mark.parametrize("folder", ["/proc/adbazureml", "{file}/below"])

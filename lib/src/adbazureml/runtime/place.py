@@ -34,13 +34,15 @@ def on_databricks() -> bool:
 
 
 def home_path() -> Path:
-    """Where the local stand-ins live.
+    """Where the local stand-ins and endpoints live.
 
     It is ``ADBAZUREML_HOME``; without it ``.local`` beside the project's ``bundle.yml``, searched upwards from the
-    working directory; without that ``.local`` in the working directory.
+    working directory; without that ``.local`` in the working directory. On Databricks it is on the driver's own disk:
+    a job's notebooks may lie in a folder that its identity can't write.
     """
-    chosen = os.environ.get(HOME_VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else _project_folder() / ".local"
+    if chosen := os.environ.get(HOME_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    return Path(tempfile.gettempdir()) / "adbazureml" if on_databricks() else _project_folder() / ".local"
 
 
 def home() -> Path:
