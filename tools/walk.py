@@ -60,12 +60,13 @@ def walk(paths: Sequence[Path]) -> None:
 @contextmanager
 def _kernel() -> Iterator[KernelManager]:
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(FOLDER))
-    try:
-        yield manager
-    finally:
-        # Asked politely first, so that what the notebooks left running is stopped.
-        manager.shutdown_kernel(now=not manager.is_alive())
+    with (runtime.home() / "kernel.log").open("wb") as log:
+        manager.start_kernel(cwd=str(FOLDER), stdout=log, stderr=log)
+        try:
+            yield manager
+        finally:
+            # Asked politely first, so that what the notebooks left running is stopped.
+            manager.shutdown_kernel(now=not manager.is_alive())
 
 
 def _execute(kernel: KernelManager, notebook: nbformat.NotebookNode) -> None:

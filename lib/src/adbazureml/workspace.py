@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -143,8 +142,5 @@ def stand_in_artifacts(tracking_uri: str) -> str | None:
 def _stand_in(kind: str) -> dict[str, str]:
     folder = runtime.home() / kind
     folder.mkdir(exist_ok=True)
-    # MLflow logs fifty lines when it makes a new database.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     return {"name": str(folder), "tracking_uri": uri, "registry_uri": uri, "url": _LOCAL_UI[kind]}

@@ -10,6 +10,7 @@ MLflow loads this module in the middle of its own import, so nothing of MLflow i
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,12 @@ def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``sqlite://``; a stand-in's artifacts lie beside its database."""
     from adbazureml.workspace import stand_in_artifacts
 
-    return _listening("_get_sqlalchemy_store", store_uri, artifact_uri or stand_in_artifacts(store_uri))
+    beside = stand_in_artifacts(store_uri)
+    if beside is not None:
+        # MLflow logs fifty lines when it makes a new database, and more for its registry.
+        for name in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return _listening("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
 
 
 def _listening(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
