@@ -1,0 +1,234 @@
+"""An Azure ML workspace on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .arm import CloudMetadata, ResourceManager
+from .artifacts import EXPERIMENT_RUN, Artifacts
+from .backend import Backend
+from .blobs import Blobs
+from .faults import Effect, Fault
+from .identity import TENANT, Identity
+from .messages import Request
+from .mlflow_server import MLflowServer
+from .registry import Registry
+from .service import HttpsService
+from .tracking import Tracking
+from .workspace import STORAGE_SUFFIX, Workspace
+
+
+class AzureMLEmulator:
+    """A workspace that answers while its ``with`` block runs.
+
+    The real azureml-mlflow, azure-identity and azure-storage-blob talk to it once `environment` is set, in a child
+    process by that alone, in this one by `activate`.
+
+    >>> with AzureMLEmulator() as azureml:
+    ...     azureml.activate()
+    ...     mlflow.set_tracking_uri(azureml.tracking_uri)
+
+    Attributes:
+        workspace: its ids and names.
+        identity: who may sign in.
+        tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="azureml-"))
+        self._service = HttpsService(self._folder)
+        self._server = MLflowServer(self._folder)
+        self.cloud = f"EmulatedCloud-{uuid.uuid4().hex[:8]}"
+        url = self._service.url
+        self.workspace = Workspace(self._service.address)
+        self.identity = Identity(url)
+        backend = Backend(self.workspace, self._server)
+        self.blobs = Blobs(self._folder / "blobs", self.workspace.storage_url)
+        self.artifacts = Artifacts(self.workspace, self.identity, backend, self.blobs)
+        self.tracking = Tracking(self.workspace, self.identity, backend, Registry(backend, self.artifacts))
+        self._backend = backend
+        self._metadata = CloudMetadata(self.cloud, url)
+        self._resource_manager = ResourceManager(self.workspace, self.identity)
+
+    def __enter__(self) -> AzureMLEmulator:
+        self._service.serve(
+            [
+                (rf"/{re.escape(self.workspace.storage_account)}\.blob\.{re.escape(STORAGE_SUFFIX)}/", self.blobs),
+                (r"/mlflow/", self.tracking),
+                (r"/(?:history|artifact)/", self.artifacts),
+                (r"/subscriptions", self._resource_manager),
+                (r"/metadata/endpoints", self._metadata),
+                (rf"/(?:{TENANT}|msi)/", self.identity),
+            ]
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._service.close()
+        self._server.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # Where it is, and how to get in
+
+    @property
+    def url(self) -> str:
+        """Address of Resource Manager and of all other services."""
+        return self._service.url
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.workspace.tracking_uri
+
+    @property
+    def subscription_id(self) -> str:
+        return self.workspace.subscription_id
+
+    @property
+    def resource_group(self) -> str:
+        return self.workspace.resource_group
+
+    @property
+    def workspace_name(self) -> str:
+        return self.workspace.name
+
+    @property
+    def cloud_environment(self) -> dict[str, str]:
+        """The variables that make a process use this cloud, without a credential."""
+        beyond = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+        no_proxy = ",".join(filter(None, ("127.0.0.1", "localhost", beyond)))
+        return {
+            "REQUESTS_CA_BUNDLE": str(self._service.ca_bundle),
+            "SSL_CERT_FILE": str(self._service.ca_bundle),
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+            "AZUREML_CURRENT_CLOUD": self.cloud,
+            "ARM_CLOUD_METADATA_URL": f"{self.url}/metadata/endpoints?api-version=2019-05-01",
+            "AZURE_AUTHORITY_HOST": self.url,
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that a client process needs; it signs in as a service principal."""
+        return {
+            **self.cloud_environment,
+            "AZURE_TENANT_ID": self.identity.tenant_id,
+            "AZURE_CLIENT_ID": self.identity.client_id,
+            "AZURE_CLIENT_SECRET": self.identity.client_secret,
+        }
+
+    @property
+    def managed_identity_environment(self) -> dict[str, str]:
+        """Likewise for a process that has a managed identity."""
+        return {
+            **self.cloud_environment,
+            "IDENTITY_ENDPOINT": f"{self.url}/msi/token",
+            "IDENTITY_HEADER": self.identity.identity_header,
+        }
+
+    def activate(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        """Set `environment` in this process.
+
+        azureml-mlflow reads the list of clouds when MLflow is imported, so where that is done already, its list
+        learns of this cloud.
+        """
+        environment.update(self.environment)
+        from azureml.mlflow._common._cloud import cloud
+
+        cloud.KNOWN_CLOUDS.update(cloud._convert_arm_to_cli([self._metadata.description]))
+
+    # What it does to the next requests. ``path`` is looked for in the path of a request, as a regular expression.
+
+    def fail_next(
+        self,
+        count: int,
+        path: str,
+        *,
+        method: str | None = None,
+        status: int = 500,
+        retry_after: int | None = None,
+    ) -> None:
+        """Answer by an error, in the form of the service that was asked: 401, 403, 429, 500 or 503."""
+        fault = Fault(Effect.FAIL, re.compile(path), count, method, status=status, retry_after=retry_after)
+        self._service.faults.add(fault)
+
+    def hang_next(self, count: int, path: str, seconds: float, *, method: str | None = None) -> None:
+        """Answer late; a caller that has gone by then gets nothing done."""
+        self._service.faults.add(Fault(Effect.HANG, re.compile(path), count, method, seconds=seconds))
+
+    def drop_next(self, count: int, path: str, *, method: str | None = None) -> None:
+        """Close the connection before anything is done."""
+        self._service.faults.add(Fault(Effect.DROP, re.compile(path), count, method))
+
+    def lose_answer(self, count: int, path: str, *, method: str | None = None) -> None:
+        """Do what is asked, and close the connection without saying so."""
+        self._service.faults.add(Fault(Effect.LOSE_ANSWER, re.compile(path), count, method))
+
+    def cut_upload(self, count: int, path: str = r"\.blob\.") -> None:
+        """Take half of a blob that is being written, keep nothing, and close the connection."""
+        self._service.faults.add(Fault(Effect.CUT_UPLOAD, re.compile(path), count, "PUT"))
+
+    def clear_faults(self) -> None:
+        self._service.faults.clear()
+
+    def expire_tokens(self) -> None:
+        """Refuse all tokens given out so far."""
+        self.identity.expire_tokens()
+
+    def rotate_secret(self, new: str | None = None) -> str:
+        """Sign in nobody who does not know the new secret."""
+        return self.identity.rotate_secret(new)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that every answer takes at least."""
+        return self._service.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._service.latency = seconds
+
+    # What it saw, and what it holds
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests so far, in order of arrival; clear it as any list."""
+        return self._service.requests
+
+    def requests_to(self, path: str, *, method: str | None = None) -> list[Request]:
+        """The requests in whose path the regular expression is found."""
+        return [one for one in self.requests if re.search(path, one.path) and method in (None, one.method)]
+
+    @property
+    def crashes(self) -> list[BaseException]:
+        """Exceptions of the emulator itself, which no test should see."""
+        return self._service.crashes
+
+    @property
+    def secrets(self) -> set[str]:
+        """Every secret, token and signature so far: none of them may turn up in a log."""
+        return self.identity.given_out | self.blobs.signatures
+
+    def run_artifacts(self, run_id: str) -> dict[str, bytes | None]:
+        """What each artifact path of a run holds; None where the bytes never came."""
+        return self.artifacts.stored(EXPERIMENT_RUN, f"dcid.{run_id}")
+
+    def find_runs(self, experiment_name: str) -> list[dict[str, Any]]:
+        """The runs of an experiment, the newest first, as the REST API shows them, deleted ones too."""
+        experiment_id = self._backend.find_experiment(experiment_name)["experiment_id"]
+        asked = {"experiment_ids": [experiment_id], "run_view_type": "ALL", "max_results": 1000}
+        return list(self._backend.ask("POST", "mlflow/runs/search", asked).get("runs", ()))
+
+    def find_model_versions(self, name: str) -> list[dict[str, Any]]:
+        """The versions of a registered model as the REST API shows them."""
+        asked = {"filter": f"name = '{name}'", "max_results": 1000}
+        return list(self._backend.ask_registry("GET", "mlflow/model-versions/search", asked).get("model_versions", ()))
