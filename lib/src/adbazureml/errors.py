@@ -17,6 +17,10 @@ class WorkspaceError(AdbAzureMLError):
     """An Azure ML or Databricks workspace could not be reached or is not what the settings say."""
 
 
+class CredentialError(WorkspaceError):
+    """There is no identity to sign in to Azure with, or the one there is was refused."""
+
+
 class TableError(AdbAzureMLError):
     """A table, a column or a condition on it is not what the step needs."""
 

@@ -1,0 +1,35 @@
+"""Secrets that Databricks keeps."""
+
+from __future__ import annotations
+
+from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.notebook import dbutils
+from adbazureml.runtime.place import on_databricks
+
+
+def secret(scope: str, name: str) -> str:
+    """Return a secret of a Databricks secret scope.
+
+    Raises
+    ------
+    EnvironmentNotReadyError
+        Not on Databricks, or the secret is not there, is empty, or may not be read.
+    """
+    if not on_databricks():
+        raise EnvironmentNotReadyError(
+            f"secret_scope {scope!r}: secret scopes are Databricks'. On this machine leave secret_scope empty, and sign"
+            " in with `az login` or by environment variables."
+        )
+    try:
+        value = str(dbutils().secrets.get(scope=scope, key=name))
+    except EnvironmentNotReadyError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EnvironmentNotReadyError(
+            f"secret_scope {scope!r}: its secret {name!r} can't be read ({reason}). Make it with `databricks secrets"
+            f" put-secret {scope} {name}`, and give the job's identity READ on the scope."
+        ) from error
+    if not value:
+        raise EnvironmentNotReadyError(f"secret_scope {scope!r}: its secret {name!r} is empty; put its value there.")
+    return value

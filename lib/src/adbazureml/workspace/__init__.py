@@ -1,0 +1,16 @@
+"""The two workspaces: their names, ids, tracking stores and links. Without a cloud, stand-ins in a local folder."""
+
+from adbazureml.workspace.azureml import AzureMLWorkspace
+from adbazureml.workspace.databricks import DatabricksWorkspace
+from adbazureml.workspace.leaks import LeakedVariables, leaked_variables
+from adbazureml.workspace.stand_in import stand_in_artifacts
+from adbazureml.workspace.workspace import Workspace
+
+__all__ = [
+    "AzureMLWorkspace",
+    "DatabricksWorkspace",
+    "LeakedVariables",
+    "Workspace",
+    "leaked_variables",
+    "stand_in_artifacts",
+]

@@ -1,0 +1,36 @@
+"""The Databricks workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adbazureml import runtime
+from adbazureml.workspace.stand_in import stand_in
+from adbazureml.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True, repr=True)
+class DatabricksWorkspace(Workspace):
+    """The Databricks workspace that runs the notebook, or its local stand-in."""
+
+    @classmethod
+    def current(cls) -> DatabricksWorkspace:
+        """Return the workspace of this notebook."""
+        if not runtime.on_databricks():
+            return cls(**stand_in("databricks"))
+        from databricks.sdk import WorkspaceClient
+
+        client = WorkspaceClient()
+        return cls(
+            name=f"{client.get_workspace_id()}",
+            tracking_uri="databricks",
+            registry_uri="databricks-uc",
+            url=f"{client.config.host}/ml",
+        )
+
+    def model_url(self, name: str, version: str) -> str:
+        """Address of a model version's page; Unity Catalog's for a name in three parts."""
+        if name.count(".") == 2 and self.url.endswith("/ml"):
+            host = self.url.removesuffix("/ml")
+            return f"{host}/explore/data/models/{name.replace('.', '/')}/version/{version}"
+        return super().model_url(name, version)
