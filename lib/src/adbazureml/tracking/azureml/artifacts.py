@@ -1,0 +1,291 @@
+"""Artifacts of Azure ML's runs and of its uploaded models, through azureml-mlflow's own REST clients.
+
+Azure ML lets an artifact's path be created once; to write it again, the address of the existing one is asked for.
+Files go to and come from blob storage by signed addresses, which never appear in a message.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
+
+from adbazureml.tracking.azureml.connection import connect, renew
+from adbazureml.workspace.address import Address
+
+if TYPE_CHECKING:
+    from azureml.mlflow._client.artifact.base_artifact_client import BaseArtifactsClient
+    from azureml.mlflow._internal.utils import ServiceContext
+
+# As many paths as azureml-mlflow creates in one request.
+_BATCH = 50
+_NAMES_OF_CONFLICT = ("Conflict", "already exists")
+
+
+class AzureMLArtifacts(ArtifactRepository):
+    """The artifacts below an ``azureml://`` URI: of a run, or of a model uploaded from a local folder.
+
+    Parameters
+    ----------
+    artifact_uri : str
+        ``azureml://<host>/…/experiments/<id>/runs/<id>/artifacts[/<path>]``, or
+        ``azureml://artifacts/LocalUpload/<container>/<path>``, which names no workspace: then it is that of
+        ``tracking_uri``, ``registry_uri`` or of MLflow's present ones.
+    """
+
+    def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None):
+        super().__init__(artifact_uri)
+        self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
+        self._context = connect(_address(artifact_uri, tracking_uri, registry_uri))
+        self._client = self._connect()
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Upload a file, in place of what is at its path."""
+        self._upload({self._path(artifact_path, Path(local_file).name): Path(local_file)})
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Upload a folder, in place of what is at the files' paths."""
+        folder = Path(local_dir)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        self._upload({self._path(artifact_path, file.relative_to(folder).as_posix()): file for file in files})
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        """List what is directly in a folder; the service does not tell sizes."""
+        return _children(self._relative_paths(), (path or "").strip("/"))
+
+    def _iter_artifacts_recursive(self, path: str | None) -> Iterator[FileInfo]:
+        # One request for the whole tree, where MLflow would list each folder, and each time all of the run.
+        inside = f"{path}/" if path else ""
+        for found in self._relative_paths():
+            if found.startswith(inside):
+                yield FileInfo(found, is_dir=False, file_size=None)
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+        from azure.storage.blob import BlobClient
+
+        path = self._path(remote_file_path)
+        try:
+            found = self._ask(lambda client: _content_information(client, path))
+        except ResourceNotFoundError as error:
+            raise MlflowException(
+                f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.",
+                error_code="RESOURCE_DOES_NOT_EXIST",
+            ) from error
+        # Written beside its place first: half a file is never taken for a whole one.
+        unfinished = Path(f"{local_path}.unfinished")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file, BlobClient.from_blob_url(found.content_uri, **_blob_options()) as blob:
+            _without_address(lambda: blob.download_blob().readinto(file), remote_file_path)
+        os.replace(unfinished, local_path)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Delete a file, or a folder with all in it."""
+        wanted = (artifact_path or "").strip("/")
+        for found in list(self._relative_paths()):
+            if not wanted or found == wanted or found.startswith(f"{wanted}/"):
+                self._in_service("delete_meta_data", path=self._path(found), hard_delete=True)
+
+    def _connect(self) -> BaseArtifactsClient:
+        from azureml.mlflow._client.artifact.local_artifact_client import LocalArtifactClient
+        from azureml.mlflow._client.artifact.run_artifact_client import RunArtifactsClient
+        from azureml.mlflow._store.artifact.utils import artifact_uri_decomp
+
+        parts = artifact_uri_decomp(self.artifact_uri)
+        # Inside the service a run's artifacts lie in the container of its id.
+        self._origin = parts.get("origin", "ExperimentRun")
+        self._container = parts.get("container") or f"dcid.{parts['runid']}"
+        self._root = (parts.get("artifact_path") or "").strip("/")
+        if "runid" in parts:
+            return RunArtifactsClient(self._context, parts["experiment"], parts["runid"], self._root or None)
+        return LocalArtifactClient(self._context, self._origin, self._container, self._root)
+
+    def _ask(self, call: Callable[[Any], Any]) -> Any:
+        """Call the service, and again with a new token when it answers 401."""
+        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+
+        try:
+            return call(self._client)
+        except HttpResponseError as error:
+            if not isinstance(error, ClientAuthenticationError) and error.status_code != 401:
+                raise
+            renew(self._context)
+            self._client = self._connect()
+            return call(self._client)
+
+    def _in_service(self, operation: str, **arguments: Any) -> Any:
+        """Call the artifact service itself, by which a path can be written again or deleted; not so by that of runs."""
+        from azureml.mlflow._client.artifact.local_artifact_client import LocalArtifactClient
+
+        def call(_: Any) -> Any:
+            client = LocalArtifactClient(self._context, self._origin, self._container, None)
+            return getattr(client._client.artifacts, operation)(
+                *_scope(self._context), origin=self._origin, container=self._container, **arguments
+            )
+
+        return self._ask(call)
+
+    def _path(self, *parts: str | None) -> str:
+        return posixpath.join(*(part.strip("/") for part in (self._root, *parts) if part))
+
+    def _relative_paths(self) -> Iterator[str]:
+        inside = f"{self._root}/" if self._root else ""
+        for path in self._ask(lambda client: list(client.get_file_paths())):
+            if path.startswith(inside):
+                yield path.removeprefix(inside)
+
+    def _upload(self, files: dict[str, Path]) -> None:
+        from mlflow.utils.file_utils import ArtifactProgressBar
+
+        with ArtifactProgressBar.files(desc="Uploading artifacts", total=len(files)) as progress:
+            paths = list(files)
+            for start in range(0, len(paths), _BATCH):
+                batch = paths[start : start + _BATCH]
+                created = self._create(batch)
+                sent = [self.thread_pool.submit(self._send, path, files[path], created.get(path)) for path in batch]
+                for one in as_completed(sent):
+                    one.result()
+                    progress.update()
+
+    def _create(self, paths: list[str]) -> dict[str, str]:
+        """Create empty artifacts; return the signed address of each that was not there before."""
+
+        def call(client: Any) -> Any:
+            return _create_empty(client, paths)
+
+        answer = self._ask(call)
+        for path, problem in (answer.errors or {}).items():
+            said = f"{problem.error.code}: {problem.error.message}"
+            if not any(name in said for name in _NAMES_OF_CONFLICT):
+                raise MlflowException(f"Azure ML refused artifact {path!r}: {said}")
+        return {path: info.content_uri for path, info in (answer.artifact_content_information or {}).items()}
+
+    def _send(self, path: str, file: Path, address: str | None) -> None:
+        from azure.storage.blob import BlobClient
+
+        address = address or self._in_service("get_sas", path=path).content_uri
+        with file.open("rb") as content, BlobClient.from_blob_url(address, **_blob_options()) as blob:
+            # The path is ours alone: overwriting also makes an answer that was lost harmless.
+            _without_address(lambda: blob.upload_blob(content, overwrite=True), path)
+
+
+class RunsArtifacts(RunsArtifactRepository):
+    """``runs:/`` URIs; in Azure ML a logged model lies among its run's artifacts, and is not listed a second time."""
+
+    def _get_logged_model_artifact_repo(self, run_id: str, name: str) -> ArtifactRepository | None:
+        if not isinstance(self.repo, AzureMLArtifacts):
+            return super()._get_logged_model_artifact_repo(run_id, name)
+        tracking_uri = getattr(self, "tracking_uri", None)
+        client = mlflow.MlflowClient(tracking_uri)
+        run = client.get_run(run_id)
+        same = [
+            model
+            for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+            if model.name == name
+        ]
+        newest = max(same, key=lambda model: model.creation_timestamp, default=None)
+        if newest is None or newest.artifact_location == f"{run.info.artifact_uri}/{name}":
+            return None
+        return AzureMLArtifacts(newest.artifact_location, tracking_uri)
+
+
+def run_of(artifact_uri: str) -> str | None:
+    """Return the id of the run that an artifact URI belongs to; None for an uploaded model."""
+    from azureml.mlflow._store.artifact.utils import artifact_uri_decomp
+
+    return artifact_uri_decomp(artifact_uri).get("runid")
+
+
+def _address(*uris: str | None) -> Address:
+    for uri in (*uris, mlflow.get_registry_uri(), mlflow.get_tracking_uri()):
+        if found := Address.find(uri):
+            return found
+    raise MlflowException(
+        f"{uris[0]} does not say which Azure ML workspace holds it: set the registry URI or the tracking URI to that"
+        " workspace's.",
+        error_code="INVALID_PARAMETER_VALUE",
+    )
+
+
+def _children(paths: Iterable[str], folder: str) -> list[FileInfo]:
+    inside = f"{folder}/" if folder else ""
+    children: dict[str, bool] = {}
+    for path in paths:
+        if path.startswith(inside):
+            child, _, below = path.removeprefix(inside).partition("/")
+            children[inside + child] = bool(below)
+    return [FileInfo(path, is_dir=is_dir, file_size=None) for path, is_dir in sorted(children.items())]
+
+
+def _scope(context: ServiceContext) -> tuple[str, str, str]:
+    return context.subscription_id, context.resource_group_name, context.workspace_name
+
+
+def _create_empty(client: Any, paths: list[str]) -> Any:
+    from azureml.mlflow._restclient.artifact.models import ArtifactPath, ArtifactPathList
+    from azureml.mlflow._restclient.run_artifact import models as of_runs
+
+    # A repeat after a lost answer only makes the paths exist already, which `_send` overwrites.
+    again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"]), "retry_connect": 5}
+    if hasattr(client, "_run_id"):
+        return client._client.run_artifacts.batch_create_empty_artifacts(
+            *_scope(client._service_context),
+            experiment_name=client._experiment_name,
+            run_id=client._run_id,
+            body=of_runs.ArtifactPathList(paths=[of_runs.ArtifactPath(path=path) for path in paths]),
+            **again,
+        )
+    return client._client.artifacts.batch_create_empty_artifacts(
+        *_scope(client._service_context),
+        origin=client._origin,
+        container=client._container,
+        body=ArtifactPathList(paths=[ArtifactPath(path=path) for path in paths]),
+        **again,
+    )
+
+
+def _content_information(client: Any, path: str) -> Any:
+    scope = _scope(client._service_context)
+    if hasattr(client, "_run_id"):
+        return client._client.run_artifacts.get_content_information(
+            *scope, experiment_name=client._experiment_name, run_id=client._run_id, path=path
+        )
+    return client._client.artifacts.get_content_information(
+        *scope, origin=client._origin, container=client._container, path=path
+    )
+
+
+def _blob_options() -> dict[str, Any]:
+    """Retries as MLflow makes them for its other requests; azure-storage's own first pause is 15 s."""
+    from azure.storage.blob import ExponentialRetry
+    from mlflow import environment_variables as settings
+
+    return {
+        "retry_policy": ExponentialRetry(
+            initial_backoff=0,
+            increment_base=settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get(),
+            random_jitter_range=settings.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.get(),
+            retry_total=settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(),
+        )
+    }
+
+
+def _without_address(call: Callable[[], Any], path: str) -> None:
+    """Run a transfer; what goes wrong is told without the signed address."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        call()
+    except AzureError as error:
+        status = getattr(error, "status_code", None)
+        said = f"blob storage answered {status}" if status else f"{type(error).__name__}, the connection broke"
+        raise MlflowException(f"Artifact {path!r} was not transferred: {said}. Call again to complete it.") from None
