@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from adbazureml import DatabricksWorkspace, catch_up, track
+from adbazureml import catch_up, track
 from adbazureml.errors import TrackingError
 from adbazureml.tracking.names import azureml_experiment_name
 
@@ -112,9 +112,11 @@ def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(work
     with mlflow.start_run() as run:
         mlflow.log_metric("loss", 1.0, step=0)
         mlflow.log_text("one", "note.txt")
+    track(mode="databricks")
     databricks.set_tag(run.info.run_id, "reviewed", "yes")
     databricks.log_metric(run.info.run_id, "loss", 0.5, step=1)
     databricks.log_text(run.info.run_id, "two", "note.txt")
+    track(workspace)
     first = catch_up(experiment=EXPERIMENT)
     assert [(one.settled, one.written) for one in first.runs] == [(True, 3)]
     mirrored = mirror_of(azureml, run)
@@ -184,29 +186,6 @@ def test_modes_change_back_and_forth(workspace, azureml, databricks):
     assert not [name for name in os.environ if name.startswith("_ADBAZUREML")]
 
 
-def test_switched_off_the_store_is_mlflow_s_own(workspace):
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from mlflow.tracking._tracking_service.utils import _get_store
-
-    store = _get_store(DatabricksWorkspace.current().tracking_uri)
-    assert isinstance(store, SqlAlchemyStore)
-    own = {name for name in vars(type(store)) if not name.startswith("__")}
-    assert own == {"update_run_info"}
-
-
-def test_databricks_and_servers_get_the_store_that_mlflow_builds(monkeypatch):
-    """Pins the private builders that the plug-in calls, and what MLflow asks of a store's class."""
-    from mlflow.store.tracking.rest_store import RestStore
-    from mlflow.tracking._tracking_service import utils
-
-    monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:9")
-    monkeypatch.setenv("DATABRICKS_TOKEN", "none")
-    databricks, server = utils._get_store("databricks"), utils._get_store("http://127.0.0.1:9")
-    assert type(databricks).__mro__[1] is type(utils._get_databricks_rest_store("databricks"))
-    assert isinstance(server, RestStore)
-    assert type(server).__mro__[1] is RestStore
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -223,3 +202,11 @@ def test_an_experiment_that_is_not_there_is_told(workspace):
     track(workspace)
     with pytest.raises(TrackingError, match="experiment '/nowhere': there is none"):
         catch_up(experiment="/nowhere")
+
+
+def test_what_another_run_left_in_the_environment_is_named(workspace, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://elsewhere.example")
+    with caplog.at_level(logging.WARNING, "adbazureml"):
+        track(workspace)
+    assert "The environment holds MLFLOW_RUN_ID of another run at https://elsewhere.example" in caplog.text

@@ -1,7 +1,34 @@
-"""Track runs in Databricks, in Azure ML, or in both, through MLflow's own API."""
+"""Track runs in Databricks, in Azure ML, or in both, through MLflow's own API.
 
-from adbazureml.tracking.catchup import CatchUp, catch_up
-from adbazureml.tracking.runs import find_run
-from adbazureml.tracking.switch import track
+Each name is loaded when first used: MLflow loads this package's plug-in in the middle of its own import.
+"""
 
-__all__ = ["CatchUp", "catch_up", "find_run", "track"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adbazureml.tracking.catchup import CatchUp, catch_up
+    from adbazureml.tracking.outbox import flush
+    from adbazureml.tracking.overview import Status, status
+    from adbazureml.tracking.runs import find_run
+    from adbazureml.tracking.switch import track
+
+_FILE_OF = {
+    "CatchUp": "catchup",
+    "Status": "overview",
+    "catch_up": "catchup",
+    "find_run": "runs",
+    "flush": "outbox",
+    "status": "overview",
+    "track": "switch",
+}
+
+__all__ = ["CatchUp", "Status", "catch_up", "find_run", "flush", "status", "track"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)

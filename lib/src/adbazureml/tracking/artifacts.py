@@ -1,82 +1,210 @@
-"""Copy a run's artifacts and logged models to its mirror, file by file.
+"""Copy a run's artifacts and logged models to its mirror, a few files at a time.
 
 Artifacts never pass through a tracking store: each side's artifact repository is asked itself. Azure ML has no logged
-models, so a logged model becomes a folder of the mirrored run's artifacts under the model's name, where
-``runs:/<run id>/<name>`` finds it as MLflow 2 did.
+models, so a logged model becomes a folder of the mirrored run's artifacts, where ``runs:/<run id>/<name>`` finds it as
+MLflow 2 did.
 """
 
 from __future__ import annotations
 
 import filecmp
+import inspect
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.tracking.failures import is_missing, is_refusal, reason
+
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
+    from mlflow.store.tracking.abstract_store import AbstractStore
+
+# What one upload takes: so much disk is needed for a moment, and a service that takes folders has few requests.
+_BATCH_FILES, _BATCH_BYTES = 50, 64 * 2**20
+# So many files that fail mean that a side is away: each may have taken minutes of MLflow's own retries.
+_FAILURES = 3
 
 
-def copy_missing_artifacts(primary: MlflowClient, run: Run, mirrored: Run) -> int:
-    """Copy each file that the mirror lacks or holds otherwise; return how many.
+@dataclass
+class Copied:
+    """What a copy did.
 
-    One file at a time goes through a temporary folder, so neither memory nor disk grows with the run.
+    Attributes
+    ----------
+    files : int
+        How many files were written.
+    refused : dict of str to str
+        Files that the mirror refuses for good, and its message.
+    failures : list of str
+        Other failures; the copy stops at the third.
     """
-    target = _repository(mirrored.info.artifact_uri)
-    copied = _copy_tree(_repository(run.info.artifact_uri, primary.tracking_uri), target, "")
-    for folder, model in _model_folders(primary, run):
-        copied += _copy_tree(_repository(model.artifact_location, primary.tracking_uri), target, folder)
-    return copied
+
+    files: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a side seems to be away."""
+        return len(self.failures) >= _FAILURES
 
 
-def _repository(uri: str, tracking_uri: str | None = None) -> Any:
+def repository(location: str, tracking_uri: str) -> Any:
+    """MLflow's artifact repository of a run's or model's location in a tracking store."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
 
-    return get_artifact_repository(uri, tracking_uri=tracking_uri)
-
-
-def _model_folders(primary: MlflowClient, run: Run) -> Iterator[tuple[str, LoggedModel]]:
-    """Finished models of the run with the folder each takes: the newest of a name has the name itself."""
-    models = primary.search_logged_models(
-        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
-    )
-    taken = set()
-    for model in sorted(models, key=lambda model: model.creation_timestamp, reverse=True):
-        if str(model.status) == "READY":
-            yield (f"{model.name}-{model.model_id}" if model.name in taken else model.name), model
-            taken.add(model.name)
+    uri = add_databricks_profile_info_to_artifact_uri(location, tracking_uri)
+    # MLflow 3.0 goes by the tracking URI in use, and takes no other.
+    takes_it = "tracking_uri" in inspect.signature(get_artifact_repository).parameters
+    return get_artifact_repository(uri, **({"tracking_uri": tracking_uri} if takes_it else {}))
 
 
-def _copy_tree(source: Any, target: Any, folder: str) -> int:
-    there = dict(_files(target, folder))
-    copied = 0
+def logged_models(store: AbstractStore, run: Run) -> list[LoggedModel]:
+    """The run's logged models, the oldest first; none where the store knows no logged models."""
+    found: list[LoggedModel] = []
+    token = None
+    while True:
+        try:
+            page = store.search_logged_models(
+                [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'", page_token=token
+            )
+        except Exception as error:
+            if is_missing(error) or isinstance(error, NotImplementedError):
+                return []
+            raise
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
+
+
+def model_folders(models: list[LoggedModel], taken: Mapping[str, str]) -> dict[str, str]:
+    """Folder of each finished model, by model id: the name, or the name and id where another model has the name.
+
+    Parameters
+    ----------
+    models : list of LoggedModel
+        The oldest first.
+    taken : mapping of str to str
+        Folders given before; a model keeps its folder.
+    """
+    folders = dict(taken)
+    used = set(folders.values())
+    for model in models:
+        if str(model.status) == "READY" and model.model_id not in folders:
+            free = model.name not in used
+            folders[model.model_id] = model.name if free else f"{model.name}-{model.model_id}"
+            used.add(folders[model.model_id])
+    return folders
+
+
+def copy_missing(source: Any, target: Any, folder: str, refused: Mapping[str, str], *, is_empty: bool) -> Copied:
+    """Copy each file that the mirror lacks or holds otherwise.
+
+    A few files at a time go through a temporary folder, so neither memory nor disk grows with the run. One that fails
+    does not stop the others.
+
+    Parameters
+    ----------
+    source, target : ArtifactRepository
+        Where the files are, and where they go.
+    folder : str
+        Where in the target.
+    refused : mapping of str to str
+        Files known to be refused, by `file_name`.
+    is_empty : bool
+        Whether the target is known to hold nothing there, which saves asking.
+    """
+    transfer = _Transfer(source, target, folder)
+    there = set() if is_empty else {path for path, _ in _files(target, folder)}
+    batch: list[tuple[str, int]] = []
     for path, size in _files(source, ""):
+        if transfer.copied.hopeless:
+            break
         wanted = posixpath.join(folder, path)
-        with tempfile.TemporaryDirectory() as scratch:
-            if wanted in there and size == there[wanted] and _same(source, path, target, wanted, Path(scratch)):
-                continue
-            local = source.download_artifacts(path, _made(Path(scratch) / "copy"))
-            target.log_artifact(local, posixpath.dirname(wanted) or None)
-            copied += 1
-    return copied
+        if file_name(wanted, size) in refused:
+            continue
+        if wanted in there:
+            transfer.copy_if_other(path, size)
+            continue
+        if batch and (len(batch) == _BATCH_FILES or sum(one[1] for one in batch) + (size or 0) > _BATCH_BYTES):
+            transfer.copy(batch)
+            batch = []
+        batch.append((path, size or 0))
+    if batch:
+        transfer.copy(batch)
+    return transfer.copied
+
+
+def file_name(path: str, size: int | None) -> str:
+    """Name of a file among the refused."""
+    return f"file {path} {size or 0}"
+
+
+class _Transfer:
+    """Copies files from one repository to a folder of another."""
+
+    def __init__(self, source: Any, target: Any, folder: str) -> None:
+        self._source, self._target, self._folder = source, target, folder
+        self.copied = Copied()
+
+    def copy(self, files: list[tuple[str, int]]) -> None:
+        """Copy files, each a path and a size; where they cannot be written together, one by one."""
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                for path, _ in files:
+                    _download(self._source, path, Path(scratch, path))
+                if len(files) == 1:
+                    path = files[0][0]
+                    self._target.log_artifact(str(Path(scratch, path)), posixpath.dirname(self._wanted(path)) or None)
+                else:
+                    self._target.log_artifacts(scratch, self._folder or None)
+            self.copied.files += len(files)
+        except Exception as error:
+            if len(files) == 1:
+                self._note_failure(*files[0], error)
+                return
+            for file in files:
+                if not self.copied.hopeless:
+                    self.copy([file])
+
+    def copy_if_other(self, path: str, size: int | None) -> None:
+        """Replace a file of the mirror unless it is the same; both are read, as a listing tells at most the size."""
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                ours, theirs = Path(scratch, "ours", path), Path(scratch, "theirs", path)
+                _download(self._source, path, ours)
+                _download(self._target, self._wanted(path), theirs)
+                if filecmp.cmp(ours, theirs, shallow=False):
+                    return
+                self._target.log_artifact(str(ours), posixpath.dirname(self._wanted(path)) or None)
+            self.copied.files += 1
+        except Exception as error:
+            self._note_failure(path, size, error)
+
+    def _wanted(self, path: str) -> str:
+        return posixpath.join(self._folder, path)
+
+    def _note_failure(self, path: str, size: int | None, error: Exception) -> None:
+        if is_refusal(error):
+            self.copied.refused[file_name(self._wanted(path), size)] = reason(error)
+        else:
+            self.copied.failures.append(f"file {self._wanted(path)}: {reason(error)}")
+
+
+def _download(repository: Any, path: str, local: Path) -> None:
+    local.parent.mkdir(parents=True, exist_ok=True)
+    # The method that every repository must have. The public one first asks whether the file is a folder, and needs a
+    # thread of its own, which Python does not start while it exits.
+    repository._download_file(path, str(local))
 
 
 def _files(repository: Any, folder: str) -> Iterator[tuple[str, int | None]]:
-    for entry in repository.list_artifacts(folder or None):
-        if entry.is_dir:
-            yield from _files(repository, entry.path)
-        else:
+    # What MLflow's own downloads go by; a repository that can list a whole tree at once does so here.
+    for entry in repository._iter_artifacts_recursive(folder or None):
+        if not entry.is_dir:
             yield entry.path, entry.file_size
-
-
-def _same(source: Any, path: str, target: Any, wanted: str, scratch: Path) -> bool:
-    ours = source.download_artifacts(path, _made(scratch / "source"))
-    theirs = target.download_artifacts(wanted, _made(scratch / "target"))
-    return filecmp.cmp(ours, theirs, shallow=False)
-
-
-def _made(folder: Path) -> str:
-    folder.mkdir()
-    return str(folder)

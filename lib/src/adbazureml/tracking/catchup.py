@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import TrackingError
-from adbazureml.tracking.mirror import Settled
-from adbazureml.tracking.switch import mirror
+from adbazureml.tracking import names
+from adbazureml.tracking.failures import reason
+from adbazureml.tracking.outbox import flush, outbox_of
+from adbazureml.tracking.pair import Pair, current_pair
+from adbazureml.tracking.settling import Mirror, Settled
+from adbazureml.tracking.visible import is_settled
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities import Run
+
+# Runs that are settled at once; a few more are read ahead.
+_AT_ONCE = 4
+_PAGE = 500
+# So many runs in a row that end in an error mean that a workspace is away.
+_ERRORS_IN_A_ROW = 3
+_SECONDS_A_LINE = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,14 +47,36 @@ class CatchUp:
 
         return pd.DataFrame([asdict(run) for run in self.runs])
 
+    def __str__(self) -> str:
+        return self.to_pandas().to_string(index=False) if self.runs else _NOTHING
+
     def _repr_html_(self) -> str:
         if not self.runs:
-            return "<p>Runs are tracked in one workspace: nothing to catch up.</p>"
-        return str(self.to_pandas().to_html(index=False))
+            return f"<p>{_NOTHING}</p>"
+        equal, written = len(self.runs) - len(self.behind), sum(run.written for run in self.runs)
+        head = f"<p>{equal} of {len(self.runs)} runs are equal in both workspaces; {written} items were written.</p>"
+        rows = [run for run in self.runs if run.written or not run.settled or run.reason]
+        if not rows:
+            return head
+        import pandas as pd
+
+        return head + str(pd.DataFrame([asdict(run) for run in rows]).to_html(index=False))
 
 
-def catch_up(*, experiment: str | None = None, run_ids: Sequence[str] | None = None) -> CatchUp:
-    """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again.
+_NOTHING = "No runs: runs are tracked in one workspace, or there are none."
+
+
+def catch_up(
+    *,
+    experiment: str | None = None,
+    run_ids: Sequence[str] | None = None,
+    since: datetime | str | None = None,
+    recheck: bool = False,
+) -> CatchUp:
+    """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again, from any machine.
+
+    Runs older than this package are brought over as well. Memory does not grow with a run: histories are read in pages,
+    artifacts copied a few at a time.
 
     Parameters
     ----------
@@ -46,6 +84,12 @@ def catch_up(*, experiment: str | None = None, run_ids: Sequence[str] | None = N
         Name of an experiment, all of whose runs are meant.
     run_ids : sequence of str, optional
         Ids of single runs.
+    since : datetime or str, optional
+        The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
+    recheck : bool
+        Compare everything, also of runs that are recorded as settled. A settled run is otherwise compared only when a
+        look at it shows a change or a process with this package wrote to it: what a client without this package added
+        to an ended run unseen, such as a file, is found by this alone.
 
     Returns
     -------
@@ -56,29 +100,156 @@ def catch_up(*, experiment: str | None = None, run_ids: Sequence[str] | None = N
     Raises
     ------
     TrackingError
-        Neither or both of the arguments are given, or there is no such experiment.
+        Not exactly one of the three is given, ``since`` is no time, or there is no such experiment.
     """
-    if (experiment is None) == (run_ids is None):
-        raise TrackingError("catch_up takes either experiment= or run_ids=.")
-    current = mirror()
-    if current is None:
+    if sum(argument is not None for argument in (experiment, run_ids, since)) != 1:
+        raise TrackingError("catch_up takes one of experiment=, run_ids= and since=.")
+    pair = current_pair()
+    if pair is None:
         return CatchUp(())
-    if run_ids is None:
-        run_ids = _runs_of(str(experiment))
-    return CatchUp(tuple(current.settle(run_id) for run_id in run_ids))
+    # What this process still has to write, it writes itself.
+    flush()
+    mirror = Mirror(pair)
+    if run_ids is not None:
+        wanted: Iterator[tuple[str, Run | None, str]] = ((run_id, None, "") for run_id in run_ids)
+    elif experiment is not None:
+        wanted = _runs_of_experiment(mirror, experiment)
+    else:
+        wanted = ((run.info.run_id, None, "") for run in _runs_since(pair, _milliseconds(since)))
+    return CatchUp(tuple(_settle_all(mirror, wanted, recheck=recheck)))
 
 
-def _runs_of(experiment: str) -> list[str]:
-    import mlflow
+def _settle_all(mirror: Mirror, wanted: Iterator[tuple[str, Run | None, str]], *, recheck: bool) -> Iterator[Settled]:
+    """Settle runs, a few at once, in their order."""
+    progress = _progress()
+    errors = 0
 
-    found = mlflow.get_experiment_by_name(experiment)
+    def settle(run_id: str) -> Settled:
+        nonlocal errors
+        if errors >= _ERRORS_IN_A_ROW:
+            return Settled(run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away")
+        try:
+            outcome = mirror.settle(run_id, recheck=recheck)
+        except Exception as error:
+            errors += 1
+            return Settled(run_id=run_id, reason=reason(error))
+        errors = 0
+        if outcome.settled:
+            outbox_of(mirror.pair).settled_elsewhere(run_id)
+        return outcome
+
+    under_way: deque[Future[Settled]] = deque()
+    with ThreadPoolExecutor(_AT_ONCE, "adbazureml-catch-up") as pool:
+        for run_id, run, record in wanted:
+            if run is not None and not recheck and is_settled(run, record):
+                under_way.append(_already(run))
+            else:
+                under_way.append(pool.submit(settle, run_id))
+            while under_way and (under_way[0].done() or len(under_way) > 2 * _AT_ONCE):
+                yield under_way.popleft().result()
+                progress()
+        for future in under_way:
+            yield future.result()
+            progress()
+
+
+def _already(run: Run) -> Future[Settled]:
+    future: Future[Settled] = Future()
+    future.set_result(
+        Settled(
+            run_id=run.info.run_id,
+            run_name=run.info.run_name or "",
+            mirrored_run_id=run.data.tags.get(names.AZUREML_RUN_ID, ""),
+            settled=True,
+        )
+    )
+    return future
+
+
+def _runs_of_experiment(mirror: Mirror, name: str) -> Iterator[tuple[str, Run | None, str]]:
+    """The runs of an experiment, each with the record on its mirror; two lists tell it for all that are settled."""
+    found = mirror.pair.primary.get_experiment_by_name(name)
     if found is None:
-        raise TrackingError(f"experiment {experiment!r}: there is none of that name in Databricks.")
-    runs, token = [], None
-    client = mlflow.MlflowClient()
+        raise TrackingError(f"experiment {name!r}: there is none of that name in Databricks.")
+    try:
+        records = _records(mirror, found.experiment_id)
+    except Exception:
+        # The runs will tell what is wrong, each in its row.
+        records = {}
+    for run in _pages(mirror.pair.primary, [found.experiment_id], ""):
+        record = records.get(run.data.tags.get(names.AZUREML_RUN_ID, ""), "")
+        yield run.info.run_id, run if run.info.lifecycle_stage == "active" else None, record
+
+
+def _records(mirror: Mirror, experiment_id: str) -> dict[str, str]:
+    """The records on the mirrors of an experiment's runs, by the mirrors' ids."""
+    mirrored = mirror.pairing.mirrored_experiment(experiment_id, make=False)
+    if mirrored is None:
+        return {}
+    return {
+        run.info.run_id: run.data.tags[names.SETTLED]
+        for run in _pages(mirror.pair.secondary, [mirrored], "")
+        if run.info.lifecycle_stage == "active" and names.SETTLED in run.data.tags
+    }
+
+
+def _runs_since(pair: Pair, milliseconds: int) -> Iterator[Run]:
+    primary, token = pair.primary, None
     while True:
-        page = client.search_runs([found.experiment_id], page_token=token)
-        runs += [run.info.run_id for run in page]
+        page = primary.search_experiments(page_token=token)
+        for experiment in page:
+            seen = set()
+            for attribute in ("start_time", "end_time"):
+                for run in _pages(primary, [experiment.experiment_id], f"attributes.{attribute} >= {milliseconds}"):
+                    if run.info.run_id not in seen:
+                        seen.add(run.info.run_id)
+                        yield run
         token = page.token
         if not token:
-            return runs
+            return
+
+
+def _pages(store: Any, experiment_ids: list[str], wanted: str) -> Iterator[Run]:
+    from mlflow.entities import ViewType
+
+    token = None
+    while True:
+        page = store.search_runs(experiment_ids, wanted, ViewType.ALL, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _milliseconds(since: datetime | str | None) -> int:
+    try:
+        moment = since if isinstance(since, datetime) else datetime.fromisoformat(str(since).replace("Z", "+00:00"))
+    except ValueError as error:
+        raise TrackingError(f"since {since!r}: expected a datetime, or a text such as '2026-11-23T18:00'.") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return int(moment.timestamp() * 1000)
+
+
+def _progress() -> Callable[[], None]:
+    """Count runs: on a bar where tqdm is in the environment, else on a line every ten seconds."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return _lines()
+    # Nobody needs a bar for what takes a moment.
+    bar = tqdm(desc="catch_up", unit=" runs", delay=2.0)
+    return lambda: bar.update() and None
+
+
+def _lines() -> Callable[[], None]:
+    count, shown = 0, time.monotonic()
+
+    def step() -> None:
+        nonlocal count, shown
+        count += 1
+        if time.monotonic() - shown >= _SECONDS_A_LINE:
+            shown = time.monotonic()
+            print(f"catch_up: {count} runs", flush=True)
+
+    return step

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import socket
+import time
+from functools import lru_cache
 
 # Azure ML refuses ':' in tag keys (mlflow issue 8008); dots are fine in both.
 PREFIX = "adbazureml."
 
-# On the run in Databricks: where its mirror is.
+# On the run in Databricks: where its mirror is; and, while the mirror lacks something, a mark for each process that
+# wrote to the run since it was settled: since when, and why.
 AZUREML_RUN_ID = "adbazureml.azureml.run_id"
 AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
 AZUREML_RUN_URL = "adbazureml.azureml.run_url"
-# On the mirrored run in Azure ML: where it comes from, and since when it is equal.
+BEHIND = "adbazureml.behind."
+# On the mirrored run in Azure ML: where it comes from, what it took over, and what Azure ML would not take.
 DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"
 DATABRICKS_RUN_URL = "adbazureml.databricks.run_url"
-SETTLED_AT = "adbazureml.settled_at"
+TAKEN_TAGS = "adbazureml.taken_tags"
+REFUSED = "adbazureml.refused"
+COPIED_MODEL = "adbazureml.copied_model."
+# On both, the same value once they are equal: since when, and a digest of what was equal.
+SETTLED = "adbazureml.settled"
 # On the mirrored experiment.
 DATABRICKS_EXPERIMENT = "adbazureml.databricks.experiment"
 
@@ -39,3 +49,23 @@ def azureml_experiment_name(databricks_name: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-_")[-200:] or "experiment"
     digest = hashlib.sha256(databricks_name.encode()).hexdigest()[:8]
     return f"{readable}-{digest}"
+
+
+def azureml_tag_key(key: str) -> str:
+    """Give the key under which Azure ML takes a tag.
+
+    >>> azureml_tag_key("team:prices")
+    'team.prices'
+    """
+    return key.replace(":", ".")
+
+
+def own_mark() -> str:
+    """Give the tag by which this process marks a run as behind."""
+    return _own_mark(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _own_mark(process_id: int) -> str:
+    who = f"{socket.gethostname()} {process_id} {time.time_ns()}"
+    return BEHIND + hashlib.sha256(who.encode()).hexdigest()[:8]

@@ -1,9 +1,15 @@
 """Builders of tracking stores, found by MLflow through the entry points of this wheel.
 
-Each gives the very store that MLflow itself builds for the scheme; its class is swapped for a subclass that hears when
-a run ends. Subclassing the store, rather than wrapping it under a scheme of our own, keeps everything that MLflow
+Each gives the very store that MLflow itself builds for the scheme; its class is swapped for a subclass that hears of
+writes. Subclassing the store, rather than wrapping it under a scheme of our own, keeps everything that MLflow
 decides by the URI (`is_databricks_uri`) or by the class (`isinstance(store, RestStore)`) as it was, and every method
 that MLflow adds later. While nothing is mirrored, the subclass does nothing but call its parent.
+
+``adbazureml://…`` is the path of an Azure ML tracking URI under another scheme, and once was what a cluster of a linked
+workspace had as ``MLFLOW_TRACKING_URI``. Such a cluster tracks in both: as MLflow is imported, before anybody asks, the
+variable becomes ``databricks``, so that nothing which depends on `is_databricks_uri` is lost. Where a notebook sets
+the URI itself, the same happens when its store is first used; a client made before keeps the old URI, and so prints no
+links.
 
 MLflow loads this module in the middle of its own import, so nothing of MLflow is imported at the top.
 """
@@ -11,18 +17,22 @@ MLflow loads this module in the middle of its own import, so nothing of MLflow i
 from __future__ import annotations
 
 import logging
-from functools import cache
+import os
 from typing import Any
+
+from adbazureml.tracking.pair import SCHEME, Pair
+
+_URI = "MLFLOW_TRACKING_URI"
 
 
 def databricks_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``databricks`` and ``databricks://<profile>``."""
-    return _listening("_get_databricks_rest_store", store_uri, artifact_uri)
+    return _mirrored("_get_databricks_rest_store", store_uri, artifact_uri)
 
 
 def rest_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for an MLflow server at ``http://`` or ``https://``."""
-    return _listening("_get_rest_store", store_uri, artifact_uri)
+    return _mirrored("_get_rest_store", store_uri, artifact_uri)
 
 
 def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
@@ -34,28 +44,35 @@ def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
         # MLflow logs fifty lines when it makes a new database, and more for its registry.
         for name in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    return _listening("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
+    return _mirrored("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
 
 
-def _listening(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
+def dual_store(store_uri: str, artifact_uri: str | None = None) -> Any:
+    """Turn mode "both" on for an ``adbazureml://`` URI, and build MLflow's store for ``databricks``."""
+    import mlflow
+
+    pair = Pair.at(store_uri)
+    pair.switch_on()
+    mlflow.set_tracking_uri(pair.primary_uri)
+    return databricks_store(pair.primary_uri, artifact_uri)
+
+
+def _mirrored(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
     from mlflow.tracking._tracking_service import utils
 
-    # The one private means: MLflow's own builders, the same in 3.0 and 3.8 (pinned by a test).
+    from adbazureml.tracking.store import mirrored_class
+
+    # The private means, the same in 3.0 and 3.8 (pinned by tests): MLflow's own builders; and the queue of asynchronous
+    # logging, which keeps the log_batch that the store had when it was built.
     store = getattr(utils, builder)(store_uri=store_uri, artifact_uri=artifact_uri)
     built_class: Any = type(store)
-    store.__class__ = _listening_class(built_class)
+    store.__class__ = mirrored_class(built_class)
     store.adbazureml_uri = store_uri
+    store._async_logging_queue._logging_func = store.log_batch
     return store
 
 
-@cache
-def _listening_class(store_class: Any) -> Any:
-    def update_run_info(self: Any, run_id: str, run_status: Any, end_time: Any, run_name: Any) -> Any:
-        info = store_class.update_run_info(self, run_id, run_status, end_time, run_name)
-        if run_status is not None:
-            from adbazureml.tracking.switch import run_changed_status
-
-            run_changed_status(self.adbazureml_uri, run_id, run_status)
-        return info
-
-    return type(store_class.__name__, (store_class,), {"update_run_info": update_run_info})
+if os.environ.get(_URI, "").startswith(f"{SCHEME}:"):
+    _pair = Pair.at(os.environ[_URI])
+    _pair.switch_on()
+    os.environ[_URI] = _pair.primary_uri

@@ -1,0 +1,268 @@
+"""What dual tracking costs: two MLflow servers on loopback, the secondary behind 30 ms of latency."""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.emulators.mlflow_server import MLflowServer  # noqa: E402
+
+LATENCY = 0.030
+POINTS, PARAMS, ARTIFACT = 1000, 20, 2**20
+# The naive way takes a minute: it logs a quarter, and its seconds count fourfold.
+QUARTER = 4
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The primary, the secondary, and the long way to it."""
+
+    primary: str
+    secondary: str
+    far: str
+    counter: Counter
+
+
+class Counter:
+    """Reads from the proxy how many requests came through: all, and those of artifacts."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def take(self) -> tuple[int, int]:
+        """Requests since the last call."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("count\n")
+        self._process.stdin.flush()
+        every, artifacts = self._process.stdout.readline().split()
+        return int(every), int(artifacts)
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Start both servers and the proxy before the second one."""
+    with tempfile.TemporaryDirectory() as folder:
+        primary, secondary = MLflowServer(Path(folder, "primary")), MLflowServer(Path(folder, "secondary"))
+        # Both at once: each takes seconds to start.
+        secondary.start()
+        with primary, secondary:
+            command = [sys.executable, str(ROOT / "tests/emulators/proxy.py"), secondary.url, str(LATENCY)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            far = process.stdout.readline().strip()
+            try:
+                yield Servers(primary.url, secondary.url, far, Counter(process))
+            finally:
+                process.communicate()
+
+
+def tracking() -> None:
+    """Live logging, catch-up of a long run, and back-fill of an experiment."""
+    logging.getLogger("adbazureml").setLevel(logging.ERROR)
+    with servers() as both:
+        _live(both)
+        _catch_up(both)
+        _back_fill(both)
+
+
+def _live(both: Servers) -> None:
+    import mlflow
+
+    from adbazureml.tracking.pair import switch_off
+
+    def alone(uri: str) -> Callable[[], tuple[float, float]]:
+        def once() -> tuple[float, float]:
+            switch_off()
+            mlflow.set_tracking_uri(uri)
+            return _train(_fluent)
+
+        return once
+
+    def dual() -> tuple[float, float]:
+        _switch_on(both)
+        return _train(_fluent)
+
+    def naive() -> tuple[float, float]:
+        switch_off()
+        clients = [mlflow.MlflowClient(tracking_uri=uri) for uri in (both.primary, both.far)]
+        return _train_twice(clients)
+
+    def buffered(way: Callable[[], tuple[float, float]]) -> Callable[[], tuple[float, float]]:
+        def once() -> tuple[float, float]:
+            os.environ["MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS"] = "1"
+            mlflow.config.enable_async_logging()
+            try:
+                return way()
+            finally:
+                mlflow.config.enable_async_logging(False)
+                os.environ.pop("MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS", None)
+
+        return once
+
+    ways: Mapping[str, Callable[[], tuple[float, float]]] = {
+        "primary alone": alone(both.primary),
+        "both (adbazureml)": dual,
+        "naive: each call twice": naive,
+        "MLflow buffered, to the secondary alone": buffered(alone(both.far)),
+        "both (adbazureml), buffered": buffered(dual),
+    }
+    rounds: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in ways}
+    for number in range(4):
+        for name, way in ways.items():
+            both.counter.take()
+            loop, end = way()
+            every, artifacts = both.counter.take()
+            # The first round makes stores, experiments and threads.
+            if number:
+                rounds[name].append((loop, end, every - artifacts, artifacts))
+    base = statistics.median(loop for loop, *_ in rounds["primary alone"])
+    whole = statistics.median(loop + end for loop, end, *_ in rounds["primary alone"])
+    print(
+        f"{POINTS} points one by one, {PARAMS} params, one artifact of 1 MB; the loop on the primary alone {base:.2f} s"
+    )
+    print(f"{'way':45} {'loop':>6} {'whole':>6} {'end':>7}  requests to the secondary (+ artifacts)")
+    for name, times in rounds.items():
+        loop = statistics.median(one[0] for one in times) / base
+        all_of_it = statistics.median(one[0] + one[1] for one in times) / whole
+        end = statistics.median(one[1] for one in times)
+        print(f"{name:45} {loop:6.2f} {all_of_it:6.2f} {end:5.2f} s  {max(one[2] for one in times)} + {times[0][3]}")
+
+
+def _switch_on(both: Servers) -> None:
+    import mlflow
+
+    from adbazureml.tracking.pair import Pair
+
+    page = "http://page/{experiment_id}/{run_id}"
+    Pair(primary_uri=both.primary, primary_page=page, secondary_uri=both.far, secondary_page=page).switch_on()
+    mlflow.set_tracking_uri(both.primary)
+
+
+def _train(log: Callable[[Any], None]) -> tuple[float, float]:
+    """Seconds of the loop, and of the run's end."""
+    import mlflow
+
+    mlflow.set_experiment("bench")
+    run = mlflow.start_run()
+    start = time.perf_counter()
+    log(run)
+    ended = time.perf_counter()
+    mlflow.end_run()
+    return ended - start, time.perf_counter() - ended
+
+
+def _fluent(_: Any) -> None:
+    import mlflow
+
+    for number in range(PARAMS):
+        mlflow.log_param(f"param{number}", number)
+    for step in range(POINTS):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    mlflow.log_text("x" * ARTIFACT, "artifact.txt")
+
+
+def _train_twice(clients: list[Any]) -> tuple[float, float]:
+    runs = []
+    for client in clients:
+        found = client.get_experiment_by_name("naive")
+        experiment_id = found.experiment_id if found else client.create_experiment("naive")
+        runs.append((client, client.create_run(experiment_id).info.run_id))
+    start = time.perf_counter()
+    for number in range(PARAMS // QUARTER):
+        for client, run_id in runs:
+            client.log_param(run_id, f"param{number}", number)
+    for step in range(POINTS // QUARTER):
+        for client, run_id in runs:
+            client.log_metric(run_id, "loss", 1 / (step + 1), step=step)
+    for client, run_id in runs:
+        client.log_text(run_id, "x" * ARTIFACT, "artifact.txt")
+    ended = time.perf_counter()
+    for client, run_id in runs:
+        client.set_terminated(run_id)
+    return (ended - start) * QUARTER, time.perf_counter() - ended
+
+
+def _catch_up(both: Servers, points: int = 100_000, rounds: int = 3) -> None:
+    """One run of 100,000 points, against the bare batches of them."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    from adbazureml import catch_up
+    from adbazureml.tracking.pair import switch_off
+
+    switch_off()
+    mlflow.set_tracking_uri(both.primary)
+    mlflow.set_experiment("long")
+    batches = [
+        [Metric("loss", 1 / (step + 1), 1_700_000_000_000 + step, step) for step in range(start, start + 1000)]
+        for start in range(0, points, 1000)
+    ]
+    near, far = mlflow.MlflowClient(both.primary), mlflow.MlflowClient(both.far)
+    found = far.get_experiment_by_name("bare")
+    experiment_id = found.experiment_id if found else far.create_experiment("bare")
+    bare, caught = [], []
+    for _ in range(rounds):
+        run_id = far.create_run(experiment_id).info.run_id
+        start = time.perf_counter()
+        for batch in batches:
+            far.log_batch(run_id, batch)
+        bare.append(time.perf_counter() - start)
+        with mlflow.start_run() as run:
+            for batch in batches:
+                near.log_batch(run.info.run_id, batch)
+        _switch_on(both)
+        start = time.perf_counter()
+        assert catch_up(run_ids=[run.info.run_id]).runs[0].written == points
+        caught.append(time.perf_counter() - start)
+        switch_off()
+    ratio = statistics.median(caught) / statistics.median(bare)
+    print(f"catch-up of {points:,} points: {statistics.median(caught):.1f} s, {ratio:.2f} of the bare batches")
+
+
+def _back_fill(both: Servers, runs: int = 1000) -> None:
+    """An experiment of 1,000 runs, by quarters, and a second pass over them."""
+    import mlflow
+    import psutil
+
+    from adbazureml import catch_up
+    from adbazureml.tracking.pair import switch_off
+
+    switch_off()
+    client = mlflow.MlflowClient(both.primary)
+    experiment_id = client.create_experiment("many")
+    ids = []
+    for number in range(runs):
+        run_id = client.create_run(experiment_id, run_name=f"run{number}").info.run_id
+        client.log_batch(run_id, metrics=[mlflow.entities.Metric("loss", number, 1_700_000_000_000, 0)])
+        client.set_terminated(run_id)
+        ids.append(run_id)
+    _switch_on(both)
+    quarter = runs // 4
+    process = psutil.Process()
+    total = 0.0
+    for start in range(0, runs, quarter):
+        began = time.perf_counter()
+        assert not catch_up(run_ids=ids[start : start + quarter]).behind
+        seconds = time.perf_counter() - began
+        total += seconds
+        print(
+            f"back-fill of runs {start}+: {1000 * seconds / quarter:.0f} ms a run, {process.memory_info().rss >> 20} MB"
+        )
+    began = time.perf_counter()
+    assert not catch_up(experiment="many").behind
+    again = time.perf_counter() - began
+    print(f"second pass over {runs} settled runs: {again:.2f} s, {100 * again / total:.1f}% of the first")

@@ -1,0 +1,196 @@
+"""Write to a mirrored run: in the largest batches a request takes, and around what the service refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from adbazureml.tracking import names
+from adbazureml.tracking.failures import MirrorLostError, is_missing, is_refusal
+from adbazureml.tracking.points import Fingerprints, Tally, fingerprint, points
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+
+# Limits of one log-batch request (MLflow's REST API).
+_ITEMS, _PARAMS, _TAGS = 1000, 100, 100
+# Room in the tag that keeps what was refused: Azure ML takes no longer value.
+_TAG_LENGTH = 1000
+
+
+class MirroredRun:
+    """A run of the secondary that mirrors one of the primary.
+
+    Attributes
+    ----------
+    run_id : str
+        Its id in the secondary.
+    tallies : dict of str to Tally
+        The points that the secondary acknowledged through this object, by metric.
+    refused : dict of str to str
+        What the secondary refuses for good, and its message; the key also tells the value, so that another value is
+        tried.
+    holds_files : bool
+        Whether it may hold artifacts already.
+    """
+
+    def __init__(self, store: Any, run_id: str, source_run_id: str):
+        self._store = store
+        self.run_id = run_id
+        self._source_run_id = source_run_id
+        self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self.refused: dict[str, str] = {}
+        self.holds_files = True
+
+    def look(self) -> Run:
+        """Read the run; what earlier sessions found refused is known from then on.
+
+        Raises
+        ------
+        MirrorLostError
+            There is no such run, or it mirrors another one now.
+        """
+        try:
+            run = self._store.get_run(self.run_id)
+        except Exception as error:
+            if is_missing(error):
+                raise MirrorLostError(f"the mirrored run {self.run_id} is gone") from error
+            raise
+        if run.data.tags.get(names.DATABRICKS_RUN_ID) != self._source_run_id:
+            raise MirrorLostError(f"run {self.run_id} is no longer the mirror of {self._source_run_id}")
+        for item in json.loads(run.data.tags.get(names.REFUSED, "[]")):
+            self.refused.setdefault(item, "refused before")
+        return run
+
+    def write(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
+        """Write points, params and tags that the run lacks, all in as few requests as possible.
+
+        What the secondary refuses is sought out, put into `refused`, and left out; the rest is written.
+        """
+        metrics = [_bare(metric) for metric in metrics]
+        while metrics or params or tags:
+            some_params, params = params[:_PARAMS], params[_PARAMS:]
+            some_tags, tags = tags[:_TAGS], tags[_TAGS:]
+            room = _ITEMS - len(some_params) - len(some_tags)
+            some_metrics, metrics = metrics[:room], metrics[room:]
+            try:
+                self._store.log_batch(self.run_id, some_metrics, list(some_params), list(some_tags))
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self._write_around(some_metrics, some_params, some_tags)
+            else:
+                self._acknowledged(some_metrics)
+
+    def missing_points(self, metrics: Iterable[Metric]) -> list[Metric]:
+        """Those of the points that the run does not hold yet; reads the histories of their metrics."""
+        by_key = defaultdict(list)
+        for metric in metrics:
+            by_key[metric.key].append(metric)
+        lacking = []
+        for key, some in by_key.items():
+            lacking += Fingerprints(points(self._store, self.run_id, key)).missing(some)
+        return lacking
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag, whether or not it is there."""
+        try:
+            self._store.delete_tag(self.run_id, key)
+        except Exception as error:
+            if not is_missing(error) and not is_refusal(error):
+                raise
+
+    def log_datasets(self, datasets: Sequence[DatasetInput]) -> None:
+        """Log dataset inputs that the run lacks."""
+        for dataset in datasets:
+            self._try(self.dataset_name(dataset), partial(self._store.log_inputs, self.run_id, datasets=[dataset]))
+
+    def refuses(self, item: str) -> bool:
+        """Whether the secondary is known to refuse an item of that name."""
+        return item in self.refused
+
+    def refused_tag(self) -> str:
+        """What the tag that keeps the refused items shall hold; those that find no room are tried again."""
+        items = sorted(self.refused)
+        while len(text := json.dumps(items)) > _TAG_LENGTH:
+            items.pop()
+        return text
+
+    @staticmethod
+    def dataset_name(dataset: DatasetInput) -> str:
+        """Name of a dataset input among the refused."""
+        return f"dataset {dataset.dataset.name} {dataset.dataset.digest}"
+
+    @staticmethod
+    def pair_name(kind: str, key: str, value: str) -> str:
+        """Name of a param or tag with its value among the refused."""
+        return f"{kind} {key} {hashlib.sha256(value.encode()).hexdigest()[:8]}"
+
+    @staticmethod
+    def point_name(metric: Metric) -> str:
+        """Name of a point among the refused."""
+        return f"metric {metric.key} {metric.step} {metric.timestamp}"
+
+    def _acknowledged(self, metrics: Iterable[Metric]) -> None:
+        for metric in metrics:
+            self.tallies[metric.key].add((metric,))
+
+    def _write_around(self, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> None:
+        """Write one by one kind, then half by half, until only what is refused is left."""
+        # A repeated batch with a NaN is refused although all of it is there: never send what is there already.
+        there = self.look()
+        if there.info.lifecycle_stage == "deleted":
+            raise MirrorLostError(f"the mirrored run {self.run_id} was deleted")
+        lacking = self.missing_points(metrics)
+        absent = {fingerprint(metric) for metric in lacking}
+        self._acknowledged(metric for metric in metrics if fingerprint(metric) not in absent)
+        self._halve(
+            [param for param in params if there.data.params.get(param.key) != param.value],
+            lambda some: self._store.log_batch(self.run_id, [], list(some), []),
+            lambda param: self.pair_name("param", param.key, param.value),
+        )
+        self._halve(
+            [tag for tag in tags if there.data.tags.get(tag.key) != tag.value],
+            lambda some: self._store.log_batch(self.run_id, [], [], list(some)),
+            lambda tag: self.pair_name("tag", tag.key, tag.value),
+        )
+
+        def log(some: Sequence[Metric]) -> None:
+            self._store.log_batch(self.run_id, list(some), [], [])
+            self._acknowledged(some)
+
+        self._halve(lacking, log, self.point_name)
+
+    def _halve(self, items: Sequence[Any], send: Callable[[Sequence[Any]], None], name: Callable[[Any], str]) -> None:
+        if not items:
+            return
+        if len(items) == 1:
+            self._try(name(items[0]), lambda: send(items))
+            return
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            try:
+                send(half)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                self._halve(half, send, name)
+
+    def _try(self, item: str, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception as error:
+            if not is_refusal(error) and not is_missing(error):
+                raise
+            self.refused[item] = str(error).splitlines()[0][:200]
+
+
+def _bare(metric: Metric) -> Metric:
+    """The point without the logged model and dataset that it belongs to, which only the primary knows."""
+    from mlflow.entities import Metric
+
+    return Metric(metric.key, metric.value, metric.timestamp, metric.step)

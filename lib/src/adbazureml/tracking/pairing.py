@@ -1,0 +1,175 @@
+"""Find the mirror of a run, or make it, once.
+
+A mirror carries the id of its run as a tag, so that anybody finds it; the run carries the mirror's id, which saves the
+search. A create whose answer was lost, or two processes that make the same mirror at once, leave two: every process
+then keeps the one with the smallest id, and takes the tag from the other and deletes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from adbazureml.tracking import names
+from adbazureml.tracking.failures import is_missing
+from adbazureml.tracking.visible import PARENT, mirrored_tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from adbazureml.tracking.pair import Pair
+
+
+class Pairing:
+    """Which run of the secondary mirrors which of the primary."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._experiments: dict[str, str] = {}
+        # Runs that this process tried to make a mirror of, and so may have one although they are new.
+        self._tried: set[str] = set()
+        # One at a time: two children may need the mirror of one parent at once.
+        self._lock = threading.RLock()
+
+    def find(self, run: Run) -> str | None:
+        """Id of the run's mirror; None when there is none."""
+        if run.data.tags.get(names.AZUREML_TRACKING_URI) == self._pair.secondary_uri and (
+            linked := run.data.tags.get(names.AZUREML_RUN_ID)
+        ):
+            return linked
+        return self.search(run)
+
+    def search(self, run: Run) -> str | None:
+        """Id of the run's mirror by the tag that it carries; several become one."""
+        with self._lock:
+            found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
+            for other in found[1:]:
+                self._retire(other, kept=found[0].info.run_id)
+        return found[0].info.run_id if found else None
+
+    def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
+        """Id of the run's mirror, and whether it was made just now.
+
+        Parameters
+        ----------
+        run : Run
+            A run of the primary.
+        is_new : bool
+            Whether it was made by this process, so that it has no mirror unless one was tried before.
+        """
+        with self._lock:
+            run_id = run.info.run_id
+            found = None if is_new and run_id not in self._tried else self.find(run)
+            if found:
+                return found, False
+            self._tried.add(run_id)
+            made = self._make(run)
+        self.link(run, made)
+        return made.info.run_id, True
+
+    def mirrored_parent(self, run: Run) -> str | None:
+        """Id of the mirror of the run's parent, made where there is none; None for a run that has no parent."""
+        parent_id = run.data.tags.get(PARENT)
+        if not parent_id:
+            return None
+        try:
+            parent = self._pair.primary.get_run(parent_id)
+        except Exception as error:
+            if is_missing(error):
+                return None
+            raise
+        return self.find_or_make(parent)[0]
+
+    def link(self, run: Run, mirrored: Run) -> None:
+        """Tag the primary run with the way to its mirror."""
+        from mlflow.entities import RunTag
+
+        lacking = {key: value for key, value in self.links(mirrored).items() if run.data.tags.get(key) != value}
+        if lacking and run.info.lifecycle_stage == "active":
+            self._pair.primary.log_batch(run.info.run_id, [], [], [RunTag(*item) for item in lacking.items()])
+
+    def replace(self, run: Run, lost: str, mirrored: Run) -> None:
+        """Give the place of a lost mirror to another: in the link, and above the mirrors of the run's children."""
+        from mlflow.entities import RunTag, ViewType
+
+        self.link(run, mirrored)
+        store = self._pair.secondary
+        children = f"tags.`{PARENT}` = '{lost}'"
+        for child in store.search_runs([mirrored.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000):
+            store.set_tag(child.info.run_id, RunTag(PARENT, mirrored.info.run_id))
+
+    def links(self, mirrored: Run) -> Mapping[str, str]:
+        """Tags that lead to a mirrored run."""
+        return {
+            names.AZUREML_RUN_ID: mirrored.info.run_id,
+            names.AZUREML_TRACKING_URI: self._pair.secondary_uri,
+            names.AZUREML_RUN_URL: self._pair.secondary_url(mirrored),
+        }
+
+    def mirrored_experiment(self, experiment_id: str, *, make: bool) -> str | None:
+        """Id of the experiment that mirrors one of the primary; None when there is none and none is to be made."""
+        with self._lock:
+            if experiment_id not in self._experiments:
+                databricks_name = self._pair.primary.get_experiment(experiment_id).name
+                found = self._experiment(databricks_name, make=make)
+                if found is None:
+                    return None
+                self._experiments[experiment_id] = found
+            return self._experiments[experiment_id]
+
+    def _experiment(self, databricks_name: str, *, make: bool) -> str | None:
+        from mlflow.entities import ExperimentTag
+
+        name = names.azureml_experiment_name(databricks_name)
+        found = self._pair.secondary.get_experiment_by_name(name)
+        if found is None and not make:
+            return None
+        if found is None:
+            tags = [ExperimentTag(names.DATABRICKS_EXPERIMENT, databricks_name)]
+            try:
+                return str(self._pair.secondary.create_experiment(name, None, tags))
+            except Exception:
+                # Made by somebody else meanwhile, or by a request whose answer was lost.
+                found = self._pair.secondary.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self._pair.secondary.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _candidates(self, run: Run) -> list[Run]:
+        from mlflow.entities import ViewType
+
+        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=False)
+        if experiment_id is None:
+            return []
+        wanted = f"tags.`{names.DATABRICKS_RUN_ID}` = '{run.info.run_id}'"
+        return list(self._pair.secondary.search_runs([experiment_id], wanted, ViewType.ALL, max_results=100))
+
+    def _make(self, run: Run) -> Run:
+        from mlflow.entities import RunTag
+
+        tags = {
+            names.DATABRICKS_RUN_ID: run.info.run_id,
+            names.DATABRICKS_RUN_URL: self._pair.primary_url(run),
+            **{key: value for key, value in mirrored_tags(run).items() if key.startswith("mlflow.")},
+        }
+        if parent := self.mirrored_parent(run):
+            tags[PARENT] = parent
+        return self._pair.secondary.create_run(
+            experiment_id=self.mirrored_experiment(run.info.experiment_id, make=True),
+            user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
+            start_time=run.info.start_time,
+            tags=[RunTag(*item) for item in tags.items()],
+            run_name=run.info.run_name,
+        )
+
+    def _retire(self, run: Run, *, kept: str) -> None:
+        from mlflow.entities import RunTag
+
+        store = self._pair.secondary
+        if run.info.lifecycle_stage == "deleted":
+            store.restore_run(run.info.run_id)
+        store.set_tag(run.info.run_id, RunTag(names.DATABRICKS_RUN_ID, f"see run {kept}"))
+        store.delete_run(run.info.run_id)

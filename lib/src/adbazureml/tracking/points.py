@@ -1,0 +1,86 @@
+"""Metric points: compare whole histories without holding them.
+
+A point is its step, its time stamp and its value. Eight bytes stand for a point in memory, so that a run at Databricks'
+quota of 1,000,000 points takes 8 MB to compare.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.store.tracking.abstract_store import AbstractStore
+
+_PAGE = 10_000
+_PACK = struct.Struct("<qqd").pack
+# MLflow's SQL stores keep infinities as the largest number.
+_LARGEST = 1.7976931348623157e308
+
+
+def fingerprint(metric: Metric) -> int:
+    """64 bits that stand for a point within this process; NaN equals NaN, infinity the largest number."""
+    value = metric.value
+    if math.isnan(value):
+        # It has many bit patterns.
+        value = math.nan
+    elif value >= _LARGEST:
+        value = math.inf
+    elif value <= -_LARGEST:
+        value = -math.inf
+    return hash(_PACK(metric.step, metric.timestamp, value))
+
+
+@dataclass
+class Tally:
+    """Count and sum of the fingerprints of points; two sets of points are equal when their tallies are."""
+
+    count: int = 0
+    total: int = 0
+
+    def add(self, metrics: Iterable[Metric]) -> None:
+        """Count points in."""
+        for metric in metrics:
+            self.count += 1
+            self.total = (self.total + fingerprint(metric)) & 0xFFFFFFFFFFFFFFFF
+
+
+class Fingerprints:
+    """The points of one metric that a store holds."""
+
+    def __init__(self, metrics: Iterable[Metric] = ()) -> None:
+        self._sorted = np.sort(np.fromiter(map(fingerprint, metrics), dtype=np.int64))
+
+    def missing(self, metrics: list[Metric]) -> list[Metric]:
+        """Those of the points that are not among these; a point that comes twice is given once."""
+        wanted = {fingerprint(metric): metric for metric in metrics}
+        if not len(self._sorted):
+            return list(wanted.values())
+        keys = np.fromiter(wanted, dtype=np.int64, count=len(wanted))
+        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        there = self._sorted[places] == keys
+        return [metric for metric, found in zip(wanted.values(), there.tolist(), strict=True) if not found]
+
+
+def pages(store: AbstractStore, run_id: str, key: str) -> Iterator[list[Metric]]:
+    """Read a metric's whole history, a page at a time."""
+    token = None
+    while True:
+        page = store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
+        if page:
+            yield page
+        token = getattr(page, "token", None)
+        if not token:
+            return
+
+
+def points(store: AbstractStore, run_id: str, key: str) -> Iterator[Metric]:
+    """Read a metric's whole history, point by point."""
+    for page in pages(store, run_id, key):
+        yield from page

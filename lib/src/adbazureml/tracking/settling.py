@@ -1,0 +1,400 @@
+"""Make the mirror of a run equal to it, in all that MLflow tracks, and record that it is.
+
+The primary store is the source of truth: `Mirror.settle` looks at the run and its mirror, writes what the mirror lacks,
+looks again, and writes the record on both sides. So it may be called any number of times, from any machine, and be
+killed at any moment; a second call changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adbazureml.tracking import names
+from adbazureml.tracking.artifacts import Copied, copy_missing, logged_models, model_folders, repository
+from adbazureml.tracking.failures import MirrorLostError
+from adbazureml.tracking.mirrored_run import MirroredRun
+from adbazureml.tracking.pairing import Pairing
+from adbazureml.tracking.points import Fingerprints, Tally, pages, points
+from adbazureml.tracking.visible import PARENT, has_ended, is_settled, marks, mirrored_tags, settled_record, users_keys
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Metric, Param, Run
+
+    from adbazureml.tracking.pair import Pair
+
+_POINTS = 1000
+# Histories that are read at once: they are many and small as a rule, and the way to a workspace is long.
+_READERS = 4
+# Azure ML takes no longer value of a tag.
+_RECORD_LENGTH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """How far a run and its mirror are equal.
+
+    Attributes
+    ----------
+    run_id, run_name : str
+        The run in the primary store.
+    mirrored_run_id : str
+        Its mirror; empty when there is none yet.
+    written : int
+        How many params, metric points, tags, dataset inputs and files this call wrote.
+    refused : int
+        How many of them the secondary refused for good, this time.
+    settled : bool
+        Whether the two are equal, but for what the secondary refuses.
+    reason : str
+        Why not, or what is refused.
+    """
+
+    run_id: str
+    run_name: str = ""
+    mirrored_run_id: str = ""
+    written: int = 0
+    refused: int = 0
+    settled: bool = False
+    reason: str = ""
+
+
+class Mirror:
+    """Keeps runs of a pair's secondary equal to those of its primary."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.pairing = Pairing(pair)
+
+    def mirrored_run(self, run: Run, *, is_new: bool = False) -> tuple[MirroredRun, bool]:
+        """The run's mirror, and whether it was made just now, so that it holds nothing."""
+        mirrored_run_id, made = self.pairing.find_or_make(run, is_new=is_new)
+        mirrored = MirroredRun(self.pair.secondary, mirrored_run_id, run.info.run_id)
+        mirrored.holds_files = not made
+        return mirrored, made
+
+    def settle(
+        self,
+        run_id: str,
+        *,
+        mirrored: MirroredRun | None = None,
+        is_known: bool = False,
+        recheck: bool = False,
+        files: bool = True,
+    ) -> Settled:
+        """Make the mirror of a run equal to it.
+
+        Parameters
+        ----------
+        run_id : str
+            A run of the primary store.
+        mirrored : MirroredRun, optional
+            Its mirror, where the caller has it.
+        is_known : bool
+            Whether the caller made that mirror and wrote all that is in it, so that its histories need not be read.
+        recheck : bool
+            Whether to compare everything even where the record says that the run is settled.
+        files : bool
+            Whether to copy artifacts and models as well, and record the run as settled.
+
+        Returns
+        -------
+        Settled
+            What was written, and what is refused or failed.
+
+        Raises
+        ------
+        Exception
+            What a store raises when it is away.
+        """
+        run = self.pair.primary.get_run(run_id)
+        lost = ""
+        for _ in range(3):
+            try:
+                if mirrored is None:
+                    if run.info.lifecycle_stage == "deleted" and self.pairing.find(run) is None:
+                        return Settled(run_id=run_id, settled=True, reason="deleted before it was mirrored")
+                    mirrored, is_known = self.mirrored_run(run)
+                if lost:
+                    self.pairing.replace(run, lost, mirrored.look())
+                return self._settle(run, mirrored, is_known=is_known, recheck=recheck, files=files)
+            except MirrorLostError:
+                if mirrored is not None:
+                    lost = mirrored.run_id
+                # The link is of no use any more.
+                run.data.tags.pop(names.AZUREML_RUN_ID, None)
+                mirrored = None
+        raise MirrorLostError(f"the mirror of run {run_id} is deleted again and again")
+
+    def _settle(self, run: Run, mirrored: MirroredRun, *, is_known: bool, recheck: bool, files: bool) -> Settled:
+        look = mirrored.look()
+        outcome = {
+            "run_id": run.info.run_id,
+            "run_name": run.info.run_name or "",
+            "mirrored_run_id": mirrored.run_id,
+        }
+        is_deleted = run.info.lifecycle_stage == "deleted"
+        if look.info.lifecycle_stage == run.info.lifecycle_stage and (
+            is_deleted or (not recheck and is_settled(run, look.data.tags.get(names.SETTLED, "")))
+        ):
+            return Settled(**outcome, settled=True, reason=_told(mirrored.refused))
+        if is_known and self.pairing.search(run) not in (None, mirrored.run_id):
+            raise MirrorLostError(f"run {mirrored.run_id} has a twin")
+        if look.info.lifecycle_stage == "deleted":
+            self.pair.secondary.restore_run(mirrored.run_id)
+        refused_before = len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
+        written = self._write_look(run, look, mirrored)
+        written += self._write_points(run, look, mirrored, is_known=is_known)
+        written += self._write_datasets(run, look, mirrored)
+        failures: list[str] = []
+        if files:
+            copied = self._copy_files(run, look, mirrored)
+            mirrored.refused.update(copied.refused)
+            written += copied.files
+            failures += copied.failures
+        self._write_info(run, look, mirrored)
+        self._write_parent(run, look, mirrored)
+        if written or _info(run) != _info(look):
+            look = mirrored.look()
+        lacking = _lacking(run, look, mirrored)
+        if lacking:
+            failures.append(f"{lacking} was written and not found again")
+        if is_deleted:
+            self.pair.secondary.delete_run(mirrored.run_id)
+        elif files and not failures and has_ended(run):
+            self._record(run, look, mirrored)
+        return Settled(
+            **outcome,
+            written=written,
+            refused=len(mirrored.refused) - refused_before,
+            settled=not failures,
+            reason=failures[0] if failures else _told(mirrored.refused),
+        )
+
+    def _write_look(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
+        """Write the params and tags that the mirror lacks, and delete the tags that were deleted; return how many."""
+        from mlflow.entities import RunTag
+
+        params, tags = _lacking_params(run, look, mirrored), _lacking_tags(run, look, mirrored)
+        taken = json.loads(look.data.tags.get(names.TAKEN_TAGS, "[]"))
+        wanted = mirrored_tags(run)
+        # A tag that the mirror never took over from here was set there, by a person who wants to keep it.
+        deleted = [key for key in taken if key not in wanted and key in look.data.tags]
+        for key in deleted:
+            mirrored.delete_tag(key)
+        records = []
+        keys = json.dumps(users_keys(wanted))
+        if json.loads(keys) != taken and len(keys) <= _RECORD_LENGTH:
+            records.append(RunTag(names.TAKEN_TAGS, keys))
+        mirrored.write(params=params, tags=[*tags, *records])
+        return len(params) + len(tags) + len(deleted)
+
+    def _write_points(self, run: Run, look: Run, mirrored: MirroredRun, *, is_known: bool) -> int:
+        """Write the metric points that the mirror lacks; return how many."""
+        written = 0
+        batch: list[Metric] = []
+        for metric in self._lacking_points(run, look, mirrored, is_known=is_known):
+            batch.append(metric)
+            if len(batch) == _POINTS:
+                mirrored.write(metrics=batch)
+                written += len(batch)
+                batch = []
+        mirrored.write(metrics=batch)
+        return written + len(batch)
+
+    def _lacking_points(self, run: Run, look: Run, mirrored: MirroredRun, *, is_known: bool) -> Iterator[Metric]:
+        def read(key: str) -> tuple[Fingerprints, Iterator[list[Metric]]]:
+            there = Fingerprints()
+            if is_known and key in mirrored.tallies:
+                tally = Tally()
+                tally.add(points(self.pair.primary, run.info.run_id, key))
+                if tally == mirrored.tallies[key]:
+                    return there, iter(())
+                there = Fingerprints(points(self.pair.secondary, mirrored.run_id, key))
+            elif not is_known and key in look.data.metrics:
+                there = Fingerprints(points(self.pair.secondary, mirrored.run_id, key))
+            return there, _started(pages(self.pair.primary, run.info.run_id, key))
+
+        for there, history in _at_once(read, list(run.data.metrics)):
+            for page in history:
+                for metric in there.missing(page):
+                    if not mirrored.refuses(mirrored.point_name(metric)):
+                        yield metric
+
+    def _write_datasets(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
+        lacking = _lacking_datasets(run, look, mirrored)
+        mirrored.log_datasets(lacking)
+        return len(lacking)
+
+    def _copy_files(self, run: Run, look: Run, mirrored: MirroredRun) -> Copied:
+        """Copy the artifacts and models that the mirror lacks."""
+        from mlflow.entities import RunTag
+
+        pair = self.pair
+        target = repository(look.info.artifact_uri, pair.secondary_uri)
+        source = repository(run.info.artifact_uri, pair.primary_uri)
+        is_empty, mirrored.holds_files = not mirrored.holds_files, True
+        copied = copy_missing(source, target, "", mirrored.refused, is_empty=is_empty)
+        models = logged_models(pair.primary, run)
+        prefix = names.COPIED_MODEL
+        before = {key.removeprefix(prefix): folder for key, folder in look.data.tags.items() if key.startswith(prefix)}
+        folders = model_folders(models, before)
+        mirrored.write(tags=[RunTag(prefix + key, folder) for key, folder in folders.items() if key not in before])
+        for model in models:
+            if model.model_id in folders and not copied.hopeless:
+                source = repository(model.artifact_location, pair.primary_uri)
+                more = copy_missing(
+                    source,
+                    target,
+                    folders[model.model_id],
+                    mirrored.refused,
+                    is_empty=model.model_id not in before,
+                )
+                copied.files += more.files
+                copied.refused.update(more.refused)
+                copied.failures += more.failures
+        return copied
+
+    def _write_info(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
+        """Give the mirror the run's status, end and name."""
+        from mlflow.entities import RunStatus
+
+        if _info(run) != _info(look):
+            status = RunStatus.from_string(run.info.status)
+            self.pair.secondary.update_run_info(mirrored.run_id, status, run.info.end_time, run.info.run_name)
+
+    def _write_parent(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
+        """Hang the mirror below its parent's, which is another one where the first was lost or had a twin.
+
+        Whoever replaces the parent's mirror changes the link first and then looks for children. So that none is
+        missed, the link is read again after the write.
+        """
+        from mlflow.entities import RunTag
+
+        written = look.data.tags.get(PARENT)
+        while (parent := self.pairing.mirrored_parent(run)) and parent != written:
+            mirrored.write(tags=[RunTag(PARENT, parent)])
+            written = parent
+
+    def _record(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
+        """Record on both sides that the run is settled, as it looked when the comparison began.
+
+        A mark that a process set meanwhile stays, so that the run still counts as behind.
+        """
+        from mlflow.entities import RunTag
+
+        record = settled_record(run)
+        tags = {names.SETTLED: record}
+        if mirrored.refused:
+            tags[names.REFUSED] = mirrored.refused_tag()
+        mirrored.write(tags=[RunTag(*item) for item in tags.items()])
+        primary = self.pair.primary
+        links = {**self.pairing.links(look), names.SETTLED: record}
+        lacking = [RunTag(key, value) for key, value in links.items() if run.data.tags.get(key) != value]
+        primary.log_batch(run.info.run_id, [], [], lacking)
+        if before := marks(run):
+            after = marks(primary.get_run(run.info.run_id))
+            for key in before:
+                # A mark that was set again meanwhile stands for writes that this comparison may not have seen.
+                if after.get(key) == before[key]:
+                    primary.delete_tag(run.info.run_id, key)
+
+
+def _info(run: Run) -> tuple[str, int | None, str]:
+    return run.info.status, run.info.end_time, run.info.run_name or ""
+
+
+def _lacking_params(run: Run, look: Run, mirrored: MirroredRun) -> list[Param]:
+    from mlflow.entities import Param
+
+    return [
+        Param(key, value)
+        for key, value in run.data.params.items()
+        if look.data.params.get(key) != value and not mirrored.refuses(mirrored.pair_name("param", key, value))
+    ]
+
+
+def _lacking_tags(run: Run, look: Run, mirrored: MirroredRun) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [
+        RunTag(key, value)
+        for key, value in mirrored_tags(run).items()
+        if look.data.tags.get(key) != value and not mirrored.refuses(mirrored.pair_name("tag", key, value))
+    ]
+
+
+def _lacking_datasets(run: Run, look: Run, mirrored: MirroredRun) -> list[DatasetInput]:
+    there = {_dataset_key(dataset) for dataset in look.inputs.dataset_inputs} if look.inputs else set()
+    wanted = run.inputs.dataset_inputs if run.inputs else []
+    return [
+        dataset
+        for dataset in wanted
+        if _dataset_key(dataset) not in there and not mirrored.refuses(mirrored.dataset_name(dataset))
+    ]
+
+
+def _dataset_key(dataset: DatasetInput) -> tuple[str, str]:
+    return dataset.dataset.name, dataset.dataset.digest
+
+
+def _lacking(run: Run, look: Run, mirrored: MirroredRun) -> str:
+    """Name something that a look at the run shows and one at its mirror does not; empty when there is nothing."""
+    if params := _lacking_params(run, look, mirrored):
+        return f"param {params[0].key}"
+    if tags := _lacking_tags(run, look, mirrored):
+        return f"tag {tags[0].key}"
+    if datasets := _lacking_datasets(run, look, mirrored):
+        return f"dataset {datasets[0].dataset.name}"
+    if _info(run) != _info(look):
+        return "the status"
+    refused = {item.rsplit(" ", 2)[0] for item in mirrored.refused}
+    return next(
+        (
+            f"metric {key}"
+            for key in run.data.metrics
+            if key not in look.data.metrics and f"metric {key}" not in refused
+        ),
+        "",
+    )
+
+
+def _told(refused: Mapping[str, str]) -> str:
+    if not refused:
+        return ""
+    item, message = next(iter(refused.items()))
+    others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+    return f"refused for good: {item}{others} ({message})"
+
+
+def _started(history: Iterator[list[Metric]]) -> Iterator[list[Metric]]:
+    """The same pages, with the first one read already."""
+    first = next(history, None)
+
+    def rest() -> Iterator[list[Metric]]:
+        if first is not None:
+            yield first
+        yield from history
+
+    return rest()
+
+
+def _at_once(read: Any, keys: Sequence[str]) -> Iterator[Any]:
+    """Call a function for each key, a few at a time in threads."""
+    if len(keys) < 2:
+        yield from map(read, keys)
+        return
+    with ThreadPoolExecutor(_READERS, "adbazureml-read") as readers:
+        for start in range(0, len(keys), _READERS):
+            some = keys[start : start + _READERS]
+            try:
+                reading = [readers.submit(read, key) for key in some]
+            except RuntimeError:
+                # Python starts no threads any more while it exits.
+                yield from map(read, some)
+            else:
+                for future in reading:
+                    yield future.result()

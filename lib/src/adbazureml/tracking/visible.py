@@ -1,0 +1,86 @@
+"""What one look at a run shows: its name, status, params, tags and last metrics; and the record that it is settled.
+
+A look does not show histories, artifacts and models. So a run is known to be settled when the record on both sides is
+the same, its digest is that of the run as it looks now, and no process has marked the run as behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from adbazureml.tracking import names
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+PARENT = "mlflow.parentRunId"
+# Azure ML sets these itself.
+_OWN_KEYS = (names.PREFIX, "azureml.", "mlflow.")
+
+
+def mirrored_tags(run: Run) -> dict[str, str]:
+    """Tags that the mirror of a run shall have: not the ways from one side to the other, not the parent's id."""
+    return {
+        names.azureml_tag_key(key): value
+        for key, value in run.data.tags.items()
+        if not key.startswith(names.PREFIX) and key != PARENT
+    }
+
+
+def users_keys(tags: Mapping[str, str]) -> list[str]:
+    """Keys that only people set, so that one which is gone from the primary was deleted there."""
+    return sorted(key for key in tags if not key.startswith(_OWN_KEYS))
+
+
+def has_ended(run: Run) -> bool:
+    """Whether the run's status is final."""
+    from mlflow.entities import RunStatus
+
+    return bool(RunStatus.is_terminated(RunStatus.from_string(run.info.status)))
+
+
+def marks(run: Run) -> dict[str, str]:
+    """The marks on a primary run that something is behind: key, and since when and why."""
+    return {key: value for key, value in run.data.tags.items() if key.startswith(names.BEHIND)}
+
+
+def settled_record(run: Run) -> str:
+    """The record that a run as it looks now is settled: the time, and a digest of the look."""
+    return f"{now()} {digest(run)}"
+
+
+def is_settled(run: Run, record: str) -> bool:
+    """Whether a primary run is settled, given the record on its mirror; costs no request."""
+    return (
+        bool(record)
+        and run.data.tags.get(names.SETTLED) == record
+        and record.endswith(f" {digest(run)}")
+        and not marks(run)
+    )
+
+
+def digest(run: Run) -> str:
+    """Sixteen hex digits over all that a look at a primary run shows, but whether it is deleted."""
+    look = [
+        run.info.status,
+        run.info.end_time,
+        run.info.run_name,
+        sorted(run.data.params.items()),
+        sorted(mirrored_tags(run).items()),
+        sorted((key, repr(float(value))) for key, value in run.data.metrics.items()),
+    ]
+    return hashlib.sha256(json.dumps(look).encode()).hexdigest()[:16]
+
+
+def now() -> str:
+    """The time, UTC, to the millisecond."""
+    return time_text(int(time.time() * 1000))
+
+
+def time_text(milliseconds: int) -> str:
+    """A time since 1970, UTC, to the millisecond."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"

@@ -1,0 +1,74 @@
+"""Two tracking stores for all tests: the local stand-in of Databricks, and a real MLflow server behind a bad line."""
+
+import multiprocessing
+import os
+import uuid
+
+import mlflow
+import pytest
+from tests.emulators.mlflow_server import MLflowServer
+from tests.emulators.proxy import Proxy
+from tests.tracking.both import Both
+
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with MLflowServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxy(server):
+    with Proxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def both(home, server, proxy, monkeypatch):
+    """Mode "both" in an experiment of the test's own, with a secondary that fails fast where it fails."""
+    # MLflow's own retries take minutes otherwise. The primary is a file, which needs none.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    proxy.mend()
+    proxy.passed.clear()
+    workspace = AzureMLWorkspace(name="server", tracking_uri=proxy.url, registry_uri=proxy.url, url="http://azureml")
+    primary_uri = DatabricksWorkspace.current().tracking_uri
+    track(workspace)
+    experiment = f"/Users/ada@example.com/{uuid.uuid4().hex[:12]}"
+    mlflow.set_experiment(experiment)
+    yield Both(
+        experiment=experiment,
+        workspace=workspace,
+        proxy=proxy,
+        server=server,
+        primary=mlflow.MlflowClient(tracking_uri=primary_uri, registry_uri=primary_uri),
+        secondary=mlflow.MlflowClient(tracking_uri=server.url, registry_uri=server.url),
+    )
+    proxy.mend()
+    while mlflow.active_run():
+        mlflow.end_run()
+    track(mode="databricks")
+
+
+@pytest.fixture(scope="session")
+def processes(home):
+    """Start functions of `training` in processes that have MLflow loaded already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.tracking.training"])
+
+    def start(function, *arguments):
+        process = context.Process(target=_call, args=(dict(os.environ), function, arguments), daemon=True)
+        process.start()
+        return process
+
+    return start
+
+
+def _call(environment, function, arguments):
+    os.environ.clear()
+    os.environ.update(environment)
+    function(*arguments)

@@ -1,0 +1,170 @@
+import math
+import threading
+import time
+
+import mlflow
+import pytest
+from tests.tracking.both import eventually, points
+
+from adbazureml import catch_up, track
+from adbazureml.tracking import flush, status
+
+
+def test_a_whole_run_is_settled_when_its_block_ends(both, tmp_path, log_model, rows):
+    with mlflow.start_run(run_name="whole", tags={"team": "prices"}) as run:
+        mlflow.log_params({"depth": 3, "text": "ä ö"})
+        log_model()
+        for step in range(25):
+            mlflow.log_metric("epoch_loss", 1 / (step + 1), step=step)
+        mlflow.log_metric("odd", math.nan)
+        mlflow.log_metric("odd", math.inf, step=1)
+        mlflow.log_input(mlflow.data.from_pandas(rows, name="houses"), "training")
+        mlflow.log_text("hello", "notes/hello.txt")
+        with mlflow.start_run(nested=True, run_name="fold"):
+            mlflow.log_metric("fold", 1.0)
+    both.assert_equal(tmp_path)
+    assert status(both.experiment).behind == ()
+    mirrored = both.mirror_of(run.info.run_id)
+    assert (
+        mirrored.data.tags["adbazureml.settled"]
+        == both.primary.get_run(run.info.run_id).data.tags["adbazureml.settled"]
+    )
+
+
+def test_a_point_is_seen_in_the_secondary_within_ten_seconds(both):
+    with mlflow.start_run() as run:
+        start = time.monotonic()
+        mlflow.log_metric("loss", 1.0)
+        mirrored = eventually(both.mirrors, 10.0)[0]
+        eventually(
+            lambda: both.secondary.get_metric_history(mirrored.info.run_id, "loss"), 10.0 - time.monotonic() + start
+        )
+        assert both.secondary.get_run(mirrored.info.run_id).info.status == "RUNNING"
+        assert both.primary.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"] == mirrored.info.run_id
+
+
+def test_a_run_of_a_thousand_points_takes_few_requests(both):
+    with mlflow.start_run():
+        mlflow.log_params({f"param{number}": number for number in range(20)})
+        for step in range(1000):
+            mlflow.log_metric("loss", 1 / (step + 1), step=step)
+        mlflow.log_text("x" * 2**20, "big.txt")
+    artifacts = both.proxy.requests_to("/mlflow-artifacts/")
+    assert len(both.proxy.passed) - len(artifacts) <= 12
+    assert len(artifacts) == 1
+
+
+def test_later_changes_follow(both, tmp_path):
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0, step=5)
+        mlflow.set_tag("colour", "red")
+    run_id = run.info.run_id
+    client = mlflow.MlflowClient()
+    client.set_tag(run_id, "reviewed", "yes")
+    client.delete_tag(run_id, "colour")
+    # Not the last point of its history: a look at the run does not show it.
+    client.log_metric(run_id, "loss", 2.0, step=1)
+    assert [one.run_id for one in status(both.experiment).behind] == [run_id]
+    assert flush()
+    both.assert_equal(tmp_path / "changed")
+    assert status(both.experiment).behind == ()
+    client.update_run(run_id, name="renamed")
+    with mlflow.start_run(run_id=run_id):
+        mlflow.log_metric("loss", 3.0, step=6)
+        mlflow.log_text("more", "note.txt")
+    both.assert_equal(tmp_path / "resumed")
+    client.delete_run(run_id)
+    assert flush()
+    assert both.mirrors() == []
+    client.restore_run(run_id)
+    assert flush()
+    both.assert_equal(tmp_path / "restored")
+
+
+def test_a_settled_run_costs_three_requests(both):
+    with mlflow.start_run() as run:
+        for number in range(8):
+            mlflow.log_metric(f"metric{number}", number)
+            mlflow.log_text("note", f"folder{number}/note.txt")
+    both.proxy.passed.clear()
+    outcome = catch_up(run_ids=[run.info.run_id]).runs[0]
+    assert (outcome.settled, outcome.written) == (True, 0)
+    # One look at the primary comes on top, which is a file here.
+    assert len(both.proxy.passed) <= 2
+
+
+def test_many_settled_runs_cost_two_lists(both):
+    for number in range(4):
+        with mlflow.start_run():
+            mlflow.log_param("number", number)
+    both.proxy.passed.clear()
+    assert [run.settled for run in catch_up(experiment=both.experiment).runs] == [True] * 4
+    assert len(both.proxy.passed) <= 2
+
+
+def test_runs_in_threads(both, tmp_path):
+    def train(number):
+        with mlflow.start_run(run_name=f"thread{number}"):
+            for step in range(30):
+                mlflow.log_metrics({"a": step * number, "b": -step}, step=step)
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert flush()
+    both.assert_equal(tmp_path)
+
+
+def test_asynchronous_logging_reaches_both(both, tmp_path, monkeypatch):
+    mlflow.config.enable_async_logging()
+    try:
+        with mlflow.start_run() as run:
+            for step in range(200):
+                mlflow.log_metric("loss", step, step=step)
+            mlflow.log_param("p", 1)
+    finally:
+        mlflow.config.enable_async_logging(False)
+    assert len(points(both.primary, run, "loss")) == 200
+    both.assert_equal(tmp_path)
+
+
+def test_modes_change_back_and_forth(both):
+    for number, mode in enumerate(("databricks", "both", "azureml", "databricks", "both")):
+        track(both.workspace, mode=mode)
+        mlflow.set_experiment(both.experiment if mode != "azureml" else "plain")
+        with mlflow.start_run(run_name=f"{number}-{mode}"):
+            mlflow.log_metric("loss", number)
+    names = sorted(run.info.run_name for run in both.runs())
+    assert names == ["0-databricks", "1-both", "3-databricks", "4-both"]
+    assert sorted(run.info.run_name for run in both.mirrors()) == ["1-both", "4-both"]
+
+
+def test_a_resumed_run_of_before_is_brought_over(both, tmp_path):
+    track(mode="databricks")
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0, step=0)
+    track(both.workspace)
+    with mlflow.start_run(run_id=run.info.run_id):
+        mlflow.log_metric("loss", 0.5, step=1)
+    both.assert_equal(tmp_path)
+
+
+def test_since_finds_what_ended_since(both, tmp_path):
+    track(mode="databricks")
+    with mlflow.start_run():
+        mlflow.log_metric("loss", 1.0)
+    later = time.time() + 3600
+    track(both.workspace)
+    assert catch_up(since=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(later))).runs == ()
+    assert len(both.mirrors()) == 0
+    catch_up(since=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(later - 3700)))
+    both.assert_equal(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["team:prices"])
+def test_a_tag_key_that_azure_ml_refuses_is_spelled_otherwise(both, key):
+    with mlflow.start_run() as run:
+        mlflow.set_tag(key, "yes")
+    assert both.mirror_of(run.info.run_id).data.tags["team.prices"] == "yes"

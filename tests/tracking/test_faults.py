@@ -1,0 +1,208 @@
+"""The secondary breaks in every way we know: training goes on, and in the end nothing is lost and nothing doubled."""
+
+import logging
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+
+import mlflow
+import pytest
+from tests.tracking.both import eventually
+
+from adbazureml import catch_up, track
+from adbazureml.errors import TrackingError
+from adbazureml.tracking import flush, status
+
+
+def train(steps=30):
+    with mlflow.start_run() as run:
+        mlflow.log_params({"depth": 3, "rate": 0.1})
+        for step in range(steps):
+            mlflow.log_metric("loss", 1 / (step + 1), step=step)
+        mlflow.log_metric("odd", math.nan, step=1)
+        mlflow.log_metric("odd", math.inf, step=2)
+        mlflow.log_text("hello", "notes/hello.txt")
+    return run
+
+
+def settled(both):
+    return both.runs() and not status(both.experiment).behind
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("status", {"status": 429, "retry_after": 1}),
+        ("status", {"status": 500}),
+        ("status", {"status": 503}),
+        ("drop", {}),
+        ("lose", {}),
+        ("hang", {}),
+    ],
+)
+def test_the_secondary_fails_for_a_while(both, tmp_path, kind, options):
+    both.proxy.break_down(kind, count=5, **options)
+    train()
+    eventually(lambda: settled(both))
+    both.assert_equal(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["experiments/create", "runs/create", "log-batch", "runs/update", "mlflow-artifacts"])
+def test_answers_get_lost(both, tmp_path, path):
+    # MLflow's client tries each request twice here, so that a create happens twice.
+    both.proxy.break_down("lose", path=path, count=2)
+    train()
+    eventually(lambda: settled(both))
+    both.assert_equal(tmp_path)
+
+
+def test_the_secondary_is_down_the_whole_run(both, tmp_path, caplog):
+    both.proxy.break_down("drop")
+    with caplog.at_level(logging.WARNING, "adbazureml"):
+        run = train()
+    assert caplog.text.count(f"catch_up(run_ids=['{run.info.run_id}']) mends it") == 1
+    state = status(both.experiment).behind[0]
+    assert (state.run_id, state.mirrored_run_id) == (run.info.run_id, "")
+    assert "failed with exception" in state.reason
+    assert catch_up(experiment=both.experiment).behind
+    both.proxy.mend()
+    assert catch_up(experiment=both.experiment).behind == ()
+    both.assert_equal(tmp_path)
+
+
+def test_training_never_waits_for_a_secondary_that_is_away(both):
+    both.proxy.break_down("drop")
+    train()
+    start = time.monotonic()
+    for _ in range(5):
+        train(steps=3)
+    assert time.monotonic() - start < 3.0
+
+
+def test_the_secondary_comes_back_half_way(both, tmp_path):
+    both.proxy.break_down("drop")
+    with mlflow.start_run():
+        for step in range(30):
+            mlflow.log_metric("loss", step, step=step)
+        # Not the outbox alone: the mirror does not exist yet, either.
+        flush()
+        both.proxy.mend()
+        for step in range(30, 60):
+            mlflow.log_metric("loss", step, step=step)
+            mlflow.log_metric("odd", math.nan, step=step)
+            time.sleep(0.05)
+    eventually(lambda: settled(both))
+    both.assert_equal(tmp_path)
+
+
+def test_a_tag_is_refused_for_good(both, tmp_path, caplog):
+    both.proxy.break_down("status", path="log-batch", body=b"unwanted", status=400)
+    with caplog.at_level(logging.WARNING, "adbazureml"), mlflow.start_run() as run:
+        mlflow.set_tags({f"tag{number}": "fine" for number in range(10)} | {"bad": "unwanted"})
+        mlflow.log_metric("loss", 1.0)
+    mirrored = both.mirror_of(run.info.run_id)
+    assert "bad" not in mirrored.data.tags
+    assert sum(key.startswith("tag") for key in mirrored.data.tags) == 10
+    assert caplog.text.count("refused for good: tag bad") == 1
+    requests = len(both.proxy.passed)
+    assert catch_up(run_ids=[run.info.run_id]).runs[0].written == 0
+    assert len(both.proxy.passed) - requests <= 2
+    both.proxy.mend()
+    mlflow.MlflowClient().delete_tag(run.info.run_id, "bad")
+    assert flush()
+    both.assert_equal(tmp_path)
+
+
+def test_an_artifact_is_refused_for_good(both, caplog):
+    both.proxy.break_down("status", path="mlflow-artifacts/.*bad.txt", status=409)
+    with caplog.at_level(logging.WARNING, "adbazureml"), mlflow.start_run() as run:
+        for name in ("good", "bad", "fine"):
+            mlflow.log_text(name, f"notes/{name}.txt")
+    mirrored = both.mirror_of(run.info.run_id)
+    names = [entry.path for entry in both.secondary.list_artifacts(mirrored.info.run_id, "notes")]
+    assert names == ["notes/fine.txt", "notes/good.txt"]
+    assert caplog.text.count("refused for good: file notes/bad.txt") == 1
+    assert status(both.experiment).behind == ()
+
+
+def test_a_mirror_that_was_deleted_stands_again(both, tmp_path):
+    run = train()
+    both.secondary.delete_run(both.mirror_of(run.info.run_id).info.run_id)
+    assert catch_up(run_ids=[run.info.run_id]).runs[0].settled
+    both.assert_equal(tmp_path)
+
+
+def test_strict_fails_and_the_run_stays(both, tmp_path):
+    track(both.workspace, strict=True)
+    both.proxy.break_down("drop")
+    with pytest.raises(TrackingError, match=r"catch_up\(run_ids="):
+        train()
+    assert [run.info.status for run in both.runs()] == ["FINISHED"]
+    both.proxy.mend()
+    eventually(lambda: settled(both))
+    both.assert_equal(tmp_path)
+
+
+def test_what_the_primary_refuses_does_not_reach_the_secondary(both, tmp_path):
+    with mlflow.start_run():
+        mlflow.log_param("depth", 3)
+        with pytest.raises(mlflow.MlflowException):
+            mlflow.log_param("depth", 4)
+        with pytest.raises(mlflow.MlflowException):
+            mlflow.log_metric("loss/\0bad", 1.0)
+        with pytest.raises(mlflow.MlflowException):
+            mlflow.MlflowClient().log_metric("0" * 32, "loss", 1.0)
+    both.assert_equal(tmp_path)
+
+
+def test_a_full_disk_for_temporary_files(both, tmp_path, monkeypatch):
+    with mlflow.start_run() as run:
+        mlflow.log_text("small", "small.txt")
+        mlflow.log_text("x" * 3_000_000, "large.txt")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        # A file that grows further fails, as it does where the disk is full.
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        assert "large.txt" in catch_up(run_ids=[run.info.run_id]).behind[0].reason
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert catch_up(run_ids=[run.info.run_id]).behind == ()
+    both.assert_equal(tmp_path / "compared")
+
+
+def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
+    both.proxy.break_down("hang")
+    script = f"""
+        import mlflow, time
+        mlflow.set_experiment({both.experiment!r})
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        print("leaving", time.time(), flush=True)
+    """
+    environment = {**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert time.time() - float(done.stdout.split()[1]) < 15.0
+    assert "mends it" in done.stderr
+    both.proxy.mend()
+    assert catch_up(experiment=both.experiment).behind == ()
+    both.assert_equal(tmp_path)
+
+
+def test_a_script_that_never_ends_its_run_is_whole_at_exit(both, tmp_path):
+    script = f"""
+        import mlflow
+        mlflow.set_experiment({both.experiment!r})
+        mlflow.start_run()
+        mlflow.log_metrics({{f"metric{{number}}": number for number in range(10)}})
+        mlflow.log_text("hello", "hello.txt")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, timeout=120)
+    assert status(both.experiment).behind == ()
+    both.assert_equal(tmp_path)
