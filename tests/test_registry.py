@@ -1,7 +1,7 @@
 import mlflow
 import pytest
 
-from adbazureml import catch_up, find_version, register, track
+from adbazureml import find_version, register, track
 from adbazureml.errors import RegistryError
 from adbazureml.registry import azureml_model_name
 
@@ -51,9 +51,11 @@ def test_in_azure_ml_the_version_belongs_to_the_mirrored_run(tracked, azureml, d
     theirs = azureml.get_model_version("prices", version.azureml)
     mirrored = databricks.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"]
     assert theirs.run_id == mirrored
-    assert theirs.tags["adbazureml.counterpart"] == "prices version 1 in Databricks"
+    assert theirs.tags["adbazureml_counterpart_version"] == "prices/1"
+    assert theirs.tags["adbazureml_counterpart_run_id"] == run.info.run_id
     ours = databricks.get_model_version("prices", version.databricks)
-    assert ours.tags["adbazureml.counterpart"] == "prices version 1 in Azure ML"
+    assert ours.tags["adbazureml_counterpart_version"] == "prices/1"
+    assert ours.tags["adbazureml_counterpart_run_id"] == mirrored
     loaded = mlflow.pyfunc.load_model(theirs.source)
     assert loaded.predict(rows) == pytest.approx(rows["a"] * 2 + rows["b"])
 
@@ -75,19 +77,27 @@ def test_tracked_in_azure_ml_only(workspace, azureml, train):
     assert azureml.get_model_version("prices", version.azureml).run_id == run.info.run_id
 
 
-def test_when_azure_ml_lacks_the_run_databricks_keeps_its_version_and_calling_again_completes(
-    workspace, databricks, train
-):
+def test_a_run_that_was_never_mirrored_is_brought_over(workspace, azureml, train):
     track(workspace, mode="databricks")
     mlflow.set_experiment(EXPERIMENT)
     run = train()
-    track(workspace)
-    with pytest.raises(RegistryError, match=r"not in Azure ML yet: .*catch_up\(run_ids="):
-        register(run, name="prices", workspace=workspace)
-    catch_up(run_ids=[run.info.run_id])
-    completed = register(run, name="prices", workspace=workspace)
-    assert (completed.databricks, completed.azureml) == ("1", "1")
-    assert len(databricks.search_model_versions("name = 'prices'")) == 1
+    version = register(run, name="prices", workspace=workspace)
+    assert (version.databricks, version.azureml) == ("1", "1")
+    mirrored = azureml.get_run(azureml.get_model_version("prices", "1").run_id)
+    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+
+
+def test_what_names_the_model_may_be_many_things(tracked, train, log_model):
+    with mlflow.start_run() as run:
+        info = log_model()
+    made = register(run, name="prices", workspace=tracked)
+    for source in (info, made, info.model_uri, f"runs:/{run.info.run_id}/model", made.uri):
+        again = register(source, name="prices", workspace=tracked)
+        assert (again.created, again.databricks, again.azureml) == (False, "1", "1")
+    with pytest.raises(RegistryError, match="is no model: give a run, what log_model returned"):
+        register("s3://bucket/model", name="prices", workspace=tracked)
+    with pytest.raises(RegistryError, match="registry 'mine': expected"):
+        register(run, name="prices", registry="mine", workspace=tracked)
 
 
 def test_as_the_article_writes_it(tracked, rows, model):
@@ -111,7 +121,7 @@ def test_a_model_without_a_signature_is_refused_before_anything_is_made(tracked,
 
 
 def test_a_run_without_that_model_is_told(tracked, train):
-    with pytest.raises(RegistryError, match="no finished model named 'other'"):
+    with pytest.raises(RegistryError, match=r"Model 'other' of run .*: there is no such finished model"):
         register(train(), name="prices", workspace=tracked, model="other")
 
 
@@ -127,5 +137,6 @@ def test_the_newest_version_or_the_one_asked_for(tracked, train):
 
 
 def test_names_in_three_parts_map_to_what_azure_ml_takes():
-    assert azureml_model_name("catalog.schema.model") == "catalog--schema--model"
+    assert azureml_model_name("catalog.schema.Model") == "catalog--schema--model"
+    assert azureml_model_name("house prices") != azureml_model_name("house-prices") == "house-prices"
     assert azureml_model_name("model") == "model"

@@ -1,0 +1,7 @@
+"""Register models in Databricks, in Azure ML, or in both, with lineage from one to the other."""
+
+from adbazureml.registry.names import azureml_model_name
+from adbazureml.registry.register import register
+from adbazureml.registry.versions import RegisteredVersion, find_version
+
+__all__ = ["RegisteredVersion", "azureml_model_name", "find_version", "register"]

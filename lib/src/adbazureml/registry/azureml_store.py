@@ -1,0 +1,145 @@
+"""The model registry for ``azureml://``: azureml-mlflow's, made whole for MLflow 3."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from azureml.mlflow._store.model_registry.model_registry import AzureMLflowModelRegistry
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.prompt.registry_utils import has_prompt_tag
+from mlflow.protos.model_registry_pb2 import CreateModelVersion
+from mlflow.utils.proto_json_utils import message_to_json
+
+from adbazureml.tracking.azureml import connection
+from adbazureml.tracking.azureml.artifacts import AzureMLArtifacts, run_of
+from adbazureml.tracking.azureml.missing import refuse_what_azure_ml_lacks
+
+if TYPE_CHECKING:
+    from azureml.mlflow._internal.utils import ServiceContext
+
+# Found again by this tag, a version whose create was not answered is not created twice.
+_REQUEST = "adbazureml.request_id"
+
+
+class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
+    """MLflow's model registry in an Azure ML workspace.
+
+    Parameters
+    ----------
+    service_context : azureml.mlflow ServiceContext
+        From `connection.connect`.
+    uri : str
+        The workspace's tracking URI, which is its registry URI as well.
+    """
+
+    def __init__(self, service_context: ServiceContext, uri: str):
+        super().__init__(service_context)
+        self._uri = uri
+
+    def _call_endpoint(
+        self,
+        api: Any,
+        json_body: str | None,
+        call_all_endpoints: bool = False,
+        extra_headers: Any = None,  # noqa: ARG002 (for Unity Catalog only)
+    ) -> Any:
+        refuse_what_azure_ml_lacks(api.DESCRIPTOR.name)
+        answer = self._get_response_from_method(api)
+        if not call_all_endpoints:
+            endpoint, method = self._get_endpoint_from_method(api)
+            return self.send(endpoint, method, json_body, answer)
+        *earlier, last = self._get_all_endpoints_from_method(api)
+        for endpoint, method in earlier:
+            try:
+                return self.send(endpoint, method, json_body, answer)
+            except RestException as error:
+                if error.error_code != "ENDPOINT_NOT_FOUND":
+                    raise
+        endpoint, method = last
+        return self.send(endpoint, method, json_body, answer)
+
+    def create_registered_model(self, name: str, tags: Any = None, description: str | None = None, *_: Any) -> Any:
+        """Create a registered model; a prompt, which MLflow keeps as one, is refused."""
+        if has_prompt_tag({tag.key: tag.value for tag in tags or ()}):
+            refuse_what_azure_ml_lacks("Prompt")
+        return super().create_registered_model(name, tags, description)
+
+    def create_model_version(  # noqa: PLR0917 (MLflow's signature)
+        self,
+        name: str,
+        source: str,
+        run_id: str | None = None,
+        tags: Any = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        local_model_path: str | None = None,
+        model_id: str | None = None,
+    ) -> ModelVersion:
+        """Create one version, also when the service's answer is lost on the way.
+
+        Parameters
+        ----------
+        source : str
+            ``azureml://`` artifacts of this workspace, a logged model of it as ``models:/m-…``, or a local folder,
+            which is uploaded.
+        run_id : str, optional
+            Of a run of this workspace. Without it, the run that ``source`` belongs to.
+
+        Raises
+        ------
+        mlflow.exceptions.MlflowException
+            The source is another store's, or the service refuses.
+        """
+        del local_model_path, model_id
+        source = self._in_this_workspace(source)
+        request = ModelVersionTag(_REQUEST, uuid4().hex)
+        body = message_to_json(
+            CreateModelVersion(
+                name=name,
+                source=source,
+                run_id=run_id or run_of(source),
+                run_link=run_link,
+                description=description,
+                tags=[tag.to_proto() for tag in (*(tags or ()), request)],
+            )
+        )
+        endpoint, method = self._get_endpoint_from_method(CreateModelVersion)
+
+        def create() -> ModelVersion:
+            answer = self.send(endpoint, method, body, CreateModelVersion.Response(), once=True)
+            return ModelVersion.from_proto(answer.model_version)
+
+        def find() -> ModelVersion | None:
+            versions = self.search_model_versions(f"name = '{name}'", max_results=1000)
+            return next((version for version in versions if version.tags.get(_REQUEST) == request.value), None)
+
+        return connection.create_once(create, find)
+
+    def _in_this_workspace(self, source: str) -> str:
+        """Where the model's files are in this workspace; a local folder is uploaded first."""
+        parts = urlsplit(source)
+        if parts.scheme == "azureml":
+            return source
+        if parts.scheme == "models" and "/" not in parts.path.strip("/"):
+            client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            return str(client.get_logged_model(parts.path.strip("/")).artifact_location)
+        folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
+        if parts.scheme in ("", "file") and (folder / "MLmodel").is_file():
+            return self._upload(folder)
+        raise MlflowException(
+            f"Azure ML cannot register {source!r}: its files are not in this workspace. Bring them over by"
+            " adbazureml.register(…, registry='azureml'), or give a local folder that holds an MLmodel file.",
+            error_code="INVALID_PARAMETER_VALUE",
+        )
+
+    def _upload(self, folder: Path) -> str:
+        container = f"{time.strftime('%y%m%dT%H%M%S')}-{uuid4().hex[:8]}"
+        uri = f"azureml://artifacts/LocalUpload/{container}/{folder.name}"
+        AzureMLArtifacts(uri, registry_uri=self._uri).log_artifacts(str(folder))
+        return uri

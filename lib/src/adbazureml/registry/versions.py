@@ -1,0 +1,86 @@
+"""Registered model versions: as `register` returns them, and found again by number or as the newest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from adbazureml.errors import RegistryError
+from adbazureml.registry.names import azureml_model_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredVersion:
+    """A model version as one or both registries hold it.
+
+    Attributes
+    ----------
+    name : str
+        Registered name in Databricks.
+    azureml_name : str
+        Registered name in Azure ML.
+    databricks, azureml : str or None
+        Version in each registry.
+    uri : str
+        ``models:/`` URI of the version in the registry that MLflow asks now.
+    run_id : str
+        The run that made the model; empty when none did.
+    created : bool
+        Whether this call made a version, rather than finding those of an earlier one.
+    links : tuple of str
+        A page for each registry that holds it.
+    """
+
+    name: str
+    azureml_name: str
+    databricks: str | None
+    azureml: str | None
+    uri: str
+    run_id: str
+    created: bool
+    links: tuple[str, ...]
+
+    @property
+    def version(self) -> str:
+        """Version in the registry that `uri` means."""
+        return self.uri.rpartition("/")[2]
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "model": f"{escape(self.name)} ({'new' if self.created else 'made before'})",
+            "in Databricks": f"version {self.databricks}" if self.databricks else "not registered",
+            "in Azure ML": (
+                f"{escape(self.azureml_name)} version {self.azureml}" if self.azureml else "not registered"
+            ),
+            "run": escape(self.run_id),
+            "pages": "<br>".join(f'<a href="{escape(link)}">{escape(link)}</a>' for link in self.links),
+        }
+        return (
+            "<table>" + "".join(f"<tr><td>{key}</td><td>{value}</td></tr>" for key, value in rows.items()) + "</table>"
+        )
+
+
+def find_version(version: str, *, name: str) -> str:
+    """Return the ``models:/`` URI of a version, or of the newest one when ``version`` is empty.
+
+    Raises
+    ------
+    RegistryError
+        There is none.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    if mlflow.get_registry_uri().startswith("azureml:"):
+        name = azureml_model_name(name)
+    if version:
+        try:
+            client.get_model_version(name, version)
+        except mlflow.MlflowException as error:
+            raise RegistryError(f"model_version {version!r}: model {name!r} has no such version.") from error
+        return f"models:/{name}/{version}"
+    found = client.search_model_versions(f"name = '{name}'")
+    if not found:
+        raise RegistryError(f"model_name {name!r}: no version is registered; run 04_register first.")
+    newest = max(int(candidate.version) for candidate in found)
+    return f"models:/{name}/{newest}"
