@@ -6,7 +6,7 @@ READY := .venv/ready
 BIN := .venv/bin
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9.-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
 	@$(BIN)/python tools/walk.py
@@ -15,6 +15,9 @@ test: $(READY)  ## run the tests, and each notebook by itself
 	@$(BIN)/python -m pytest
 	@rm -rf .local/test
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
+
+test-17.3: .venv-17.3/ready  ## run the Azure ML tests on MLflow 3.0.1, which Databricks Runtime 17.3 LTS ML ships
+	@.venv-17.3/bin/python -m pytest tests/azureml --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
@@ -33,26 +36,30 @@ lab: $(READY)  ## open the notebooks in Jupyter
 wheel: $(READY)  ## build the wheel into lib/dist
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir lib/dist ./lib && ls lib/dist
 
-requirements:  ## resolve requirements.in anew into requirements.txt (needs uv)
+requirements:  ## resolve the requirements*.in anew into requirements*.txt (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3.in --output-file requirements-17.3.txt
 
 clean:  ## remove what runs left behind: stand-in stores, tables, endpoints' logs
 	rm -rf .local
 
+.venv-17.3/ready: requirements-17.3.txt lib/pyproject.toml
 $(READY): requirements.txt lib/pyproject.toml
+$(READY) .venv-17.3/ready:
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12)."; exit 1; }
 	@$(PYTHON) lib/src/adbazureml/runtime/java.py
-	@echo "Preparing .venv with $(PYTHON) (about 1 GB, once) ..."
+	@echo "Preparing $(@D) with $(PYTHON) (about 1 GB, once) ..."
 	@if command -v uv >/dev/null; then \
-		uv venv --quiet --allow-existing --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		uv pip install --quiet --python .venv/bin/python -r requirements.txt && \
-		uv pip install --quiet --python .venv/bin/python --no-deps --editable ./lib; \
+		uv venv --quiet --allow-existing --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(@D) && \
+		uv pip install --quiet --python $(@D)/bin/python -r $< && \
+		uv pip install --quiet --python $(@D)/bin/python --no-deps --editable ./lib; \
 	else \
-		$(PYTHON) -m venv .venv && \
-		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
-		.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable ./lib; \
+		$(PYTHON) -m venv $(@D) && \
+		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $< && \
+		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable ./lib; \
 	fi
-	@touch $(READY)
+	@touch $@
 
-.PHONY: help run test lint bench ui lab wheel requirements clean
+.PHONY: help run test test-17.3 lint bench ui lab wheel requirements clean

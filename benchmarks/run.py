@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from azure_ml import azure_ml
+from rounds import alternate
+
 ROOT = Path(__file__).parent.parent
-
-
-def alternate(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Time each way once a round and return the medians in seconds, so that a noisy machine is unfair to all."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            seconds[name].append(way())
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def imports() -> None:
@@ -89,7 +82,7 @@ def walk() -> None:
         print(f"the walk: {time.perf_counter() - start:.0f} s on {os.cpu_count()} cores")
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (imports, log_model, walk)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (imports, log_model, azure_ml, walk)}
 
 
 def main() -> None:

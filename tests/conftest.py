@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
+
+__all__ = ["azure", "azureml_emulator"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory):
     """The folder of the local stand-ins, for the whole test run; no parameter leaks in from outside."""
     for variable in list(os.environ):
-        if variable.startswith(("ADBAZUREML_", "MLFLOW_", "DATABRICKS_")):
+        if variable.startswith(("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")):
             del os.environ[variable]
     folder = tmp_path_factory.mktemp("home")
     os.environ[runtime.HOME_VARIABLE] = str(folder)

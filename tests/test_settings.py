@@ -40,6 +40,9 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("subscription_id", "our subscription"),
+        ("secret_scope", "two words"),
+        ("cloud", "https://management.azure.com"),
         ("experiment", "no-leading-slash"),
         ("model_name", "a.b.c.d"),
         ("endpoint_name", "Upper"),

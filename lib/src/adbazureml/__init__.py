@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from adbazureml.install import check, install_missing, model_requirements
     from adbazureml.link import show_workspaces
     from adbazureml.monitoring import drift
-    from adbazureml.registry import find_version, register
+    from adbazureml.registry.register import register
+    from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark
     from adbazureml.scoring import predict, score
     from adbazureml.settings import Settings

@@ -122,10 +122,10 @@ def clean_up(found: Inventory, *, confirm: str) -> Inventory:
     return Inventory(found.experiment, found.items, deleted=True)
 
 
-def _client(uri: str, registry_uri: str) -> MlflowClient:
+def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _when(milliseconds: int | None) -> str:
@@ -133,7 +133,7 @@ def _when(milliseconds: int | None) -> str:
 
 
 def _versions(place: Workspace, model: str) -> Iterator[Item]:
-    for version in _client(place.tracking_uri, place.registry_uri).search_model_versions(f"name = '{model}'"):
+    for version in place.client().search_model_versions(f"name = '{model}'"):
         yield Item(
             kind="model version",
             name=f"{model}/{version.version}",
@@ -144,7 +144,7 @@ def _versions(place: Workspace, model: str) -> Iterator[Item]:
 
 
 def _runs(place: Workspace, experiment: str) -> Iterator[Item]:
-    client = _client(place.tracking_uri, place.registry_uri)
+    client = place.client()
     found = client.get_experiment_by_name(experiment)
     token = None
     while found is not None:
@@ -174,11 +174,11 @@ def _delete(item: Item) -> None:
                 endpoint.stop()
     elif item.kind == "model version":
         model, _, version = item.name.rpartition("/")
-        client = _client(item.where, item.where)
+        client = _client(item.where)
         client.delete_model_version(model, version)
         if not client.search_model_versions(f"name = '{model}'"):
             client.delete_registered_model(model)
     elif item.kind == "run":
-        _client(item.where, item.where).delete_run(item.name)
+        _client(item.where).delete_run(item.name)
     else:
         runtime.drop_table(item.name)

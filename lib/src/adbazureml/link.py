@@ -8,6 +8,7 @@ from html import escape
 
 from adbazureml.errors import WorkspaceError
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
+from adbazureml.workspace.workspace import link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,8 @@ class Workspaces:
             "workspace": [escape(one.workspace.name) for one in self.reached],
             "tracking URI": [f"<code>{escape(one.workspace.tracking_uri)}</code>" for one in self.reached],
             "registry URI": [f"<code>{escape(one.workspace.registry_uri)}</code>" for one in self.reached],
-            "page": [f'<a href="{escape(one.workspace.url)}">{escape(one.workspace.url)}</a>' for one in self.reached],
+            "page": [link(one.workspace.url) for one in self.reached],
+            **self._facts(),
             "experiments": [str(one.experiments) for one in self.reached],
             "answered in": [f"{one.seconds:.2f} s" for one in self.reached],
         }
@@ -48,6 +50,10 @@ class Workspaces:
             f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows.items()
         )
         return f"<table><tr><th></th>{head}</tr>{body}</table>"
+
+    def _facts(self) -> dict[str, list[str]]:
+        facts = [one.workspace.facts() for one in self.reached]
+        return {name: [escape(known.get(name, "")) for known in facts] for known in facts for name in known}
 
 
 def show_workspaces(databricks: DatabricksWorkspace, azureml: AzureMLWorkspace | None) -> Workspaces:
@@ -67,12 +73,9 @@ def show_workspaces(databricks: DatabricksWorkspace, azureml: AzureMLWorkspace |
 
 
 def _reach(workspace: Workspace) -> Reached:
-    from mlflow import MlflowClient
-
     start = time.perf_counter()
     try:
-        client = MlflowClient(tracking_uri=workspace.tracking_uri, registry_uri=workspace.registry_uri)
-        experiments = len(client.search_experiments(max_results=1000))
+        experiments = len(workspace.client().search_experiments(max_results=1000))
     except Exception as error:
         raise WorkspaceError(
             f"{type(workspace).__name__} {workspace.name!r}: its tracking store at {workspace.tracking_uri} does not"

@@ -19,6 +19,10 @@ _OTHER_VARIABLES = {runtime.HOME_VARIABLE}
 # What Databricks hands a job's notebook beside its own parameters.
 _DATABRICKS_PARAMETERS = re.compile(r"__.*|job_.*|bundle_.*")
 
+Guid = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$")]
+# As Databricks names secret scopes.
+SecretScope = Annotated[str, StringConstraints(pattern=r"^[\w.@-]*$", max_length=128)]
+CloudName = Annotated[str, StringConstraints(pattern=r"^[\w-]*$")]
 # A table's name in one to three parts (catalog.schema.table), as Unity Catalog has it.
 TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}$")]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
@@ -39,9 +43,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    subscription_id: str = Field("", description="Azure subscription of the Azure ML workspace; empty: local stand-in")
+    subscription_id: Guid = Field("", description="Azure subscription of the Azure ML workspace; empty: local stand-in")
     resource_group: str = Field("", description="its resource group, not the managed one of Databricks")
     workspace_name: str = Field("", description="the Azure ML workspace, not the Databricks one")
+    secret_scope: SecretScope = Field("", description="Databricks secret scope with the service principal for Azure")
+    cloud: CloudName = Field("", description="Azure cloud; empty: AZUREML_CURRENT_CLOUD, or else AzureCloud")
 
     tracking: Tracker = Field("both", description="where runs are tracked")
     registry: Tracker = Field("both", description="where models are registered")
