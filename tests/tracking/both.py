@@ -36,8 +36,8 @@ class Both:
         found = self.secondary.get_experiment_by_name(azureml_experiment_name(self.experiment))
         return list(self.secondary.search_runs([found.experiment_id], run_view_type=view)) if found else []
 
-    def mirror_of(self, run_id: str) -> Run:
-        found = [one for one in self.mirrors() if one.data.tags.get("adbazureml.databricks.run_id") == run_id]
+    def mirror_of(self, run_id: str, view: int = ViewType.ACTIVE_ONLY) -> Run:
+        found = [one for one in self.mirrors(view) if one.data.tags.get("adbazureml.databricks.run_id") == run_id]
         assert len(found) == 1, f"{len(found)} mirrors of {run_id}"
         return found[0]
 
@@ -56,7 +56,7 @@ class Both:
             assert points(self.secondary, mirrored, key) == points(self.primary, run, key)
         parent = run.data.tags.get("mlflow.parentRunId")
         if parent:
-            assert mirrored.data.tags["mlflow.parentRunId"] == self.mirror_of(parent).info.run_id
+            assert mirrored.data.tags["mlflow.parentRunId"] == self.mirror_of(parent, ViewType.ALL).info.run_id
         ours, theirs = files(run, self.primary, folder / "ours"), files(mirrored, self.secondary, folder / "theirs")
         for model in self.models(run):
             folders = [

@@ -15,6 +15,9 @@ from mlflow.tracking._model_registry import utils as model_registry
 from mlflow.tracking._tracking_service import utils as tracking
 from mlflow.tracking.context.abstract_context import RunContextProvider
 
+# Notes what the environment holds before anybody can set an experiment.
+import adbazureml.workspace.leaks  # noqa: F401
+
 _SCHEME = "azureml"
 
 
