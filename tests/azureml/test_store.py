@@ -1,6 +1,7 @@
 """Plain MLflow 3 against an Azure ML workspace: what a user of `mlflow.set_tracking_uri` sees."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from adbazureml import AzureMLWorkspace
 from adbazureml.tracking.names import azureml_experiment_name
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
@@ -43,6 +45,15 @@ def test_a_logged_model_is_found_by_every_uri(argument, model, rows, client):
     assert logged.artifact_location == f"{run.info.artifact_uri}/model"
     outputs = client.get_run(run.info.run_id).outputs.model_outputs
     assert [output.model_id for output in outputs] == [info.model_id]
+
+
+def test_a_run_s_end_prints_one_link_and_leaves_the_links_of_other_stores_alone(tracked, capsys):
+    with mlflow.start_run() as run:
+        pass
+    printed = capsys.readouterr().out
+    page = AzureMLWorkspace.from_uri(tracked.tracking_uri).run_url(run.info.experiment_id, run.info.run_id)
+    assert (printed.count(page), printed.count("View run")) == (1, 0)
+    assert "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT" not in os.environ
 
 
 def test_logged_models_are_searched_by_mlflow_s_filters(log_model, client):

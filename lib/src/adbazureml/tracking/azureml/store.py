@@ -39,6 +39,7 @@ _VALUES_OF_A_METRIC = 250
 _ROUTES = extract_api_info_for_service(MlflowService, "/api/2.0")
 # Found again by this tag, a run whose create was not answered is not created twice.
 _REQUEST = "adbazureml.request_id"
+_NO_LINKS = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 
 
 class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
@@ -54,8 +55,7 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         AzureMLRestStore.__init__(self, connection.connect(address))
         LoggedModels.__init__(self)
         self._address = address
-        # MLflow would print links to pages of its own server, which Azure ML has not; `update_run_info` prints one.
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        self._links_are_off = False
 
     def _call_endpoint(
         self,
@@ -154,8 +154,22 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         """Return a run with its logged models as outputs."""
         return _with_outputs(super().get_run(run_id))
 
+    def shut_down_async_logging(self) -> None:
+        """Send what waits.
+
+        MLflow's client calls it at a run's end, right before it prints links to pages of an MLflow server, which Azure
+        ML has not; they are switched off until `update_run_info`, the next call, which prints the link to the studio.
+        """
+        super().shut_down_async_logging()
+        if _NO_LINKS not in os.environ:
+            os.environ[_NO_LINKS] = "true"
+            self._links_are_off = True
+
     def update_run_info(self, run_id: str, run_status: Any, end_time: Any, run_name: Any) -> Any:
         """Change a run; when it ends where MLflow tracks now, print the way to it in Azure ML studio."""
+        if self._links_are_off:
+            self._links_are_off = False
+            os.environ.pop(_NO_LINKS, None)
         info = super().update_run_info(run_id, run_status, end_time, run_name)
         ended = run_status is not None and RunStatus.is_terminated(run_status)
         if ended and Address.find(mlflow.get_tracking_uri()) == self._address:
