@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,21 +38,26 @@ class Both:
         return list(self.secondary.search_runs([found.experiment_id], run_view_type=view)) if found else []
 
     def mirror_of(self, run_id: str, view: int = ViewType.ACTIVE_ONLY) -> Run:
-        found = [one for one in self.mirrors(view) if one.data.tags.get("adbazureml.databricks.run_id") == run_id]
+        wanted = {"adbazureml.databricks.run_id": run_id}
+        found = [one for one in self.mirrors(view) if wanted.items() <= one.data.tags.items()]
+        found = [one for one in found if "adbazureml.twin_of" not in one.data.tags]
         assert len(found) == 1, f"{len(found)} mirrors of {run_id}"
         return found[0]
 
     def assert_equal(self, folder: Path) -> None:
         """Assert that each run stands in the secondary once, with all that it has: nothing lost, nothing doubled."""
         runs = self.runs()
-        assert len(self.mirrors()) == len(runs)
+        mirrored = Counter(run.data.tags.get("adbazureml.databricks.run_id") for run in self.mirrors())
+        wanted = Counter(run.info.run_id for run in runs)
+        assert mirrored == wanted, f"doubled or deleted: {mirrored - wanted}, lost: {wanted - mirrored}"
         for number, run in enumerate(runs):
             self.assert_run_equal(run.info.run_id, folder / str(number))
 
     def assert_run_equal(self, run_id: str, folder: Path) -> None:
         run = self.primary.get_run(run_id)
         mirrored = self.secondary.get_run(self.mirror_of(run_id).info.run_id)
-        assert self._look(mirrored) == self._look(run)
+        wanted, found = self._look(run), self._look(mirrored)
+        assert found == wanted, {key: (wanted[key], found[key]) for key in wanted if found[key] != wanted[key]}
         for key in run.data.metrics:
             assert points(self.secondary, mirrored, key) == points(self.primary, run, key)
         parent = run.data.tags.get("mlflow.parentRunId")

@@ -8,9 +8,10 @@ import mlflow
 import pytest
 from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.proxy import Proxy
-from tests.tracking.both import Both
+from tests.tracking.both import Both, eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
+from adbazureml.tracking import flush
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,8 @@ def both(home, server, proxy, monkeypatch):
     proxy.mend()
     while mlflow.active_run():
         mlflow.end_run()
+    # The next test shares this process's outbox, which may be making a pause.
+    eventually(flush, seconds=120.0)
     track(mode="databricks")
 
 

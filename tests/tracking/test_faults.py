@@ -61,6 +61,32 @@ def test_answers_get_lost(both, tmp_path, path):
     both.assert_equal(tmp_path)
 
 
+def test_a_create_arrives_twice_before_the_secondary_is_away(both, tmp_path):
+    both.proxy.break_down("lose", path="runs/create", count=1)
+    with mlflow.start_run():
+        mlflow.log_metric("loss", 1.0)
+        assert flush()
+        assert len(both.mirrors()) == 2
+        both.proxy.break_down("drop")
+    both.proxy.mend()
+    assert catch_up(experiment=both.experiment).behind == ()
+    both.assert_equal(tmp_path)
+
+
+def test_a_tag_is_deleted_while_the_secondary_is_away(both):
+    with mlflow.start_run() as run:
+        mlflow.set_tag("team", "prices")
+        assert flush()
+        both.secondary.set_tag(both.mirror_of(run.info.run_id).info.run_id, "theirs", "kept")
+        both.proxy.break_down("drop")
+        mlflow.delete_tag("team")
+    both.proxy.mend()
+    assert catch_up(experiment=both.experiment).behind == ()
+    tags = both.mirror_of(run.info.run_id).data.tags
+    assert "team" not in tags
+    assert tags["theirs"] == "kept"
+
+
 def test_the_secondary_is_down_the_whole_run(both, tmp_path, caplog):
     both.proxy.break_down("drop")
     with caplog.at_level(logging.WARNING, "adbazureml"):

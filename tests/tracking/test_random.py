@@ -9,6 +9,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.entities.dataset_input import DatasetInput
 from tests.emulators.proxy import Fault
+from tests.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import flush, status
@@ -124,9 +125,10 @@ def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed):
     both.proxy.mend()
     for run_id in operations.live:
         operations.client.set_terminated(run_id)
-    flush()
     # What a client changes in an ended run, such as a file, no store hears of.
     assert catch_up(experiment=both.experiment, recheck=True).behind == ()
+    # Before its next try, this process does not know that the line is mended and its work done.
+    eventually(flush, seconds=120.0)
     both.assert_equal(tmp_path)
     assert status(both.experiment).behind == ()
     assert sum(run.written for run in catch_up(experiment=both.experiment, recheck=True).runs) == 0

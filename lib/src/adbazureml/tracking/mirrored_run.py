@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.tracking import names
 from adbazureml.tracking.failures import MirrorLostError, is_missing, is_refusal
 from adbazureml.tracking.points import Fingerprints, Tally, fingerprint, points
+from adbazureml.tracking.visible import key_digest, key_digests, taken_tag, users_keys
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 
 # Limits of one log-batch request (MLflow's REST API).
 _ITEMS, _PARAMS, _TAGS = 1000, 100, 100
-# Room in the tag that keeps what was refused: Azure ML takes no longer value.
-_TAG_LENGTH = 1000
 
 
 class MirroredRun:
@@ -36,6 +35,8 @@ class MirroredRun:
         tried.
     holds_files : bool
         Whether it may hold artifacts already.
+    taken : set of str or None
+        Digests of the keys of the tags that it took over; None while that is not known.
     """
 
     def __init__(self, store: Any, run_id: str, source_run_id: str):
@@ -45,6 +46,7 @@ class MirroredRun:
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.refused: dict[str, str] = {}
         self.holds_files = True
+        self.taken: set[str] | None = None
 
     def look(self) -> Run:
         """Read the run; what earlier sessions found refused is known from then on.
@@ -60,18 +62,28 @@ class MirroredRun:
             if is_missing(error):
                 raise MirrorLostError(f"the mirrored run {self.run_id} is gone") from error
             raise
-        if run.data.tags.get(names.DATABRICKS_RUN_ID) != self._source_run_id:
+        if run.data.tags.get(names.DATABRICKS_RUN_ID) != self._source_run_id or names.TWIN_OF in run.data.tags:
             raise MirrorLostError(f"run {self.run_id} is no longer the mirror of {self._source_run_id}")
         for item in json.loads(run.data.tags.get(names.REFUSED, "[]")):
             self.refused.setdefault(item, "refused before")
+        self.taken = key_digests(run.data.tags.get(names.TAKEN_TAGS, ""))
         return run
 
     def write(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
         """Write points, params and tags that the run lacks, all in as few requests as possible.
 
-        What the secondary refuses is sought out, put into `refused`, and left out; the rest is written.
+        What the secondary refuses is sought out, put into `refused`, and left out; the rest is written. Tags are
+        recorded as taken over in the request that brings them: one that is deleted in the primary later is so told
+        from one that a person set in the secondary.
         """
         metrics = [_bare(metric) for metric in metrics]
+        taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
+        if taken:
+            if self.taken is None:
+                self.look()
+            taken |= self.taken or set()
+            if taken != self.taken:
+                tags = [taken_tag(taken), *tags]
         while metrics or params or tags:
             some_params, params = params[:_PARAMS], params[_PARAMS:]
             some_tags, tags = tags[:_TAGS], tags[_TAGS:]
@@ -85,6 +97,8 @@ class MirroredRun:
                 self._write_around(some_metrics, some_params, some_tags)
             else:
                 self._acknowledged(some_metrics)
+        if taken:
+            self.taken = taken
 
     def missing_points(self, metrics: Iterable[Metric]) -> list[Metric]:
         """Those of the points that the run does not hold yet; reads the histories of their metrics."""
@@ -116,7 +130,7 @@ class MirroredRun:
     def refused_tag(self) -> str:
         """What the tag that keeps the refused items shall hold; those that find no room are tried again."""
         items = sorted(self.refused)
-        while len(text := json.dumps(items)) > _TAG_LENGTH:
+        while len(text := json.dumps(items)) > names.TAG_LENGTH:
             items.pop()
         return text
 

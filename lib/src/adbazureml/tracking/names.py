@@ -12,15 +12,20 @@ from functools import lru_cache
 # Azure ML refuses ':' in tag keys (mlflow issue 8008); dots are fine in both.
 PREFIX = "adbazureml."
 
+# Azure ML takes no longer value of a tag.
+TAG_LENGTH = 1000
+
 # On the run in Databricks: where its mirror is; and, while the mirror lacks something, a mark for each process that
 # wrote to the run since it was settled: since when, and why.
 AZUREML_RUN_ID = "adbazureml.azureml.run_id"
 AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
 AZUREML_RUN_URL = "adbazureml.azureml.run_url"
 BEHIND = "adbazureml.behind."
-# On the mirrored run in Azure ML: where it comes from, what it took over, and what Azure ML would not take.
+# On the mirrored run in Azure ML: where it comes from, whether another one took its place, what it took over, and what
+# Azure ML would not take.
 DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"
 DATABRICKS_RUN_URL = "adbazureml.databricks.run_url"
+TWIN_OF = "adbazureml.twin_of"
 TAKEN_TAGS = "adbazureml.taken_tags"
 REFUSED = "adbazureml.refused"
 COPIED_MODEL = "adbazureml.copied_model."

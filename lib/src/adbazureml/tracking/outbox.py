@@ -190,12 +190,13 @@ class Outbox:
             return True
 
     def settled_elsewhere(self, run_id: str) -> None:
-        """Forget a run that was behind, and that somebody else made equal."""
+        """Forget a run that was behind, and that somebody else made equal: the secondary is there, so no pause."""
         with self._changed:
+            self._failures, self._paused_until = 0, 0.0
+            self._changed.notify_all()
             writing = self._runs.get(run_id)
             if writing is not None and writing.is_behind and not writing.is_busy and not writing.is_own:
                 del self._runs[run_id]
-                self._changed.notify_all()
 
     def leave(self) -> None:
         """Flush before the interpreter exits; whatever ends a run afterwards has the rest of the time."""

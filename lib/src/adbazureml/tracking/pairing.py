@@ -2,7 +2,7 @@
 
 A mirror carries the id of its run as a tag, so that anybody finds it; the run carries the mirror's id, which saves the
 search. A create whose answer was lost, or two processes that make the same mirror at once, leave two: every process
-then keeps the one with the smallest id, and takes the tag from the other and deletes it.
+then keeps the one with the smallest id, and tags the other as its twin and deletes it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Pairing:
         """Id of the run's mirror by the tag that it carries; several become one."""
         with self._lock:
             found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
-            for other in found[1:]:
-                self._retire(other, kept=found[0].info.run_id)
-        return found[0].info.run_id if found else None
+            kept = next((one.info.run_id for one in found if names.TWIN_OF not in one.data.tags), None)
+            for other in found:
+                if other.info.run_id != kept:
+                    self._retire(other, kept=kept)
+        return kept
 
     def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
         """Id of the run's mirror, and whether it was made just now.
@@ -165,11 +167,15 @@ class Pairing:
             run_name=run.info.run_name,
         )
 
-    def _retire(self, run: Run, *, kept: str) -> None:
+    def _retire(self, run: Run, *, kept: str | None) -> None:
         from mlflow.entities import RunTag
 
         store = self._pair.secondary
-        if run.info.lifecycle_stage == "deleted":
-            store.restore_run(run.info.run_id)
-        store.set_tag(run.info.run_id, RunTag(names.DATABRICKS_RUN_ID, f"see run {kept}"))
+        is_active = run.info.lifecycle_stage == "active"
+        if names.TWIN_OF not in run.data.tags:
+            if not is_active:
+                store.restore_run(run.info.run_id)
+            store.set_tag(run.info.run_id, RunTag(names.TWIN_OF, str(kept)))
+        elif not is_active:
+            return
         store.delete_run(run.info.run_id)

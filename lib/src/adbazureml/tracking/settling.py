@@ -16,21 +16,30 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.tracking import names
 from adbazureml.tracking.artifacts import Copied, copy_missing, logged_models, model_folders, repository
 from adbazureml.tracking.failures import MirrorLostError
+from adbazureml.tracking.lacking import first_lacking, lacking_datasets, lacking_params, lacking_tags, shown_info
 from adbazureml.tracking.mirrored_run import MirroredRun
 from adbazureml.tracking.pairing import Pairing
 from adbazureml.tracking.points import Fingerprints, Tally, pages, points
-from adbazureml.tracking.visible import PARENT, has_ended, is_settled, marks, mirrored_tags, settled_record, users_keys
+from adbazureml.tracking.visible import (
+    PARENT,
+    has_ended,
+    is_settled,
+    key_digest,
+    marks,
+    mirrored_tags,
+    settled_record,
+    taken_tag,
+    users_keys,
+)
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Metric, Param, Run
+    from mlflow.entities import Metric, Run
 
     from adbazureml.tracking.pair import Pair
 
 _POINTS = 1000
 # Histories that are read at once: they are many and small as a rule, and the way to a workspace is long.
 _READERS = 4
-# Azure ML takes no longer value of a tag.
-_RECORD_LENGTH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,8 @@ class Mirror:
         mirrored_run_id, made = self.pairing.find_or_make(run, is_new=is_new)
         mirrored = MirroredRun(self.pair.secondary, mirrored_run_id, run.info.run_id)
         mirrored.holds_files = not made
+        if made:
+            mirrored.taken = set()
         return mirrored, made
 
     def settle(
@@ -137,12 +148,14 @@ class Mirror:
             "mirrored_run_id": mirrored.run_id,
         }
         is_deleted = run.info.lifecycle_stage == "deleted"
+        # HTTP clients send a create again whose answer was lost: until the first record, there may be a twin.
+        is_first = recheck or names.SETTLED not in look.data.tags
+        if is_first and self.pairing.search(run) not in (None, mirrored.run_id):
+            raise MirrorLostError(f"run {mirrored.run_id} has a twin")
         if look.info.lifecycle_stage == run.info.lifecycle_stage and (
             is_deleted or (not recheck and is_settled(run, look.data.tags.get(names.SETTLED, "")))
         ):
             return Settled(**outcome, settled=True, reason=_told(mirrored.refused))
-        if is_known and self.pairing.search(run) not in (None, mirrored.run_id):
-            raise MirrorLostError(f"run {mirrored.run_id} has a twin")
         if look.info.lifecycle_stage == "deleted":
             self.pair.secondary.restore_run(mirrored.run_id)
         refused_before = len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
@@ -157,9 +170,9 @@ class Mirror:
             failures += copied.failures
         self._write_info(run, look, mirrored)
         self._write_parent(run, look, mirrored)
-        if written or _info(run) != _info(look):
+        if written or shown_info(run) != shown_info(look):
             look = mirrored.look()
-        lacking = _lacking(run, look, mirrored)
+        lacking = first_lacking(run, look, mirrored)
         if lacking:
             failures.append(f"{lacking} was written and not found again")
         if is_deleted:
@@ -176,21 +189,19 @@ class Mirror:
 
     def _write_look(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
         """Write the params and tags that the mirror lacks, and delete the tags that were deleted; return how many."""
-        from mlflow.entities import RunTag
-
-        params, tags = _lacking_params(run, look, mirrored), _lacking_tags(run, look, mirrored)
-        taken = json.loads(look.data.tags.get(names.TAKEN_TAGS, "[]"))
+        params, tags = lacking_params(run, look, mirrored), lacking_tags(run, look, mirrored)
+        written = len(params) + len(tags)
         wanted = mirrored_tags(run)
+        taken, keep = mirrored.taken or set(), {key_digest(key) for key in users_keys(wanted)}
         # A tag that the mirror never took over from here was set there, by a person who wants to keep it.
-        deleted = [key for key in taken if key not in wanted and key in look.data.tags]
+        deleted = [key for key in users_keys(look.data.tags) if key_digest(key) in taken and key not in wanted]
         for key in deleted:
             mirrored.delete_tag(key)
-        records = []
-        keys = json.dumps(users_keys(wanted))
-        if json.loads(keys) != taken and len(keys) <= _RECORD_LENGTH:
-            records.append(RunTag(names.TAKEN_TAGS, keys))
-        mirrored.write(params=params, tags=[*tags, *records])
-        return len(params) + len(tags) + len(deleted)
+        if keep != taken:
+            mirrored.taken = keep
+            tags.append(taken_tag(keep))
+        mirrored.write(params=params, tags=tags)
+        return written + len(deleted)
 
     def _write_points(self, run: Run, look: Run, mirrored: MirroredRun, *, is_known: bool) -> int:
         """Write the metric points that the mirror lacks; return how many."""
@@ -225,7 +236,7 @@ class Mirror:
                         yield metric
 
     def _write_datasets(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
-        lacking = _lacking_datasets(run, look, mirrored)
+        lacking = lacking_datasets(run, look, mirrored)
         mirrored.log_datasets(lacking)
         return len(lacking)
 
@@ -262,7 +273,7 @@ class Mirror:
         """Give the mirror the run's status, end and name."""
         from mlflow.entities import RunStatus
 
-        if _info(run) != _info(look):
+        if shown_info(run) != shown_info(look):
             status = RunStatus.from_string(run.info.status)
             self.pair.secondary.update_run_info(mirrored.run_id, status, run.info.end_time, run.info.run_name)
 
@@ -301,65 +312,6 @@ class Mirror:
                 # A mark that was set again meanwhile stands for writes that this comparison may not have seen.
                 if after.get(key) == before[key]:
                     primary.delete_tag(run.info.run_id, key)
-
-
-def _info(run: Run) -> tuple[str, int | None, str]:
-    return run.info.status, run.info.end_time, run.info.run_name or ""
-
-
-def _lacking_params(run: Run, look: Run, mirrored: MirroredRun) -> list[Param]:
-    from mlflow.entities import Param
-
-    return [
-        Param(key, value)
-        for key, value in run.data.params.items()
-        if look.data.params.get(key) != value and not mirrored.refuses(mirrored.pair_name("param", key, value))
-    ]
-
-
-def _lacking_tags(run: Run, look: Run, mirrored: MirroredRun) -> list[Any]:
-    from mlflow.entities import RunTag
-
-    return [
-        RunTag(key, value)
-        for key, value in mirrored_tags(run).items()
-        if look.data.tags.get(key) != value and not mirrored.refuses(mirrored.pair_name("tag", key, value))
-    ]
-
-
-def _lacking_datasets(run: Run, look: Run, mirrored: MirroredRun) -> list[DatasetInput]:
-    there = {_dataset_key(dataset) for dataset in look.inputs.dataset_inputs} if look.inputs else set()
-    wanted = run.inputs.dataset_inputs if run.inputs else []
-    return [
-        dataset
-        for dataset in wanted
-        if _dataset_key(dataset) not in there and not mirrored.refuses(mirrored.dataset_name(dataset))
-    ]
-
-
-def _dataset_key(dataset: DatasetInput) -> tuple[str, str]:
-    return dataset.dataset.name, dataset.dataset.digest
-
-
-def _lacking(run: Run, look: Run, mirrored: MirroredRun) -> str:
-    """Name something that a look at the run shows and one at its mirror does not; empty when there is nothing."""
-    if params := _lacking_params(run, look, mirrored):
-        return f"param {params[0].key}"
-    if tags := _lacking_tags(run, look, mirrored):
-        return f"tag {tags[0].key}"
-    if datasets := _lacking_datasets(run, look, mirrored):
-        return f"dataset {datasets[0].dataset.name}"
-    if _info(run) != _info(look):
-        return "the status"
-    refused = {item.rsplit(" ", 2)[0] for item in mirrored.refused}
-    return next(
-        (
-            f"metric {key}"
-            for key in run.data.metrics
-            if key not in look.data.metrics and f"metric {key}" not in refused
-        ),
-        "",
-    )
 
 
 def _told(refused: Mapping[str, str]) -> str:

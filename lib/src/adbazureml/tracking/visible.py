@@ -6,20 +6,22 @@ the same, its digest is that of the run as it looks now, and no process has mark
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import names
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunTag
 
 PARENT = "mlflow.parentRunId"
 # Azure ML sets these itself.
 _OWN_KEYS = (names.PREFIX, "azureml.", "mlflow.")
+_KEY_DIGEST = 5
 
 
 def mirrored_tags(run: Run) -> dict[str, str]:
@@ -31,9 +33,29 @@ def mirrored_tags(run: Run) -> dict[str, str]:
     }
 
 
-def users_keys(tags: Mapping[str, str]) -> list[str]:
+def users_keys(keys: Iterable[str]) -> list[str]:
     """Keys that only people set, so that one which is gone from the primary was deleted there."""
-    return sorted(key for key in tags if not key.startswith(_OWN_KEYS))
+    return [key for key in keys if not key.startswith(_OWN_KEYS)]
+
+
+def taken_tag(digests: Iterable[str]) -> RunTag:
+    """The tag of a mirror that records the keys of the tags it took over, each as `key_digest` has it.
+
+    Some 200 find room, four times as many as Azure ML takes.
+    """
+    from mlflow.entities import RunTag
+
+    return RunTag(names.TAKEN_TAGS, "".join(sorted(digests)[: names.TAG_LENGTH // _KEY_DIGEST]))
+
+
+def key_digests(record: str) -> set[str]:
+    """The keys in the value of a `taken_tag`, each as `key_digest` has it."""
+    return {record[start : start + _KEY_DIGEST] for start in range(0, len(record), _KEY_DIGEST)}
+
+
+def key_digest(key: str) -> str:
+    """Five characters that stand for the key of a tag."""
+    return base64.b64encode(hashlib.sha256(key.encode()).digest())[:_KEY_DIGEST].decode()
 
 
 def has_ended(run: Run) -> bool:
