@@ -71,6 +71,10 @@ class Settings(BaseModel):
     scoring_condition: str = Field("bmi IS NOT NULL", min_length=1, description="SQL condition on its rows")
     target_column: ColumnName = Field("prediction", description="column that takes the predictions")
     predictions_table: TableName = Field("diabetes_predictions", description="Delta table of the predictions")
+    scoring_mode: Literal["incremental", "full"] = Field(
+        "incremental", description="score what is new in the table, or all of it again"
+    )
+    checkpoints: str = Field("", description="folder that remembers what was scored, on Databricks in a volume")
 
     drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")
 
