@@ -140,7 +140,12 @@ def score(
         written = _replace(result, into=into, model_uri=source.uri)
         return Scored(shown(table), into, target_column, source.uri, written, time.monotonic() - started)
     checkpoint = checkpoint_for(
-        source=delta_table, model_name=source.name, into=into, root=checkpoints, anew=mode == "full"
+        source=delta_table,
+        where=where,
+        model_name=source.name,
+        into=into,
+        root=checkpoints,
+        anew=mode == "full",
     )
     batches = Batches(into, source.uri, checkpoint)
     if mode == "stream":

@@ -55,17 +55,19 @@ class Checkpoint:
         return (self.folder / "commits" / "0").exists()
 
 
-def checkpoint_for(*, source: str, model_name: str, into: str, root: str, anew: bool) -> Checkpoint:
+def checkpoint_for(*, source: str, where: str | None, model_name: str, into: str, root: str, anew: bool) -> Checkpoint:
     """Find the checkpoint to go on from, or begin one.
 
     Parameters
     ----------
     source : str
         Full name of the Delta table to score.
+    where : str or None
+        Condition on its rows. A checkpoint knows one only: rows that it passed over don't come again.
     model_name : str
         Registered model, whatever its version: a new version goes on where the last one stopped.
     into : str
-        The table of the predictions, which exists. It notes in a property that there is a checkpoint.
+        The table of the predictions, which exists. It notes number and condition in a property.
     root : str
         Folder of all checkpoints; empty for the local stand-in's.
     anew : bool
@@ -74,7 +76,7 @@ def checkpoint_for(*, source: str, model_name: str, into: str, root: str, anew: 
     Raises
     ------
     TableError
-        The table was scored incrementally before, and its checkpoint is gone.
+        The table was scored incrementally before with another condition, or its checkpoint is gone.
     SettingsError
         The folder is not named on Databricks, or can't be written.
     """
@@ -84,20 +86,31 @@ def checkpoint_for(*, source: str, model_name: str, into: str, root: str, anew: 
     folder = _root(root) / key
     numbered = {int(one.name.partition("-")[0]): one for one in folder.iterdir()} if folder.is_dir() else {}
     last = max(numbered, default=0)
-    if last and not anew:
-        return Checkpoint(numbered[last], key, last, numbered[last].name.endswith("-full"))
-    noted = _PROPERTY + key
-    if not anew and noted in detail["properties"]:
+    noted_number, _, noted = detail["properties"].get(_PROPERTY + key, "").partition(" ")
+    condition = where or ""
+    if not anew and noted_number and noted != condition:
         raise TableError(
-            f"checkpoints: {into!r} was scored from {source} before, and {folder}, which knows how far, is gone. Name "
-            "the folder used then, or score once with scoring_mode 'full': that replaces the predictions of this model "
-            "version and begins anew."
+            f"scoring_condition: {where!r} is not {noted or None!r}, with which {into!r} was scored from {source} so "
+            "far: rows passed over then would be missed. Go on with that one, write to another table, or score once "
+            "with scoring_mode 'full': that replaces the predictions of this model version by that condition's rows."
         )
-    made = _make(folder, last + 1, "-full" if anew else "")
-    if noted not in detail["properties"]:
-        note = f"ALTER TABLE {into} SET TBLPROPERTIES ('{noted}' = '{source} by {model_name}')"
+    if not anew and last < int(noted_number or 0):
+        raise TableError(
+            f"checkpoints: {into!r} was scored from {source} before, and {folder / noted_number}, which knows how far, "
+            "is gone. Name the folder used then, or score once with scoring_mode 'full': that replaces the predictions "
+            "of this model version and begins anew."
+        )
+    if last and not anew:
+        made = numbered[last]
+    else:
+        # The target has taken transactions up to the number that it notes, even where the folder is gone.
+        made = _make(folder, max(last, int(noted_number or 0)) + 1, "-full" if anew else "")
+    number = int(made.name.partition("-")[0])
+    if (noted_number, noted) != (str(number), condition):
+        text = condition.replace("\\", r"\\").replace("'", r"\'")
+        note = f"ALTER TABLE {into} SET TBLPROPERTIES ('{_PROPERTY}{key}' = '{number} {text}')"
         repeat_on_conflict(lambda: runtime.spark().sql(note))
-    return Checkpoint(made, key, int(made.name.partition("-")[0]), anew)
+    return Checkpoint(made, key, number, made.name.endswith("-full"))
 
 
 def _make(folder: Path, number: int, suffix: str) -> Path:
