@@ -13,7 +13,7 @@ from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
 from adbazureml.scoring.source import check_not_empty, find_columns, quoted, reason, shown, source_rows
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.target import check_not_same, check_target, delta_table_name, make_target
+from adbazureml.scoring.target import check_target, detail_of, make_target
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -111,7 +111,6 @@ def score(
     started = time.monotonic()
     rows = source_rows(table, where)
     taken = [name for name in rows.columns if name.lower() in _WRITTEN_BESIDE]
-    check_not_same(table, into)
     if taken or target_column.lower() in _WRITTEN_BESIDE:
         raise TableError(
             f"{'scoring_table' if taken else 'target_column'}: {', '.join(taken) or target_column} is a column that "
@@ -124,14 +123,15 @@ def score(
         scored = prepare(frame, source=source, columns=columns, target_column=target_column)
         return _with_origin(scored.select(*map(quoted, kept), quoted(target_column)), source)
 
-    delta_table = delta_table_name(table) if isinstance(table, str) else None
+    detail = detail_of(table) if isinstance(table, str) else None
+    delta_table = detail["name"] if detail is not None and detail["format"] == "delta" else None
     if mode != "full" and delta_table is None:
         raise TableError(
             f"scoring_table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
             "scoring_mode 'full'."
         )
     result = predictions(rows if delta_table is None else _stream_of(delta_table, where))
-    exists = check_target(into, result.schema)
+    exists = check_target(into, result.schema, detail)
     if mode == "full":
         check_not_empty(rows, table, where)
     if not exists:

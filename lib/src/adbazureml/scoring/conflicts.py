@@ -12,6 +12,8 @@ _PAUSE_SECONDS = 0.3
 # Seen by Spark on the checkpoint, or by Delta on the table; the texts are also inside what a stream reports.
 _SIGNS = (
     "CONCURRENT_STREAM_LOG_UPDATE",
+    "ConcurrentAppend",
+    "ConcurrentDelete",
     "ConcurrentModification",
     "ConcurrentTransaction",
     "ConcurrentWrite",

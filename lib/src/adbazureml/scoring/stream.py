@@ -130,7 +130,7 @@ def run_to_the_end(rows: DataFrame, batches: Batches, *, source: str) -> None:
 
 def start(rows: DataFrame, batches: Batches, *, to_the_end: bool) -> StreamingQuery:
     """Start the query; `rows` is a streaming frame with its predictions."""
-    if not batches.checkpoint.begun:
+    if batches.checkpoint.number > 1 and not batches.checkpoint.begun:
         batches.fence()
     writer = rows.writeStream.option("checkpointLocation", str(batches.checkpoint.folder)).foreachBatch(batches)
     return (writer.trigger(availableNow=True) if to_the_end else writer).start()

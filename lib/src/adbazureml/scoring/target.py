@@ -10,31 +10,18 @@ from adbazureml.scoring.conflicts import repeat_on_conflict
 from adbazureml.scoring.source import reason
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row
+    from pyspark.sql import Row
     from pyspark.sql.types import StructType
 
 
-def check_not_same(table: str | DataFrame, into: str) -> None:
-    """Refuse to write into the table that is read.
-
-    Raises
-    ------
-    TableError
-        They are one.
-    """
-    if not isinstance(table, str) or (target := _detail(into)) is None or (source := _detail(table)) is None:
-        return
-    if source["location"] == target["location"]:
-        raise TableError(f"predictions_table: {into!r} is the table to score itself; name another.")
-
-
-def check_target(into: str, schema: StructType) -> bool:
+def check_target(into: str, schema: StructType, source: Row | None) -> bool:
     """Tell whether the table exists.
 
     Raises
     ------
     TableError
-        It exists and is not a Delta table of these columns, or its name is none.
+        It exists and is not a Delta table of these columns, or its name is none, or it is the table to score itself,
+        described by `source`.
     """
     from pyspark.errors import PySparkException
 
@@ -43,7 +30,10 @@ def check_target(into: str, schema: StructType) -> bool:
             return False
     except PySparkException as error:
         raise TableError(f"predictions_table: {into!r} is not the name of a table: {reason(error)}.") from error
-    if delta_table_name(into) is None:
+    target = detail_of(into)
+    if target is not None and source is not None and source["location"] == target["location"]:
+        raise TableError(f"predictions_table: {into!r} is the table to score itself; name another.")
+    if target is None or target["format"] != "delta":
         raise TableError(f"predictions_table: {into!r} exists and is not a Delta table; name another, or drop it.")
     wanted = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
     held = {field.name.lower(): field.dataType.simpleString() for field in runtime.spark().table(into).schema.fields}
@@ -62,13 +52,7 @@ def check_target(into: str, schema: StructType) -> bool:
     return True
 
 
-def delta_table_name(table: str) -> str | None:
-    """Full name of a Delta table; None for a view or a table of another format."""
-    detail = _detail(table)
-    return detail["name"] if detail is not None and detail["format"] == "delta" else None
-
-
-def _detail(name: str) -> Row | None:
+def detail_of(name: str) -> Row | None:
     """Spark's description of a table; None for a view or where there is none."""
     from pyspark.errors import PySparkException
 
