@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -32,19 +33,11 @@ class Holding(mlflow.pyfunc.PythonModel):
         return model_input["x"] * 2
 
 
-def wait_for(condition, victims=()):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        assert all(victim.poll() is None for victim in victims), "ended too early"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
-def jobs(spark, store, tmp_path_factory):
-    """Two jobs that score one table into one target at the same moment, then each into its own, where they die."""
+def killed(spark, store, tmp_path_factory):
+    """A job that scores a table in a race with this process, then is killed while it scores into two more targets."""
     folder = tmp_path_factory.mktemp("jobs")
-    hold, go = folder / "hold", folder / "go"
+    hold, ready = folder / "hold", folder / "ready"
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     for name, file in (("holding", hold), ("doubling", folder / "never")):
         with mlflow.start_run():
@@ -57,23 +50,23 @@ def jobs(spark, store, tmp_path_factory):
             )
     grow(spark, 0, ROWS)
     hold.touch()
-
-    command = [sys.executable, str(Path(__file__).parent / "job.py"), store, str(go)]
-    in_model, _ = victims = [
-        subprocess.Popen([*command, ends], start_new_session=True) for ends in ("in_model", "after_writing")
-    ]
+    command = [sys.executable, str(Path(__file__).parent / "job.py"), store, str(folder)]
+    job = subprocess.Popen(command, start_new_session=True)
     try:
-        wait_for(lambda: len(list(folder.glob("go.*"))) == 2, victims)
-        go.touch()
-        wait_for((folder / "hold.reached").exists, [in_model])
-        os.killpg(in_model.pid, signal.SIGKILL)
-        hold.unlink()
-        codes = [job.wait(timeout=120) for job in victims]
+        deadline = time.monotonic() + 120
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            assert job.poll() is None, "ended too early"
+            time.sleep(0.05)
+        (folder / "go").touch()
+        score(table="grown", model="models:/doubling/1", into="raced_for")
+        code = job.wait(timeout=120)
     finally:
-        for job in victims:
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
-    yield codes, len(list(folder.glob("go.*.raced")))
+        # The group holds the job's Java and its workers, which outlive it.
+        with suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+    hold.unlink()
+    yield code, (folder / "raced").exists()
     for table in ("grown", *TABLES):
         runtime.drop_table(table)
 
@@ -94,26 +87,27 @@ def held(table):
     return tuple(found)
 
 
-def test_two_jobs_at_once(spark, jobs):
-    assert jobs[1] == 2
+def test_two_processes_at_once(spark, killed):
+    _, both_raced = killed
+    assert both_raced
     assert held("raced_for") == (ROWS, ROWS, ROWS)
 
 
-def test_killed_in_the_middle_of_the_model(spark, jobs):
-    assert jobs[0][0] == -signal.SIGKILL
+def test_killed_in_the_middle_of_the_model(spark, killed):
+    assert killed[0] == -signal.SIGKILL
     assert held("killed_in_model") == (0, 0, 0)
     assert score(table="grown", model="models:/holding/1", into="killed_in_model").rows == ROWS
     assert held("killed_in_model") == (ROWS, ROWS, ROWS)
 
 
-def test_killed_between_the_rows_and_the_checkpoint(spark, jobs):
-    assert jobs[0][1] == -signal.SIGKILL
+def test_killed_between_the_rows_and_the_checkpoint(spark, killed):
+    assert killed[0] == -signal.SIGKILL
     assert held("killed_after_writing") == (ROWS, ROWS, ROWS)
     assert score(table="grown", model="models:/doubling/1", into="killed_after_writing").rows == 0
     assert held("killed_after_writing") == (ROWS, ROWS, ROWS)
 
 
-def test_all_of_them_go_on_as_the_table_grows(spark, jobs):
+def test_all_of_them_go_on_as_the_table_grows(spark, killed):
     grow(spark, ROWS, ROWS + 10)
     for table, model in zip(TABLES, ("holding", "doubling", "doubling"), strict=True):
         assert score(table="grown", model=f"models:/{model}/1", into=table).rows == 10
