@@ -137,12 +137,11 @@ def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, chec
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]
 
 
-@pytest.mark.parametrize("file", ["offsets/0", "metadata"])
-def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, checkpoints, file):
+def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, checkpoints):
     how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
     score(**how)
     grow(spark, source, 3)
-    for path in Path(checkpoints).glob(f"*/1/{file}"):
+    for path in Path(checkpoints).glob("*/1/offsets/0"):
         path.write_text("{")
         path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
     with pytest.raises(ScoringError, match=r"If it is the checkpoint .* damaged, .*'full'"):
@@ -162,7 +161,6 @@ def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
     ("change", "said"),
     [
         ("UPDATE {} SET x = 5 WHERE x = 1", "rows of it were changed"),
-        ("DELETE FROM {} WHERE x = 1", "rows of it were"),
         ("CREATE OR REPLACE TABLE {} USING delta AS SELECT 7D AS x", "it was replaced by another table"),
     ],
 )
