@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 from databricks.bundles.jobs import Job, JobPermission, JobRunAs
+from databricks.bundles.volumes import Volume, VolumeType
 
 from adbazureml import settings
 from adbazureml.settings import Settings
@@ -41,16 +42,19 @@ TASK_VALUE = re.compile(r"\{\{tasks\.(\w+)\.values\.(\w+)\}\}")
 def load():
     """Read bundle.yml with its includes; paths become relative to the root."""
     bundle = yaml.safe_load((ROOT / "bundle.yml").read_text())
-    jobs = {}
+    jobs, volumes = {}, {}
     for pattern in bundle["include"]:
         for path in sorted(ROOT.glob(pattern)):
             declared = yaml.safe_load(path.read_text())
             assert set(declared) == {"resources"}
-            assert set(declared["resources"]) == {"jobs"}
-            for key, job in declared["resources"]["jobs"].items():
+            assert len(declared["resources"]) == 1
+            for key, job in declared["resources"].get("jobs", {}).items():
                 assert path.name == f"{key}.job.yml"
                 jobs[key] = from_root(job, path.parent)
-    return bundle, jobs
+            for key, volume in declared["resources"].get("volumes", {}).items():
+                assert path.name == f"{key}.volume.yml"
+                volumes[key] = volume
+    return bundle, jobs, volumes
 
 
 def from_root(value, folder):
@@ -66,7 +70,7 @@ def from_root(value, folder):
     return value
 
 
-BUNDLE, DECLARED = load()
+BUNDLE, DECLARED, VOLUMES = load()
 
 
 class Target:
@@ -83,7 +87,10 @@ class Target:
         self.known = {
             "bundle": {"name": BUNDLE["bundle"]["name"], "target": name},
             "workspace": {"current_user": user, "host": "https://adb-1.2.azuredatabricks.net"},
-            "resources": {"jobs": {key: {"id": "1", "name": job["name"]} for key, job in DECLARED.items()}},
+            "resources": {
+                "jobs": {key: {"id": "1", "name": job["name"]} for key, job in DECLARED.items()},
+                "volumes": VOLUMES,
+            },
             "var": self.variables,
         }
         self.jobs = self.resolve(DECLARED)
@@ -175,7 +182,7 @@ class TestFile:
             assert set(declared) <= TARGET_FIELDS
 
     def test_every_variable_is_described_and_used(self):
-        everything = json.dumps([DECLARED, BUNDLE])
+        everything = json.dumps([DECLARED, VOLUMES, BUNDLE])
         for name, variable in BUNDLE["variables"].items():
             assert variable["description"]
             assert f"${{var.{name}}}" in everything, f"{name} is used nowhere"
@@ -368,3 +375,12 @@ class TestCleanUp:
         walk, clean_up = (parameters(target.jobs[key]) for key in JOBS)
         shared = set(walk) & set(clean_up)
         assert {name: clean_up[name] for name in shared} == {name: walk[name] for name in shared}
+
+
+def test_checkpoints_are_kept_in_a_volume_of_the_bundle():
+    for name in TARGETS:
+        target = Target(name)
+        volume = Volume.from_dict(target.resolve(VOLUMES["checkpoints"]))
+        folder = f"/Volumes/{volume.catalog_name}/{volume.schema_name}/{volume.name}"
+        assert parameters(target.jobs["walk"])["checkpoints"] == folder
+        assert volume.volume_type == VolumeType.MANAGED

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adbazureml.deployment import deploy, input_example
     from adbazureml.install import check, install_missing, model_requirements
     from adbazureml.link import show_workspaces
-    from adbazureml.monitoring import drift
+    from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark
@@ -32,7 +32,6 @@ _ROOM_OF = {
     "clean_up": "cleanup",
     "deploy": "deployment",
     "display": "runtime",
-    "drift": "monitoring",
     "find_run": "tracking",
     "find_version": "registry",
     "hand_on": "runtime",
@@ -40,7 +39,9 @@ _ROOM_OF = {
     "install_missing": "install",
     "inventory": "cleanup",
     "model_requirements": "install",
+    "monitor": "monitoring",
     "predict": "scoring",
+    "profile": "monitoring",
     "register": "registry",
     "score": "scoring",
     "show_workspaces": "link",
@@ -57,7 +58,6 @@ __all__ = [
     "clean_up",
     "deploy",
     "display",
-    "drift",
     "find_run",
     "find_version",
     "hand_on",
@@ -65,7 +65,9 @@ __all__ = [
     "install_missing",
     "inventory",
     "model_requirements",
+    "monitor",
     "predict",
+    "profile",
     "register",
     "score",
     "show_workspaces",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
 _SHARE_TO_TRAIN = 0.8
+_ARRIVALS = 89
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,31 @@ def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
                 f" {SAMPLE_SCORING} are made when missing."
             )
         _write_sample(table)
+
+
+def new_patients(table: str) -> int:
+    """Let the sample scoring table grow, as a table in use does, by patients like those in it.
+
+    Parameters
+    ----------
+    table : str
+        The table to score; one of the user's own is left as it is.
+
+    Returns
+    -------
+    int
+        Rows added: as many as the sample began with. Each has the measurements of a patient drawn from the table, with
+        replacement, and an id of its own.
+    """
+    if table.rpartition(".")[2] != SAMPLE_SCORING:
+        return 0
+    there = runtime.spark().table(table)
+    rows = there.toPandas()
+    drawn = rows.sample(_ARRIVALS, replace=True, random_state=len(rows))
+    drawn["patient_id"] = [f"N{number:04d}" for number in range(len(rows), len(rows) + _ARRIVALS)]
+    arrived = runtime.spark().createDataFrame(drawn, there.schema)
+    arrived.coalesce(1).writeTo(table).append()
+    return _ARRIVALS
 
 
 def training_data(table: str, *, label: str) -> TrainingTable:

@@ -41,5 +41,9 @@ class ScoringError(AdbAzureMLError):
     """A model could not be found or loaded, or failed on the rows it was given."""
 
 
+class DriftError(AdbAzureMLError):
+    """Data has drifted from what a model learned from, and the caller asked to fail then."""
+
+
 class CleanUpError(AdbAzureMLError):
     """A deletion was asked for without its confirmation, or did not go through."""

@@ -25,6 +25,7 @@ SecretScope = Annotated[str, StringConstraints(pattern=r"^[\w.@-]*$", max_length
 CloudName = Annotated[str, StringConstraints(pattern=r"^[\w-]*$")]
 # A table's name in one to three parts (catalog.schema.table), as Unity Catalog has it.
 TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}$")]
+OptionalTableName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2})?$")]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 # Unity Catalog takes three parts, Azure ML letters, digits, '-', '_' and '.' up to 255: this fits both.
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*){0,2}$", max_length=200)]
@@ -71,8 +72,17 @@ class Settings(BaseModel):
     scoring_condition: str = Field("bmi IS NOT NULL", min_length=1, description="SQL condition on its rows")
     target_column: ColumnName = Field("prediction", description="column that takes the predictions")
     predictions_table: TableName = Field("diabetes_predictions", description="Delta table of the predictions")
+    scoring_mode: Literal["incremental", "full"] = Field(
+        "incremental", description="score what is new in the table, or all of it again"
+    )
+    checkpoints: str = Field("", description="folder that remembers what was scored, on Databricks in a volume")
 
     drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")
+    day_column: str = Field("", description="column with the day of a row, to compare each day too")
+    drift_table: OptionalTableName = Field("", description="Delta table of the figures of each run; empty: none")
+    fail_on_drift: bool = Field(
+        False, description="end the notebook, and its job, with an error where a column drifted"
+    )
 
     delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
     confirm: str = Field("", description="to delete: the experiment's name, typed once more")

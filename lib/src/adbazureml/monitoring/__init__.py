@@ -1,6 +1,7 @@
 """Watch what a model is fed: how far new data has moved from the data that it learned from."""
 
-from adbazureml.monitoring.drift import drift
+from adbazureml.monitoring.baseline import Baseline, baseline_of, profile
+from adbazureml.monitoring.comparison import monitor
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
 
-__all__ = ["ColumnDrift", "DriftReport", "drift"]
+__all__ = ["Baseline", "ColumnDrift", "DriftReport", "baseline_of", "monitor", "profile"]

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
+from adbazureml import runtime
+from adbazureml.errors import DriftError, TableError
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 # The stricter of what MLflow and Azure ML take in a metric's name; '/' would put a column into a group of its own.
 _NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
 _LONGEST_COLUMN = 200
+_LINES = 6
+_TYPES = (
+    "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
+    "missing_current double, missing_baseline double, drifted boolean"
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,18 @@ class DriftReport:
         The population stability index from which a column counts as drifted.
     rows_current, rows_baseline : int
         Rows compared.
+    day : str
+        The day that the current rows are of; empty for all of them.
+    days : tuple of DriftReport
+        The same for each day, in order, where asked for.
     """
 
     columns: tuple[ColumnDrift, ...]
     threshold: float
     rows_current: int
     rows_baseline: int
+    day: str = ""
+    days: tuple[DriftReport, ...] = ()
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -76,10 +90,67 @@ class DriftReport:
         return tuple(column.column for column in self.columns if column.drifted)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row for each column, with the attributes of `ColumnDrift`."""
+        """One row for each column, then for each column of each day: ``day`` and the attributes of `ColumnDrift`."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(column) for column in self.columns])
+        return pd.DataFrame(
+            [{"day": report.day, **asdict(column)} for report in (self, *self.days) for column in report.columns]
+        )
+
+    def log(self) -> None:
+        """Log it to the active MLflow run: `metrics`, how many columns drifted on each day, the figures, the table."""
+        import mlflow
+
+        mlflow.log_metrics(self.metrics())
+        for step, report in enumerate(self.days):
+            mlflow.log_metric("drift_columns_of_day", len(report.drifted), step=step)
+        mlflow.log_figure(self.plot(), "drift.png")
+        if self.days:
+            mlflow.log_figure(self.plot_days(), "drift_by_day.png")
+        mlflow.log_text(self.to_pandas().to_csv(index=False), "drift.csv")
+
+    def append_to(self, table: str, *, model_uri: str = "") -> None:
+        """Append `to_pandas` to a Delta table, made where there is none, with the model and the time.
+
+        Raises
+        ------
+        TableError
+            The table can't take it; nothing was appended.
+        """
+        from pyspark.errors import PySparkException
+        from pyspark.sql import functions
+
+        figures = [(report.day, *asdict(column).values()) for report in (self, *self.days) for column in report.columns]
+        rows = (
+            runtime.spark()
+            .createDataFrame(figures, _TYPES)
+            .select(
+                functions.lit(model_uri).alias("model_uri"),
+                functions.current_timestamp().alias("compared_at"),
+                functions.lit(self.threshold).alias("threshold"),
+                "*",
+            )
+        )
+        try:
+            rows.coalesce(1).write.saveAsTable(table, format="delta", mode="append")
+        except PySparkException as error:
+            said = str(error).partition("\n")[0]
+            raise TableError(f"drift_table: {table!r} can't take the figures: {said} Name another table.") from error
+
+    def check(self) -> None:
+        """Fail where a column drifted, as a job's task should that guards a model.
+
+        Raises
+        ------
+        DriftError
+            Names the columns.
+        """
+        if self.drifted:
+            named = ", ".join(f"{column.column} (PSI {column.psi:.3f})" for column in self.columns if column.drifted)
+            raise DriftError(
+                f"{self._sentence()}, drift_threshold being {self.threshold:g}: {named}. Look at the figures, then "
+                "train anew, or raise drift_threshold if this is no concern."
+            )
 
     def metrics(self) -> dict[str, float]:
         """The figures as metrics for ``mlflow.log_metrics``, with names that MLflow and Azure ML both take.
@@ -134,6 +205,27 @@ class DriftReport:
         axes.margins(x=0.12)
         axes.set_xlabel(f"population stability index (dashed: threshold {self.threshold:g})")
         axes.set_title(self._sentence())
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def plot_days(self) -> Figure:
+        """Draw the population stability index of the columns that moved most, day by day.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+        pyplot.close(figure)
+        for index in sorted(range(len(self.columns)), key=lambda i: -self.columns[i].psi)[:_LINES]:
+            name = self.columns[index].column.replace("$", r"\$")
+            axes.plot([one.day for one in self.days], [one.columns[index].psi for one in self.days], "o-", label=name)
+        axes.axhline(self.threshold, color="#605e5c", linestyle="--")
+        axes.set_ylabel("population stability index")
+        axes.tick_params(axis="x", rotation=30)
+        axes.legend()
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 

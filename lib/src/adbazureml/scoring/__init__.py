@@ -2,6 +2,6 @@
 
 from adbazureml.scoring.batch import score
 from adbazureml.scoring.model import predict
-from adbazureml.scoring.scored import Scored
+from adbazureml.scoring.scored import Scored, ScoringStream
 
-__all__ = ["Scored", "predict", "score"]
+__all__ = ["Scored", "ScoringStream", "predict", "score"]

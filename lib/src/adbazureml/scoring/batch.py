@@ -1,189 +1,185 @@
-"""Score a table into a Delta table, in one transaction per model version."""
+"""Score a table into a Delta table: what is new in it, all of it, or as it grows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
-from adbazureml.scoring.model import find_model, prepare
-from adbazureml.scoring.scored import Scored
-from adbazureml.scoring.source import check_not_empty, quoted, reason, shown, source_rows
+from adbazureml.scoring.checkpoints import checkpoint_for
+from adbazureml.scoring.model import ModelSource, find_model, prepare
+from adbazureml.scoring.scored import Scored, ScoringStream
+from adbazureml.scoring.source import check_not_empty, find_columns, quoted, reason, shown, source_rows
+from adbazureml.scoring.stream import Batches, run_to_the_end, start
+from adbazureml.scoring.target import check_target, detail_of, make_target
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-    from pyspark.sql.types import StructType
 
     from adbazureml.uris import ModelURI
 
+Mode = Literal["incremental", "full", "stream"]
 _WRITTEN_BESIDE = ("model_name", "model_version", "model_uri", "scored_at")
 
 
+@overload
+def score(
+    *,
+    table: str | DataFrame,
+    where: str | None = ...,
+    model: ModelURI,
+    columns: Sequence[str] | None = ...,
+    keep: Sequence[str] | None = ...,
+    target_column: str = ...,
+    into: str,
+    mode: Literal["incremental", "full"] = ...,
+    checkpoints: str = ...,
+) -> Scored: ...
+@overload
+def score(
+    *,
+    table: str | DataFrame,
+    where: str | None = ...,
+    model: ModelURI,
+    columns: Sequence[str] | None = ...,
+    keep: Sequence[str] | None = ...,
+    target_column: str = ...,
+    into: str,
+    mode: Literal["stream"],
+    checkpoints: str = ...,
+) -> ScoringStream: ...
 def score(
     *,
     table: str | DataFrame,
     where: str | None = None,
     model: ModelURI,
     columns: Sequence[str] | None = None,
+    keep: Sequence[str] | None = None,
     target_column: str = "prediction",
     into: str,
-) -> Scored:
-    """Score the rows of a table and keep the predictions in a Delta table.
-
-    All rows that `into` holds for this model are replaced in one transaction, those of other models stay: scoring
-    twice doubles nothing, and a process that dies leaves the rows as they were.
+    mode: Mode = "incremental",
+    checkpoints: str = "",
+) -> Scored | ScoringStream:
+    """Score the rows of a table and keep the predictions in a Delta table, each row once.
 
     Parameters
     ----------
     table : str or pyspark DataFrame
-        The rows.
+        The rows; for other modes than full the name of a Delta table.
     where : str, optional
         SQL condition that they must meet.
     model : str or RegisteredVersion
         MLflow URI, see `predict`. An alias is resolved once; the version it stands for is what is written down.
     columns : sequence of str, optional
         The model's inputs in its signature's order. By default the columns named in the signature.
+    keep : sequence of str, optional
+        Columns of the rows to write beside the predictions; all by default.
     target_column : str
         The column that takes the predictions.
     into : str
-        The Delta table to write, made where there is none. It gets all columns of the scored rows, `target_column`,
+        The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
         ``model_name``, ``model_version``, ``model_uri`` and ``scored_at``.
+    mode : "incremental", "full" or "stream"
+        Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
+        the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
+        running. Full: all rows again; those that `into` holds for this model version are replaced in one transaction,
+        those of other versions stay beside them. Incremental scoring then goes on from there.
+
+        Whatever is killed in between, no row is lost or doubled: a checkpoint keeps what was read, and Delta takes
+        each batch's transaction once. Rows of a DataFrame, a view or a table of another format can be scored in full
+        mode only, where doing it again replaces the rows.
+    checkpoints : str
+        Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the local stand-ins' folder.
 
     Returns
     -------
     Scored
+        Of a stream `ScoringStream`.
 
     Raises
     ------
     TableError
-        The table, the condition, a column or `into` is not what scoring needs; nothing was written.
+        The table, the condition, a column or `into` is not what scoring needs, or the table was changed in a way that
+        incremental scoring can't follow; nothing was written.
     ScoringError
-        The model can't be found or loaded, or it failed on a row; `into` holds what it held.
+        The model can't be found or loaded, it failed on a row, or the checkpoint is damaged; no row was written twice.
+    SettingsError
+        `checkpoints` can't be used.
     """
     started = time.monotonic()
     rows = source_rows(table, where)
     taken = [name for name in rows.columns if name.lower() in _WRITTEN_BESIDE]
-    _check_not_same(table, into)
     if taken or target_column.lower() in _WRITTEN_BESIDE:
         raise TableError(
             f"{'scoring_table' if taken else 'target_column'}: {', '.join(taken) or target_column} is a column that "
             "scoring writes itself; rename it."
         )
     source = find_model(model)
-    prepared = prepare(rows, source=source, columns=columns, target_column=target_column)
-    result = _with_origin(prepared.frame, source.name, source.version, source.uri)
-    exists = _check_target(into, result.schema)
-    check_not_empty(rows, table, where)
-    _check_whole_numbers(rows, prepared.whole_numbers)
-    _write(result, into=into, exists=exists, model_uri=source.uri)
-    written = runtime.spark().table(into).where(f"model_uri = '{source.uri}'").count()
-    return Scored(shown(table), into, target_column, source.uri, written, time.monotonic() - started)
+    kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
+
+    def predictions(frame: DataFrame) -> DataFrame:
+        scored = prepare(frame, source=source, columns=columns, target_column=target_column)
+        return _with_origin(scored.select(*map(quoted, kept), quoted(target_column)), source)
+
+    detail = detail_of(table) if isinstance(table, str) else None
+    delta_table = detail["name"] if detail is not None and detail["format"] == "delta" else None
+    if mode != "full" and delta_table is None:
+        raise TableError(
+            f"scoring_table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
+            "scoring_mode 'full'."
+        )
+    result = predictions(rows if delta_table is None else _stream_of(delta_table, where))
+    exists = check_target(into, result.schema, detail)
+    if mode == "full":
+        check_not_empty(rows, table, where)
+    if not exists:
+        make_target(into, result.schema)
+    if delta_table is None:
+        written = _replace(result, into=into, model_uri=source.uri)
+        return Scored(shown(table), into, target_column, source.uri, written, time.monotonic() - started)
+    checkpoint = checkpoint_for(
+        source=delta_table,
+        where=where,
+        model_name=source.name,
+        into=into,
+        root=checkpoints,
+        anew=mode == "full",
+    )
+    batches = Batches(into, source.uri, checkpoint)
+    if mode == "stream":
+        query = start(result, batches, to_the_end=False)
+        return ScoringStream(shown(table), into, source.uri, query, batches)
+    run_to_the_end(result, batches, source=shown(table))
+    return Scored(shown(table), into, target_column, source.uri, batches.rows, time.monotonic() - started)
 
 
-def _with_origin(frame: DataFrame, name: str, version: str, uri: str) -> DataFrame:
+def _stream_of(table: str, where: str | None) -> DataFrame:
     from pyspark.sql import functions
 
-    values = (functions.lit(name), functions.lit(version), functions.lit(uri), functions.current_timestamp())
+    # One batch for all that is there: a full rescore is then one transaction.
+    rows = runtime.spark().readStream.option("maxFilesPerTrigger", 2**31 - 1).table(table)
+    return rows if where is None else rows.where(functions.expr(where))
+
+
+def _with_origin(frame: DataFrame, source: ModelSource) -> DataFrame:
+    from pyspark.sql import functions
+
+    given = (source.name, source.version, source.uri)
+    values = (*(functions.lit(text) for text in given), functions.current_timestamp())
     return frame.withColumns(dict(zip(_WRITTEN_BESIDE, values, strict=True)))
 
 
-def _check_not_same(table: str | DataFrame, into: str) -> None:
-    if isinstance(table, str) and _location(into) is not None and _location(table) == _location(into):
-        raise TableError(f"predictions_table: {into!r} is the table to score itself; name another.")
-
-
-def _check_target(into: str, schema: StructType) -> bool:
-    """Tell whether the table exists.
-
-    Raises
-    ------
-    TableError
-        It exists and is not a Delta table of these columns, or its name is none.
-    """
-    from pyspark.errors import PySparkException
-
-    try:
-        if not runtime.table_exists(into):
-            return False
-    except PySparkException as error:
-        raise TableError(f"predictions_table: {into!r} is not the name of a table: {reason(error)}.") from error
-    location = _location(into)
-    if location is None or location[0] != "delta":
-        raise TableError(f"predictions_table: {into!r} exists and is not a Delta table; name another, or drop it.")
-    wanted = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
-    held = {field.name.lower(): field.dataType.simpleString() for field in runtime.spark().table(into).schema.fields}
-    if wanted != held:
-        differing = [
-            f"{name} is {held[name]}, not {wanted[name]}"
-            for name in wanted
-            if held.get(name, wanted[name]) != wanted[name]
-        ]
-        lacking = [f"{name} is missing" for name in wanted if name not in held]
-        extra = [f"{name} is not among the columns to write" for name in held if name not in wanted]
-        raise TableError(
-            f"predictions_table: {into!r} exists with other columns: {'; '.join(differing + lacking + extra)}. Name "
-            "another table, or drop it."
-        )
-    return True
-
-
-def _location(name: str) -> tuple[str, str] | None:
-    """Format and folder of a table; None for a view or where there is none."""
-    from pyspark.errors import PySparkException
-
-    try:
-        detail = runtime.spark().sql(f"DESCRIBE DETAIL {name}").first()
-    except PySparkException:
-        return None
-    return None if detail is None or detail["location"] is None else (detail["format"], detail["location"])
-
-
-def _check_whole_numbers(rows: DataFrame, names: Sequence[str]) -> None:
-    """Refuse nulls where the model takes integers: pandas turns such a column into floats, which MLflow refuses.
-
-    Raises
-    ------
-    TableError
-        Names every such column.
-    """
-    from pyspark.sql import functions
-
-    if not names:
-        return
-    found = rows.agg(*(functions.max(functions.col(quoted(name)).isNull()).alias(name) for name in names)).first()
-    holding = [name for name in names if found is not None and found[name]]
-    if holding:
-        condition = " AND ".join(f"{name} IS NOT NULL" for name in holding)
-        raise TableError(
-            f"scoring_table: the model takes {', '.join(holding)} as integers, and some rows hold null there; leave "
-            f"them out with scoring_condition {condition!r}, or log the model with doubles in its signature."
-        )
-
-
-def _write(result: DataFrame, *, into: str, exists: bool, model_uri: str) -> None:
+def _replace(result: DataFrame, *, into: str, model_uri: str) -> int:
+    """Write all rows of a model version in one transaction, and count them."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions
 
     try:
-        if not exists:
-            _make(into, result.schema)
         result.writeTo(into).overwrite(functions.col("model_uri") == model_uri)
     except PySparkException as error:
         raise ScoringError(
             f"Scoring into {into} failed, its rows are as before: {reason(error)}. Correct this and score again."
         ) from error
-
-
-def _make(into: str, schema: StructType) -> None:
-    """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
-
-    One folder per model lets versions be scored side by side without a conflict, and replaced without a search.
-    """
-    from delta.tables import DeltaTable
-
-    maker = DeltaTable.createIfNotExists(runtime.spark()).tableName(into).partitionedBy("model_uri")
-    for field in schema.fields:
-        maker = maker.addColumn(field.name, field.dataType, nullable=True)
-    maker.execute()
+    return runtime.spark().table(into).where(functions.col("model_uri") == model_uri).count()

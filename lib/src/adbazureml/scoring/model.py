@@ -43,22 +43,6 @@ class ModelSource:
     version: str
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A frame with its predictions, not computed yet.
-
-    Attributes
-    ----------
-    frame : DataFrame
-        The rows with one column more.
-    whole_numbers : tuple of str
-        Columns that the model takes as integers: MLflow's Python models can't take a null there.
-    """
-
-    frame: DataFrame
-    whole_numbers: tuple[str, ...]
-
-
 def predict(
     frame: DataFrame, *, model: ModelURI, columns: Sequence[str] | None = None, target_column: str = "prediction"
 ) -> DataFrame:
@@ -92,7 +76,7 @@ def predict(
     ScoringError
         There is no such model, or it can't be loaded or used on these columns.
     """
-    return prepare(frame, source=find_model(model), columns=columns, target_column=target_column).frame
+    return prepare(frame, source=find_model(model), columns=columns, target_column=target_column)
 
 
 def find_model(model: ModelURI) -> ModelSource:
@@ -116,7 +100,7 @@ def find_model(model: ModelURI) -> ModelSource:
     return ModelSource(uri=f"models:/{found['name']}/{version}", name=found["name"], version=version)
 
 
-def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | None, target_column: str) -> Prepared:
+def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | None, target_column: str) -> DataFrame:
     """Check a frame against a model and plan its predictions; see `predict` for parameters and errors."""
     from pyspark.sql import functions
 
@@ -130,15 +114,27 @@ def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | N
     given = arguments(frame, taken, specs, source.uri)
     input_names = names or [str(name) for name in taken]
     if "spark" in info.flavors:
-        return Prepared(_transformed(frame, source.uri, given, input_names, target_column), ())
+        return _transformed(frame, source.uri, given, input_names, target_column)
+    kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
+    for i, (name, kind) in enumerate(zip(taken, kinds, strict=False)):
+        if name and kind in {"integer", "long"}:
+            given[i] = _not_null(given[i], name)
     by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
     if not by_position:
         # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
         given = [functions.struct(*(column.alias(name) for column, name in zip(given, input_names, strict=True)))]
-    frame = frame.withColumn(target_column, _udf(info, source.uri)(*given))
-    kinds = [getattr(spec.type, "name", "") for spec in specs]
-    whole = [name for name, kind in zip(taken, kinds, strict=False) if name and kind in {"integer", "long"}]
-    return Prepared(frame, tuple(whole))
+    return frame.withColumn(target_column, _udf(info, source.uri)(*given))
+
+
+def _not_null(column: Column, name: str) -> Column:
+    """Fail on a null where the model takes integers: pandas makes floats of such a column, which MLflow refuses."""
+    from pyspark.sql import functions
+
+    said = (
+        f"the model takes {name} as integers, and some rows hold null there; leave them out with scoring_condition "
+        f"'{name} IS NOT NULL', or log the model with doubles in its signature"
+    )
+    return functions.coalesce(column, functions.raise_error(functions.lit(said)))
 
 
 def _chosen(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.scoring.source import quoted
+from adbazureml.scoring.stream import Batches, meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming import StreamingQuery
 
 _ROWS_SHOWN = 20
 _BARS = 30
@@ -31,7 +35,7 @@ class Scored:
     model_uri : str
         The model, by version.
     rows : int
-        Rows that `into` now holds for this model.
+        Rows scored this time.
     seconds : float
         From the first check to the last row.
     """
@@ -42,6 +46,11 @@ class Scored:
     model_uri: str
     rows: int
     seconds: float
+
+    @property
+    def held(self) -> int:
+        """Rows that `into` holds for this model version now."""
+        return self._predictions().count()
 
     @property
     def rows_per_second(self) -> float:
@@ -78,7 +87,7 @@ class Scored:
         else:
             axes.stairs(counts, edges_or_names, fill=True, color="#0078d4")
             axes.set(xlabel=self.target_column, ylabel="rows")
-        axes.set_title(f"{self.rows:,} predictions of {self.model_uri}")
+        axes.set_title(f"{sum(counts):,} predictions of {self.model_uri}")
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 
@@ -125,7 +134,80 @@ class Scored:
             "model": self.model_uri,
             "into": f"{self.into}, column {self.target_column}",
             "rows": f"{self.rows:,}",
+            "rows there now": f"{self.held:,}",
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }
         body = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in shown_rows.items())
         return f"<table>{body}</table>"
+
+
+@dataclass(frozen=True)
+class ScoringStream:
+    """Scoring that goes on as the table grows, until it is stopped.
+
+    Attributes
+    ----------
+    table, into : str
+        The table that is scored, and the Delta table of the predictions.
+    model_uri : str
+        The model, by version.
+    """
+
+    table: str
+    into: str
+    model_uri: str
+    _query: StreamingQuery
+    _batches: Batches
+
+    @property
+    def rows(self) -> int:
+        """Rows scored since the start."""
+        return self._batches.rows
+
+    @property
+    def running(self) -> bool:
+        """Whether it still scores."""
+        return bool(self._query.isActive)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows per second of the newest batch; 0 before the first."""
+        last = self._query.lastProgress
+        return float(last["processedRowsPerSecond"]) if last else 0.0
+
+    def catch_up(self) -> None:
+        """Wait until all that the table holds now is scored.
+
+        Raises
+        ------
+        TableError, ScoringError
+            See `score`.
+        """
+        self._guarded(self._query.processAllAvailable)
+
+    def wait(self, seconds: int | None = None) -> None:
+        """Wait until it is stopped, or for some seconds.
+
+        Raises
+        ------
+        TableError, ScoringError
+            See `score`.
+        """
+        self._guarded(partial(self._query.awaitTermination, seconds))
+
+    def stop(self) -> None:
+        """Stop scoring; the next run goes on from here."""
+        self._query.stop()
+
+    def _guarded(self, step: Callable[[], object]) -> None:
+        from pyspark.errors import PySparkException
+
+        try:
+            step()
+        except PySparkException as error:
+            raise meaning(error, self._batches, source=self.table) from error
+
+    def _repr_html_(self) -> str:
+        state = f"running, {self.rows_per_second:,.0f} rows/s" if self.running else "stopped"
+        said = f"{self.table} into {self.into} by {self.model_uri}: {self.rows:,} rows, {state}"
+        return f"<p>{escape(said)}</p>"

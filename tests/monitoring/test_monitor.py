@@ -2,14 +2,18 @@
 
 import math
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
 from mlflow.utils.validation import _validate_metric_name
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from adbazureml.errors import SettingsError, TableError
-from adbazureml.monitoring import drift
+from adbazureml import runtime
+from adbazureml.errors import DriftError, SettingsError, TableError, TrackingError
+from adbazureml.monitoring import monitor, profile
 
 
 def _by_name(report):
@@ -42,7 +46,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def report(spark, samples):
-    return drift(*(spark.createDataFrame(frame) for frame in samples))
+    return monitor(spark.createDataFrame(samples[0]), baseline=spark.createDataFrame(samples[1]))
 
 
 def test_numbers_agree_with_scipy(report, samples):
@@ -77,7 +81,7 @@ def test_categories_by_hand(spark):
     current = spark.createDataFrame(
         [("a", True)] * 2 + [("b", True)] * 4 + [("new", True)] * 2 + [(None, False)] * 2, "c string, b boolean"
     )
-    text, flag = drift(current, baseline).columns
+    text, flag = monitor(current, baseline=baseline).columns
     by_hand = (
         (0.2 - 0.5) * math.log(0.2 / 0.5)  # a
         + 0  # b
@@ -101,7 +105,9 @@ def test_categories_by_hand(spark):
 @pytest.mark.parametrize("new_value", [4.0, 6.0])
 def test_a_constant_that_changes_has_drifted(spark, new_value, bins):
     baseline = spark.createDataFrame([(5.0,)] * 20, "x double")
-    column = drift(spark.createDataFrame([(new_value,)] * 20, "x double"), baseline, bins=bins).columns[0]
+    column = monitor(
+        spark.createDataFrame([(new_value,)] * 20, "x double"), baseline=profile(baseline, bins=bins)
+    ).columns[0]
     assert column.drifted
     assert column.js_distance == pytest.approx(1)
     assert column.ks == 1
@@ -110,14 +116,14 @@ def test_a_constant_that_changes_has_drifted(spark, new_value, bins):
 
 def test_a_constant_that_stays_has_not_drifted(spark):
     frame = spark.createDataFrame([(5,)] * 20, "x int")
-    column = drift(frame, frame).columns[0]
+    column = monitor(frame, baseline=frame).columns[0]
     assert (column.psi, column.js_distance, column.ks, column.wasserstein) == (0, 0, 0, 0)
 
 
 def test_missing_and_nan_are_one_bin(spark):
     baseline = spark.createDataFrame([(1.0,), (2.0,), (None,), (float("nan"),)], "x double")
     current = spark.createDataFrame([(1.0,), (None,), (None,), (float("nan"),)], "x double")
-    column = drift(current, baseline).columns[0]
+    column = monitor(current, baseline=baseline).columns[0]
     assert (column.missing_current, column.missing_baseline) == (0.75, 0.5)
     assert column.ks == pytest.approx(0.5)
 
@@ -125,17 +131,17 @@ def test_missing_and_nan_are_one_bin(spark):
 def test_all_missing(spark):
     full = spark.createDataFrame([(1.0, "a")] * 4, "x double, c string")
     empty = spark.createDataFrame([(None, None)] * 4, "x double, c string")
-    for report in (drift(empty, full), drift(full, empty)):
+    for report in (monitor(empty, baseline=full), monitor(full, baseline=empty)):
         assert report.drifted == ("x", "c")
         assert all(column.js_distance == pytest.approx(1) for column in report.columns)
         assert report.columns[0].ks is None
-    assert drift(empty, empty).drifted == ()
+    assert monitor(empty, baseline=empty).drifted == ()
 
 
 def test_infinite_values_are_figures_too(spark):
     baseline = spark.createDataFrame([(1.0,), (2.0,), (math.inf,)], "x double")
     current = spark.createDataFrame([(-math.inf,), (2.0,), (math.inf,)], "x double")
-    report = drift(current, baseline)
+    report = monitor(current, baseline=baseline)
     assert report.columns[0].wasserstein == math.inf
     assert "drift_wasserstein/x" not in report.metrics()
     assert "drift_ks/x" in report.metrics()
@@ -146,7 +152,7 @@ def test_many_categories_are_capped_by_frequency(spark):
         spark.range(300).selectExpr("CAST(id AS STRING) AS c").union(spark.createDataFrame([("7",)] * 50, "c string"))
     )
     without = frame.where("c <> '7'")
-    column = drift(without, frame).columns[0]
+    column = monitor(without, baseline=frame).columns[0]
     assert column.psi > 0.2
 
 
@@ -154,39 +160,39 @@ def test_columns_that_cannot_be_compared_are_all_named(spark):
     current = spark.createDataFrame([(1, 2, "x", [1])], "a int, only_new int, t string, l array<int>")
     baseline = spark.createDataFrame([(1.5, 2, 3, [1])], "a double, only_old int, t int, l array<int>")
     with pytest.raises(TableError) as error:
-        drift(current, baseline)
+        monitor(current, baseline=baseline)
     said = str(error.value)
     assert "'only_new' is not in the baseline" in said
     assert "'only_old' is not in the current data" in said
     assert "'t' is string in the current data and int in the baseline" in said
     assert "'l' is array<int>" in said
     assert "'a'" not in said
-    assert drift(current, baseline, columns=["a"]).columns[0].kind == "numeric"
+    assert monitor(current, baseline=baseline, columns=["a"]).columns[0].kind == "numeric"
     with pytest.raises(TableError, match="'z' is not in the current data nor in the baseline"):
-        drift(current, baseline, columns=["a", "z"])
+        monitor(current, baseline=baseline, columns=["a", "z"])
 
 
 def test_a_frame_without_rows_is_named(spark):
     frame = spark.createDataFrame([(1,)], "a int")
     none = frame.where("a > 1")
     with pytest.raises(TableError, match="no row in the current data"):
-        drift(none, frame)
+        monitor(none, baseline=frame)
     with pytest.raises(TableError, match="no row in the baseline"):
-        drift(frame, none)
+        monitor(frame, baseline=none)
 
 
 def test_wrong_numbers_are_named(spark):
     frame = spark.createDataFrame([(1,)], "a int")
     with pytest.raises(SettingsError, match="drift_threshold: 0"):
-        drift(frame, frame, threshold=0)
+        monitor(frame, baseline=frame, threshold=0)
     with pytest.raises(SettingsError, match="bins: 1"):
-        drift(frame, frame, bins=1)
+        profile(frame, bins=1)
 
 
 def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
     names = ["a/b", "a_b", "größe (%)", "..", "x.y", "tick`ed", "$a$"]
     frame = spark.createDataFrame([tuple(range(len(names)))], names)
-    report = drift(frame, frame)
+    report = monitor(frame, baseline=frame)
     metrics = report.metrics()
     assert len(metrics) == 2 + 5 * len(names)
     for name in metrics:
@@ -212,3 +218,121 @@ def test_report_as_table_picture_and_metrics(report):
     assert widths == sorted(column.psi for column in report.columns)
     assert len({bar.get_facecolor() for bar in axes.patches}) == 2
     assert axes.lines[0].get_xdata()[0] == 0.2
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory, spark, samples):
+    """A registered model whose run holds a baseline, and one whose run does not."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("monitor", (folder / "artifacts").as_uri()))
+    signature = ModelSignature(Schema([ColSpec("double", "same")]), Schema([ColSpec("double")]))
+    for name in ("watched", "unwatched"):
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                python_model=Doubling(),
+                name="model",
+                signature=signature,
+                registered_model_name=name,
+                pip_requirements=["mlflow"],
+            )
+            if name == "watched":
+                profile(spark.createDataFrame(samples[1])).log()
+    yield "models:/watched/1"
+    mlflow.set_tracking_uri(before)
+
+
+class Doubling(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input):
+        return model_input["same"] * 2
+
+
+def test_the_baseline_of_a_model_gives_what_the_training_rows_give(spark, samples, version, report):
+    by_model = monitor(spark.createDataFrame(samples[0]), baseline=version)
+    assert by_model == report
+
+
+def test_a_model_without_a_baseline_is_named(spark, samples, version):
+    current = spark.createDataFrame(samples[0])
+    with pytest.raises(TrackingError, match=r"'models:/unwatched/1' holds no .* profile\(rows\)\.log\(\)"):
+        monitor(current, baseline="models:/unwatched/1")
+    with pytest.raises(TrackingError, match="'models:/nobody/1' can't be found"):
+        monitor(current, baseline="models:/nobody/1")
+
+
+def test_a_baseline_with_half_a_file_is_named(spark, samples, version):
+    with mlflow.start_run() as run:
+        mlflow.log_text('{"columns": [', "drift_baseline.json")
+        model = mlflow.pyfunc.log_model(python_model=Doubling(), name="model", pip_requirements=["mlflow"])
+    with pytest.raises(TrackingError, match=f"{run.info.run_id}' .* that can be read"):
+        monitor(spark.createDataFrame(samples[0]), baseline=model.model_uri)
+
+
+def test_each_day_and_all_of_them(spark, samples):
+    current, baseline = samples
+    days = np.where(np.arange(len(current)) < 1000, "2026-11-22", "2026-11-23")
+    rows = current.assign(day=days)
+    before = profile(spark.createDataFrame(baseline))
+    report = monitor(spark.createDataFrame(rows), baseline=before, day_column="day")
+    assert [(one.day, one.rows_current) for one in report.days] == [("2026-11-22", 1000), ("2026-11-23", 2000)]
+    alone = monitor(spark.createDataFrame(current[days == "2026-11-22"]), baseline=before)
+    for by_day, by_itself in zip(report.days[0].columns, alone.columns, strict=True):
+        assert by_day.psi == pytest.approx(by_itself.psi)
+        assert by_day.ks == pytest.approx(by_itself.ks, abs=2e-3)
+    assert report.rows_current == 3000
+    assert len(report.plot_days().axes[0].get_legend().get_texts()) == 4
+    assert list(report.to_pandas()["day"].unique()) == ["", "2026-11-22", "2026-11-23"]
+    with pytest.raises(TableError, match="day_column: 'date' is not among the columns"):
+        monitor(spark.createDataFrame(rows), baseline=before, day_column="date")
+
+
+def test_many_rows_in_one_task_are_summed_up_close_to_scipy(spark):
+    """More than a worker sorts at once, so that the values are summed up twice."""
+    rows = spark.range(0, 250_000, numPartitions=1).selectExpr("pow(randn(5), 3) AS x")
+    before = spark.range(0, 20_000, numPartitions=1).selectExpr("pow(randn(6) + 0.1, 3) AS x")
+    column = monitor(rows, baseline=before).columns[0]
+    a, b = (frame.toPandas()["x"] for frame in (rows, before))
+    assert column.ks == pytest.approx(ks_2samp(a, b).statistic, abs=3e-3)
+    assert column.wasserstein == pytest.approx(wasserstein_distance(a, b), abs=0.02 * b.std())
+
+
+def test_a_condition_and_a_table_that_are_none(spark, samples, version):
+    with pytest.raises(TableError, match=r"can't be read: .*no_such_table"):
+        monitor("no_such_table", baseline=version)
+    current = spark.createDataFrame(samples[0])
+    with pytest.raises(TableError, match="can't be read"):
+        monitor(current, baseline=version, where="same >")
+    with pytest.raises(TableError, match="no row in the current data"):
+        monitor(current, baseline=version, where="same > 1e9")
+    assert monitor(current, baseline=version, where="moved > 0", columns=["moved"]).drifted == ("moved",)
+
+
+def test_a_job_fails_where_a_column_drifted_if_asked(report, spark, samples, version):
+    with pytest.raises(DriftError, match=r"2 of 4 columns drifted .*: moved \(PSI [\d.]+\), counts \(PSI"):
+        report.check()
+    monitor(spark.createDataFrame(samples[1]), baseline=version).check()
+
+
+def test_figures_are_logged_and_appended(report, spark, version):
+    with mlflow.start_run() as run:
+        report.log()
+    logged = mlflow.get_run(run.info.run_id).data.metrics
+    assert logged["drift_psi/moved"] == _by_name(report)["moved"].psi
+    found = {one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert found == {"drift.png", "drift.csv"}
+    try:
+        for _ in range(2):
+            report.append_to("drift_figures", model_uri=version)
+        rows = spark.table("drift_figures").where("column = 'moved'").collect()
+        assert [(row["model_uri"], row["psi"], row["drifted"]) for row in rows] == [
+            (version, _by_name(report)["moved"].psi, True)
+        ] * 2
+    finally:
+        runtime.drop_table("drift_figures")
+    spark.range(1).write.saveAsTable("other_figures", format="delta")
+    try:
+        with pytest.raises(TableError, match="drift_table: 'other_figures' can't take the figures"):
+            report.append_to("other_figures")
+    finally:
+        runtime.drop_table("other_figures")

@@ -1,11 +1,5 @@
 """Scoring tables with real models from a real MLflow store: the rows in the table, seen from outside."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
@@ -29,34 +23,9 @@ PLAIN = {"pip_requirements": ["mlflow"]}
 FEATURES = ["age", "bmi"]
 
 
-class Hanging(mlflow.pyfunc.PythonModel):
-    """Doubles `x`; while the file named by its configuration exists, stops in the middle of a table and says so."""
-
-    def __init__(self, hold):
-        self.hold = hold
-
-    def predict(self, context, model_input):
-        if model_input["x"].max() >= 10_000 and os.path.exists(self.hold):
-            with open(self.hold + ".reached", "w"):
-                pass
-            time.sleep(15)
-        return model_input["x"] * 2
-
-
 class Failing(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input):
         raise ValueError("cannot score this")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory):
-    """A real MLflow store in SQLite, tracking and registry in one."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("scoring", (folder / "artifacts").as_uri()))
-    yield mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +86,6 @@ def spark_model(spark, patients, tmp_path_factory):
     return model
 
 
-@pytest.fixture
-def into(request, spark):
-    """The name of a table that only this test writes."""
-    name = "p_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
-    yield name
-    runtime.drop_table(name)
-
-
 def _rows(spark, table, uri=None):
     frame = spark.table(table).toPandas()
     if uri:
@@ -149,31 +110,32 @@ def test_a_table_holds_the_models_own_predictions(spark, features, sklearn_model
 
 def test_versions_side_by_side_and_nothing_doubled(spark, features, sklearn_models, patients, into):
     for model in ("models:/progression@champion", "models:/progression/2", "models:/progression@champion"):
-        score(table=features, model=model, into=into)
+        assert score(table=features, model=model, into=into, mode="full").rows == 60
     for version, model in enumerate(sklearn_models, start=1):
         found = _rows(spark, into, f"models:/progression/{version}")
         assert list(found["id"]) == list(range(60))
         assert np.allclose(found["prediction"], model.predict(patients[FEATURES]))
     assert spark.table(into).count() == 120
-    # One transaction to make the table, then one for each scoring.
-    assert spark.sql(f"DESCRIBE HISTORY {into}").count() == 4
+    # Each full scoring was one transaction.
+    written = spark.sql(f"DESCRIBE HISTORY {into}").where("operationMetrics.numOutputRows > 0")
+    assert [row["operationMetrics"]["numOutputRows"] for row in written.collect()] == ["60"] * 3
     # A smaller window replaces all that this version had.
-    assert score(table=features, where="id < 5", model="models:/progression/2", into=into).rows == 5
+    assert score(table=features, where="id < 5", model="models:/progression/2", into=into, mode="full").rows == 5
     assert spark.table(into).count() == 65
 
 
-def test_two_versions_at_the_same_time(spark, features, sklearn_models, into):
-    score(table=features, where="id = 0", model="models:/progression/1", into=into)
+def test_two_models_at_the_same_time(spark, features, sklearn_models, into):
+    runs = [MlflowClient().get_model_version("progression", version).run_id for version in ("1", "2")]
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda v: score(table=features, model=f"models:/progression/{v}", into=into), ("1", "2")))
+        done = list(pool.map(lambda run: score(table=features, model=f"runs:/{run}/model", into=into), runs))
     assert [one.rows for one in done] == [60, 60]
-    assert spark.table(into).count() == 120
+    assert spark.table(into).groupBy("model_uri").count().toPandas()["count"].tolist() == [60, 60]
 
 
 def test_a_spark_ml_model(spark, features, spark_model, patients, into):
     # A column named like one that the pipeline makes must not stop it.
     frame = spark.table(features).selectExpr("*", "'kept' AS features", "id AS prediction")
-    done = score(table=frame, model="models:/progression_spark/1", target_column="predicted", into=into)
+    done = score(table=frame, mode="full", model="models:/progression_spark/1", target_column="predicted", into=into)
     found = _rows(spark, into)
     own = spark_model.transform(spark.createDataFrame(patients)).toPandas()["prediction"]
     assert np.allclose(found["predicted"], own)
@@ -253,14 +215,14 @@ def test_show_and_histogram(features, sklearn_models, patients, into, monkeypatc
     assert list(stairs.values) == list(expected)
 
 
-def test_nulls(spark, sklearn_models):
+def test_nulls(spark, sklearn_models, into):
     signature = ModelSignature(Schema([ColSpec("long", "n")]), Schema([ColSpec("double")]))
     model = LinearRegression().fit(pd.DataFrame({"n": [1, 2]}), [1.0, 2.0])
     uri = mlflow.sklearn.log_model(model, name="model", signature=signature, **PLAIN).model_uri
     frame = spark.createDataFrame([(1,), (None,)], "n int")
-    with pytest.raises(TableError, match=r"takes n as integers, and some rows hold null .* 'n IS NOT NULL'"):
-        score(table=frame, model=uri, into="never_made")
-    assert not runtime.table_exists("never_made")
+    with pytest.raises(ScoringError, match=r"takes n as integers, and some rows hold null .* 'n IS NOT NULL'"):
+        score(table=frame, model=uri, into=into, mode="full")
+    assert spark.table(into).count() == 0
     assert predict(frame.where("n IS NOT NULL"), model=uri).first()["prediction"] == pytest.approx(1)
 
 
@@ -279,7 +241,7 @@ def test_nulls(spark, sklearn_models):
 )
 def test_conditions_that_are_none(features, sklearn_models, condition, said):
     with pytest.raises(TableError, match=f"scoring_condition: .*{said}") as error:
-        score(table=features, where=condition, model="models:/progression/1", into="never_made")
+        score(table=features, where=condition, model="models:/progression/1", into="never_made", mode="full")
     assert "\n" not in str(error.value)
     assert "JVM" not in str(error.value)
     assert runtime.table_exists("features")
@@ -296,7 +258,7 @@ def test_tables_that_do_not_fit(spark, features, sklearn_models, into):
     with pytest.raises(TableError, match=r"predictions_table: .*is not the name of a table"):
         score(table=features, model=model, into="not a; name")
     with pytest.raises(TableError, match="scoring_table: the DataFrame has no rows; fill it first"):
-        score(table=spark.table(features).where("id < 0"), model=model, into=into)
+        score(table=spark.table(features).where("id < 0"), model=model, into=into, mode="full")
     spark.createDataFrame([(1, "x")], "id int, surplus string").write.saveAsTable(into, format="delta")
     with pytest.raises(TableError, match=r"id is int, not bigint; age is missing; .*surplus is not among"):
         score(table=features, model=model, into=into)
@@ -312,13 +274,13 @@ def test_names_that_collide(spark, features, sklearn_models, into):
     frame = spark.table(features)
     model = "models:/progression/1"
     with pytest.raises(TableError, match="scoring_table: Model_Name is a column that scoring writes itself"):
-        score(table=frame.selectExpr("*", "1 AS Model_Name"), model=model, into=into)
+        score(table=frame.selectExpr("*", "1 AS Model_Name"), model=model, into=into, mode="full")
     with pytest.raises(TableError, match="target_column: scored_at is a column that scoring writes itself"):
-        score(table=frame, model=model, target_column="scored_at", into=into)
+        score(table=frame, model=model, target_column="scored_at", into=into, mode="full")
     with pytest.raises(TableError, match="target_column: the rows to score already have a column 'AGE'"):
-        score(table=frame, model=model, target_column="AGE", into=into)
+        score(table=frame, model=model, target_column="AGE", into=into, mode="full")
     with pytest.raises(TableError, match="has the columns 'id' and 'ID', which Spark does not tell apart"):
-        score(table=frame.selectExpr("id", "id AS ID"), model=model, into=into)
+        score(table=frame.selectExpr("id", "id AS ID"), model=model, into=into, mode="full")
 
 
 @pytest.mark.parametrize(
@@ -349,41 +311,3 @@ def test_a_model_that_fails_leaves_the_table_as_it_was(spark, features, sklearn_
         score(table=features, model=uri, into=into)
     assert "\n" not in str(error.value)
     pd.testing.assert_frame_equal(_rows(spark, into), before)
-
-
-def test_a_process_killed_in_the_middle_leaves_the_old_rows(spark, store, into, tmp_path):
-    hold = tmp_path / "hold"
-    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-    with mlflow.start_run():
-        mlflow.pyfunc.log_model(
-            python_model=Hanging(str(hold)),
-            name="model",
-            signature=signature,
-            registered_model_name="hanging",
-            **PLAIN,
-        )
-    spark.range(25_000, numPartitions=1).selectExpr("id", "CAST(id AS DOUBLE) AS x").write.saveAsTable(
-        "many", format="delta"
-    )
-    assert score(table="many", where="id < 100", model="models:/hanging/1", into=into).rows == 100
-    before = _rows(spark, into)
-    hold.touch()
-    code = f"""
-        import mlflow
-        from adbazureml.scoring import score
-        mlflow.set_tracking_uri({store!r})
-        score(table="many", model="models:/hanging/1", into={into!r})
-    """
-    victim = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "hold.reached").exists():
-        assert victim.poll() is None, "ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.killpg(victim.pid, signal.SIGKILL)
-    victim.wait()
-    hold.unlink()
-    pd.testing.assert_frame_equal(_rows(spark, into), before)
-    assert score(table="many", model="models:/hanging/1", into=into).rows == 25_000
-    found = _rows(spark, into)
-    assert np.allclose(found["prediction"], 2 * np.arange(25_000))

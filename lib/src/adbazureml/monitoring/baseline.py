@@ -1,0 +1,186 @@
+"""What a model learned from, in figures: made once in training, kept with the run, compared with ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adbazureml.errors import SettingsError, TableError, TrackingError
+from adbazureml.monitoring.bins import Binned, Kind, edges_of, frequent_categories, profiles_of
+from adbazureml.uris import ModelURI, uri_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_FILE = "drift_baseline.json"
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class BaselineColumn:
+    """One column of the data that a model learned from.
+
+    Attributes
+    ----------
+    binned : Binned
+        Its name, kind and bins: inner edges between its quantiles, or its 100 most frequent categories.
+    type : str
+        Its Spark type.
+    counts : tuple of int
+        Rows in each bin; a categorical column has one bin for all other categories; missing values come last.
+    quantiles : tuple of float
+        1,000 quantiles of the values of a number; none where all are missing.
+    """
+
+    binned: Binned
+    type: str
+    counts: tuple[int, ...]
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The data that a model learned from, with its predictions for them.
+
+    Attributes
+    ----------
+    columns : tuple of BaselineColumn
+    """
+
+    columns: tuple[BaselineColumn, ...]
+
+    def log(self) -> None:
+        """Keep it with the active MLflow run, where `baseline_of` finds it by the model."""
+        import mlflow
+
+        mlflow.log_text(json.dumps({"columns": [asdict(column) for column in self.columns]}), _FILE)
+
+    def _repr_html_(self) -> str:
+        numbers = sum(column.binned.kind == "numeric" for column in self.columns)
+        rows = sum(self.columns[0].counts)
+        return f"<p>baseline of {rows:,} rows: {numbers} numeric and {len(self.columns) - numbers} other columns</p>"
+
+
+def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int = _BINS) -> Baseline:
+    """Take the figures of a frame that later data is compared with.
+
+    Numbers are counted in bins between their quantiles, a value that takes several quantiles having a bin of its own;
+    text and booleans by category. Null and NaN are one more bin.
+
+    Parameters
+    ----------
+    frame : pyspark DataFrame
+        The training rows, with the model's predictions for them as one more column.
+    columns : sequence of str, optional
+        By default all.
+    bins : int
+        Bins of a number, not counting the one of missing values; 2 or more.
+
+    Raises
+    ------
+    TableError
+        The frame has no rows, or a column is not there or neither number, text nor boolean.
+    SettingsError
+        `bins` is below 2.
+    """
+    if bins < 2:
+        raise SettingsError(f"bins: {bins!r} is wrong; expected 2 or more.")
+    types = types_of(frame)
+    kinds = comparable({"the baseline": types}, list(types) if columns is None else columns)
+    edges = edges_of(frame, [name for name, kind in kinds.items() if kind == "numeric"], bins)
+    categories = frequent_categories(frame, [name for name, kind in kinds.items() if kind == "categorical"])
+    binned = [Binned(name, kind, (edges | categories)[name]) for name, kind in kinds.items()]
+    found = profiles_of(frame, binned, "the baseline")[""]
+    return Baseline(
+        tuple(
+            BaselineColumn(column, types[column.name], tuple(one.counts.tolist()), tuple(one.quantiles().tolist()))
+            for column, one in zip(binned, found, strict=True)
+        )
+    )
+
+
+def baseline_of(model: ModelURI) -> Baseline:
+    """Find the baseline that was logged with the run that made a model.
+
+    Raises
+    ------
+    TrackingError
+        There is no such model, or its run holds no baseline.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    uri = uri_of(model)
+    try:
+        run_id = get_model_info(uri).run_id
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"baseline: the model {uri!r} can't be found: {error}. Check its name.") from error
+    try:
+        text = Path(download_artifacts(run_id=run_id, artifact_path=_FILE)).read_text()
+        columns = [
+            BaselineColumn(
+                binned=Binned(one["binned"]["name"], one["binned"]["kind"], tuple(one["binned"]["bins"])),
+                type=one["type"],
+                counts=tuple(one["counts"]),
+                quantiles=tuple(one["quantiles"]),
+            )
+            for one in json.loads(text)["columns"]
+        ]
+    except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise TrackingError(
+            f"baseline: the run {run_id!r} of the model {uri!r} holds no {_FILE} that can be read. Log one while "
+            "training, with profile(rows).log(), or give the training rows themselves as baseline=."
+        ) from error
+    return Baseline(tuple(columns))
+
+
+def types_of(frame: DataFrame) -> dict[str, str]:
+    """The Spark type of each column."""
+    return {field.name: field.dataType.simpleString() for field in frame.schema.fields}
+
+
+def comparable(places: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> dict[str, Kind]:
+    """The kind of each column, checked to be the same wherever it is needed.
+
+    Parameters
+    ----------
+    places : mapping
+        From "the current data", say, to the Spark types there.
+    columns : sequence of str
+
+    Raises
+    ------
+    TableError
+        Names every column that is absent, of another kind elsewhere, or neither number, text nor boolean.
+    """
+    if not columns:
+        raise TableError("columns: none given; name the columns to compare.")
+    problems = []
+    kinds: dict[str, Kind] = {}
+    for name in columns:
+        absent = [place for place, types in places.items() if name not in types]
+        there = {place: types[name] for place, types in places.items() if name in types}
+        found = {place: _kind(kind) for place, kind in there.items()}
+        odd = [f"{there[place]} in {place}" for place, kind in found.items() if kind is None]
+        if absent:
+            problems.append(f"{name!r} is not in {' nor in '.join(absent)}")
+        elif odd:
+            problems.append(f"{name!r} is {' and '.join(odd)}, neither number, text nor boolean")
+        elif len(set(found.values())) > 1:
+            problems.append(f"{name!r} is " + " and ".join(f"{kind} in {place}" for place, kind in there.items()))
+        elif kind := next(iter(found.values())):
+            kinds[name] = kind
+    if problems:
+        raise TableError(f"These columns can't be compared: {'; '.join(problems)}. Name those to compare in columns=.")
+    return kinds
+
+
+def _kind(type_name: str) -> Kind | None:
+    plain = type_name.partition("(")[0]
+    if plain in {"tinyint", "smallint", "int", "bigint", "float", "double", "decimal"}:
+        return "numeric"
+    return "categorical" if plain in {"string", "char", "varchar", "boolean"} else None

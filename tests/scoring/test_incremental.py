@@ -1,0 +1,209 @@
+"""A table that grows, and what may happen to it, its model and its checkpoint between two runs."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+
+from adbazureml import runtime
+from adbazureml.errors import ScoringError, SettingsError, TableError
+from adbazureml.scoring import score
+
+
+class Times(mlflow.pyfunc.PythonModel):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def predict(self, context, model_input):
+        if (model_input["x"] == 13).any():
+            raise ValueError("13 is not for me")
+        return model_input["x"] * self.factor
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Version 1 doubles, version 2 trebles."""
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
+    for factor in (2, 3):
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                python_model=Times(factor),
+                name="model",
+                signature=signature,
+                registered_model_name="times",
+                pip_requirements=["mlflow"],
+            )
+    return "models:/times/1"
+
+
+@pytest.fixture
+def source(request, spark):
+    """A table of two rows."""
+    name = "s_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    grow(spark, name, 1, 2)
+    yield name
+    runtime.drop_table(name)
+
+
+def grow(spark, table, *values):
+    rows = ", ".join(f"({value}D)" for value in values)
+    spark.sql(f"SELECT * FROM VALUES {rows} AS t(x)").coalesce(1).write.saveAsTable(
+        table, format="delta", mode="append"
+    )
+
+
+def held(into):
+    """Each prediction with its row and its model's version."""
+    rows = runtime.spark().table(into).select("x", "prediction", "model_version").collect()
+    return sorted((row["model_version"], row["x"], row["prediction"]) for row in rows)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return str(tmp_path / "checkpoints")
+
+
+def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, model, into, checkpoints):
+    def run(model, **options):
+        return score(table=source, model=model, into=into, checkpoints=checkpoints, **options).rows
+
+    assert run(model) == 2
+    assert run(model) == 0
+    grow(spark, source, 3)
+    assert run("models:/times/2") == 1
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("2", 3, 9)]
+    # Side by side by choice; the old version's rows stay, and the next run goes on from here.
+    assert run("models:/times/2", mode="full") == 3
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("2", 1, 3), ("2", 2, 6), ("2", 3, 9)]
+    grow(spark, source, 4)
+    assert run("models:/times/2") == 1
+    assert held(into)[-1] == ("2", 4, 12)
+    assert len(held(into)) == 6
+
+
+def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, checkpoints):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    stream = score(**how, mode="stream")
+    try:
+        stream.catch_up()
+        assert stream.running
+        assert stream.rows == 2
+        grow(spark, source, 3)
+        stream.catch_up()
+        assert stream.rows == 3
+        assert "3 rows, running" in stream._repr_html_()
+    finally:
+        stream.stop()
+    assert not stream.running
+    grow(spark, source, 4)
+    assert score(**how).rows == 1
+    assert [row[1:] for row in held(into)] == [(1, 2), (2, 4), (3, 6), (4, 8)]
+
+
+def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, model, into, checkpoints):
+    stream = score(table=source, model=model, into=into, checkpoints=checkpoints, mode="stream")
+    try:
+        stream.catch_up()
+        grow(spark, source, 13)
+        with pytest.raises(ScoringError, match="13 is not for me"):
+            stream.wait(60)
+    finally:
+        stream.stop()
+    assert len(held(into)) == 2
+
+
+def test_another_condition_is_not_mixed_in(spark, source, model, into, checkpoints):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    assert score(**how, where="x < 2 AND 'it\\'s' = 'it\\'s'").rows == 1
+    with pytest.raises(TableError, match=r"scoring_condition: 'x >= 2' is not .*x < 2.*rows passed over"):
+        score(**how, where="x >= 2")
+    assert score(**how, where="x >= 2", mode="full").rows == 1
+    assert held(into) == [("1", 2, 4)]
+    assert score(**how, where="x >= 2").rows == 0
+
+
+def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, checkpoints):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    score(**how)
+    shutil.rmtree(checkpoints)
+    with pytest.raises(TableError, match=r"checkpoints: .* is gone\. .*scoring_mode 'full'"):
+        score(**how)
+    assert len(held(into)) == 2
+    assert score(**how, mode="full").rows == 2
+    assert score(**how).rows == 0
+    assert held(into) == [("1", 1, 2), ("1", 2, 4)]
+
+
+def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, checkpoints):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    score(**how)
+    grow(spark, source, 3)
+    for path in Path(checkpoints).glob("*/1/offsets/0"):
+        path.write_text("{")
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+    with pytest.raises(ScoringError, match=r"If it is the checkpoint .* damaged, .*'full'"):
+        score(**how)
+    assert len(held(into)) == 2
+    assert score(**how, mode="full").rows == 3
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
+
+
+def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"checkpoints: .*can't be written"):
+        score(table=source, model=model, into=into, checkpoints=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE {} SET x = 5 WHERE x = 1", "rows of it were changed"),
+        ("CREATE OR REPLACE TABLE {} USING delta AS SELECT 7D AS x", "it was replaced by another table"),
+    ],
+)
+def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, into, checkpoints, change, said):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    score(**how)
+    spark.sql(change.format(source))
+    with pytest.raises((TableError, ScoringError), match=rf"{said}.*'full'"):
+        score(**how)
+    assert held(into) == [("1", 1, 2), ("1", 2, 4)]
+    score(**how, mode="full")
+    now = sorted(row["x"] for row in spark.table(source).collect())
+    assert held(into) == [("1", x, 2 * x) for x in now]
+
+
+def test_columns_that_come_and_change(spark, source, model, into, checkpoints):
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints, "keep": ["x"]}
+    score(**how)
+    spark.sql(f"ALTER TABLE {source} ADD COLUMN y STRING")
+    spark.sql(f"INSERT INTO {source} VALUES (3, 'new')")
+    assert score(**how).rows == 1
+    with pytest.raises(TableError, match=r"y is missing.*keep="):
+        score(**{**how, "keep": None})
+    spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    spark.sql(f"ALTER TABLE {source} RENAME COLUMN x TO z")
+    with pytest.raises(TableError, match="needs 'x', which the rows to score lack"):
+        score(**how)
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
+
+
+def test_an_empty_table_waits_for_its_first_row(spark, model, into, checkpoints, source):
+    spark.sql(f"DELETE FROM {source}")
+    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    assert score(**how).rows == 0
+    grow(spark, source, 5)
+    assert score(**how).rows == 1
+    assert held(into) == [("1", 5, 10)]
+
+
+def test_only_what_is_delta_can_be_followed(spark, source, model, into):
+    spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW looked_at AS SELECT * FROM {source}")
+    for table in ("looked_at", spark.table(source)):
+        with pytest.raises(TableError, match="is not a Delta table, so what is new"):
+            score(table=table, model=model, into=into)
+        assert score(table=table, model=model, into=into, mode="full").rows == 2
+    assert held(into) == [("1", 1, 2), ("1", 2, 4)]
