@@ -75,6 +75,9 @@ class Settings(BaseModel):
     scoring_mode: Literal["incremental", "full"] = Field(
         "incremental", description="score what is new in the table, or all of it again"
     )
+    refused_table: OptionalTableName = Field(
+        "", description="Delta table of rows that the model does not take; empty: one such row fails"
+    )
     checkpoints: str = Field("", description="folder that remembers what was scored, on Databricks in a volume")
 
     drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")

@@ -13,7 +13,7 @@ from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
 from adbazureml.scoring.source import check_not_empty, find_columns, quoted, reason, shown, source_rows
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.target import check_target, detail_of, make_target
+from adbazureml.scoring.target import Targets, detail_of, make_target
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["incremental", "full", "stream"]
 _WRITTEN_BESIDE = ("model_name", "model_version", "model_uri", "scored_at")
+_REFUSED = "refused"
 
 
 @overload
@@ -36,6 +37,7 @@ def score(
     into: str,
     mode: Literal["incremental", "full"] = ...,
     checkpoints: str = ...,
+    refused_into: str = ...,
 ) -> Scored: ...
 @overload
 def score(
@@ -49,6 +51,7 @@ def score(
     into: str,
     mode: Literal["stream"],
     checkpoints: str = ...,
+    refused_into: str = ...,
 ) -> ScoringStream: ...
 def score(
     *,
@@ -61,6 +64,7 @@ def score(
     into: str,
     mode: Mode = "incremental",
     checkpoints: str = "",
+    refused_into: str = "",
 ) -> Scored | ScoringStream:
     """Score the rows of a table and keep the predictions in a Delta table, each row once.
 
@@ -92,6 +96,9 @@ def score(
         mode only, where doing it again replaces the rows.
     checkpoints : str
         Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the local stand-ins' folder.
+    refused_into : str
+        The Delta table that takes the rows which the model fails on, with the reason in ``refused`` instead of a
+        prediction; exactly once as well. Empty: one such row fails the call.
 
     Returns
     -------
@@ -110,8 +117,9 @@ def score(
     """
     started = time.monotonic()
     rows = source_rows(table, where)
-    taken = [name for name in rows.columns if name.lower() in _WRITTEN_BESIDE]
-    if taken or target_column.lower() in _WRITTEN_BESIDE:
+    own = (*_WRITTEN_BESIDE, _REFUSED) if refused_into else _WRITTEN_BESIDE
+    taken = [name for name in rows.columns if name.lower() in own]
+    if taken or target_column.lower() in own:
         raise TableError(
             f"{'scoring_table' if taken else 'target_column'}: {', '.join(taken) or target_column} is a column that "
             "scoring writes itself; rename it."
@@ -120,8 +128,10 @@ def score(
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
 
     def predictions(frame: DataFrame) -> DataFrame:
-        scored = prepare(frame, source=source, columns=columns, target_column=target_column)
-        return _with_origin(scored.select(*map(quoted, kept), quoted(target_column)), source)
+        refused = _REFUSED if refused_into else None
+        scored = prepare(frame, source=source, columns=columns, target_column=target_column, refused_column=refused)
+        made = [target_column, _REFUSED] if refused_into else [target_column]
+        return _with_origin(scored.select(*map(quoted, [*kept, *made])), source)
 
     detail = detail_of(table) if isinstance(table, str) else None
     delta_table = detail["name"] if detail is not None and detail["format"] == "delta" else None
@@ -131,14 +141,17 @@ def score(
             "scoring_mode 'full'."
         )
     result = predictions(rows if delta_table is None else _stream_of(delta_table, where))
-    exists = check_target(into, result.schema, detail)
+    targets = Targets(into, target_column, refused_into, _REFUSED)
+    missing = targets.check(result, detail)
     if mode == "full":
         check_not_empty(rows, table, where)
-    if not exists:
-        make_target(into, result.schema)
+    for target, schema in missing.items():
+        make_target(target, schema)
     if delta_table is None:
-        written = _replace(result, into=into, model_uri=source.uri)
-        return Scored(shown(table), into, target_column, source.uri, written, time.monotonic() - started)
+        written, refused = _replace(result, targets, source.uri)
+        return Scored(
+            shown(table), into, target_column, source.uri, written, time.monotonic() - started, refused, refused_into
+        )
     checkpoint = checkpoint_for(
         source=delta_table,
         where=where,
@@ -147,12 +160,21 @@ def score(
         root=checkpoints,
         anew=mode == "full",
     )
-    batches = Batches(into, source.uri, checkpoint)
+    batches = Batches(targets, source.uri, checkpoint)
     if mode == "stream":
         query = start(result, batches, to_the_end=False)
         return ScoringStream(shown(table), into, source.uri, query, batches)
     run_to_the_end(result, batches, source=shown(table))
-    return Scored(shown(table), into, target_column, source.uri, batches.rows, time.monotonic() - started)
+    return Scored(
+        shown(table),
+        into,
+        target_column,
+        source.uri,
+        batches.rows,
+        time.monotonic() - started,
+        batches.refused,
+        refused_into,
+    )
 
 
 def _stream_of(table: str, where: str | None) -> DataFrame:
@@ -171,15 +193,19 @@ def _with_origin(frame: DataFrame, source: ModelSource) -> DataFrame:
     return frame.withColumns(dict(zip(_WRITTEN_BESIDE, values, strict=True)))
 
 
-def _replace(result: DataFrame, *, into: str, model_uri: str) -> int:
-    """Write all rows of a model version in one transaction, and count them."""
+def _replace(result: DataFrame, targets: Targets, model_uri: str) -> tuple[int, int]:
+    """Write all rows of a model version, a transaction a table, and count them: scored and refused."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions
 
+    counts = {targets.into: 0, targets.refused_into: 0}
     try:
-        result.writeTo(into).overwrite(functions.col("model_uri") == model_uri)
+        for target, rows in targets.parts(result):
+            rows.writeTo(target).overwrite(functions.col("model_uri") == model_uri)
+            counts[target] = runtime.spark().table(target).where(functions.col("model_uri") == model_uri).count()
     except PySparkException as error:
         raise ScoringError(
-            f"Scoring into {into} failed, its rows are as before: {reason(error)}. Correct this and score again."
+            f"Scoring into {targets.into} failed, its rows are as before: {reason(error)}. Correct this and score "
+            "again."
         ) from error
-    return runtime.spark().table(into).where(functions.col("model_uri") == model_uri).count()
+    return counts[targets.into], counts[targets.refused_into] if targets.refused_into else 0

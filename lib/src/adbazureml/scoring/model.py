@@ -18,6 +18,7 @@ from adbazureml.uris import ModelURI, uri_of
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[^/@]+)")
@@ -100,10 +101,19 @@ def find_model(model: ModelURI) -> ModelSource:
     return ModelSource(uri=f"models:/{found['name']}/{version}", name=found["name"], version=version)
 
 
-def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | None, target_column: str) -> DataFrame:
-    """Check a frame against a model and plan its predictions; see `predict` for parameters and errors."""
-    from pyspark.sql import functions
+def prepare(
+    frame: DataFrame,
+    *,
+    source: ModelSource,
+    columns: Sequence[str] | None,
+    target_column: str,
+    refused_column: str | None = None,
+) -> DataFrame:
+    """Check a frame against a model and plan its predictions; see `predict` for parameters and errors.
 
+    With `refused_column`, a row that the model does not take has no prediction and there the reason; of other rows it
+    is null.
+    """
     if target_column.lower() in {name.lower() for name in frame.columns}:
         raise TableError(
             f"target_column: the rows to score already have a column {target_column!r}; choose another name."
@@ -114,7 +124,17 @@ def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | N
     given = arguments(frame, taken, specs, source.uri)
     input_names = names or [str(name) for name in taken]
     if "spark" in info.flavors:
+        if refused_column:
+            raise ScoringError(
+                f"refused_table: {source.uri!r} is a Spark ML model, which takes all rows or none; leave refused_table "
+                "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
+            )
         return _transformed(frame, source.uri, given, input_names, target_column)
+    if refused_column:
+        from adbazureml.scoring.refusing import refusing_model
+
+        row_by_row = _udf(*refusing_model(info, source.uri))
+        return _each_by_itself(frame, row_by_row(_row(given, input_names)), target_column, refused_column)
     kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
     for i, (name, kind) in enumerate(zip(taken, kinds, strict=False)):
         if name and kind in {"integer", "long"}:
@@ -122,8 +142,31 @@ def prepare(frame: DataFrame, *, source: ModelSource, columns: Sequence[str] | N
     by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
     if not by_position:
         # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
-        given = [functions.struct(*(column.alias(name) for column, name in zip(given, input_names, strict=True)))]
-    return frame.withColumn(target_column, _udf(info, source.uri)(*given))
+        given = [_row(given, input_names)]
+    return frame.withColumn(target_column, _udf(source.uri, result_type(info))(*given))
+
+
+def _row(given: list[Column], names: list[str]) -> Column:
+    from pyspark.sql import functions
+
+    return functions.struct(*(column.alias(name) for column, name in zip(given, names, strict=True)))
+
+
+def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, refused_column: str) -> DataFrame:
+    from pyspark.sql import functions
+
+    # In one column first: Spark would run the model for each use of it.
+    outcome = "__adbazureml_outcome"
+    return (
+        frame.withColumn(outcome, asked)
+        .withColumns(
+            {
+                target_column: functions.try_element_at(f"{outcome}.value", functions.lit(1)),
+                refused_column: functions.nullif(functions.col(f"{outcome}.refused"), functions.lit("")),
+            }
+        )
+        .drop(outcome)
+    )
 
 
 def _not_null(column: Column, name: str) -> Column:
@@ -183,14 +226,12 @@ def _model_info(uri: str) -> ModelInfo:
         ) from error
 
 
-def _udf(info: ModelInfo, uri: str) -> Callable[..., Column]:
+def _udf(uri: str, kind: DataType | None) -> Callable[..., Column]:
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import spark_udf
 
     try:
-        model: Callable[..., Column] = spark_udf(
-            runtime.spark(), uri, result_type=result_type(info), env_manager="local"
-        )
+        model: Callable[..., Column] = spark_udf(runtime.spark(), uri, result_type=kind, env_manager="local")
     except (MlflowException, ImportError, OSError) as error:
         raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
     return model

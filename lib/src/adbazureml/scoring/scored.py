@@ -38,6 +38,10 @@ class Scored:
         Rows scored this time.
     seconds : float
         From the first check to the last row.
+    refused : int
+        Rows that the model did not take this time.
+    refused_into : str
+        The Delta table that took them, with the reasons; empty: one would have failed the scoring.
     """
 
     table: str
@@ -46,6 +50,8 @@ class Scored:
     model_uri: str
     rows: int
     seconds: float
+    refused: int = 0
+    refused_into: str = ""
 
     @property
     def held(self) -> int:
@@ -134,6 +140,7 @@ class Scored:
             "model": self.model_uri,
             "into": f"{self.into}, column {self.target_column}",
             "rows": f"{self.rows:,}",
+            **({"refused rows": f"{self.refused:,}, in {self.refused_into}"} if self.refused_into else {}),
             "rows there now": f"{self.held:,}",
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }

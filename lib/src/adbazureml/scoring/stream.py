@@ -11,6 +11,7 @@ from adbazureml.errors import AdbAzureMLError, ScoringError, TableError
 from adbazureml.scoring.checkpoints import Checkpoint
 from adbazureml.scoring.conflicts import is_conflict, repeat_on_conflict
 from adbazureml.scoring.source import reason
+from adbazureml.scoring.target import Targets
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,24 +35,24 @@ class Batches:
 
     Attributes
     ----------
-    into : str
-        The target.
+    targets : Targets
     model_uri : str
         The model version whose rows these are.
     checkpoint : Checkpoint
         Where the stream remembers how far it is.
-    rows : int
-        Rows written so far.
+    rows, refused : int
+        Rows scored, and refused by the model, so far.
     fenced_off : bool
         Whether a batch was left out: another process wrote it, or began a later checkpoint.
     error : Exception or None
         What stopped a batch, as this process raised it.
     """
 
-    into: str
+    targets: Targets
     model_uri: str
     checkpoint: Checkpoint
     rows: int = 0
+    refused: int = 0
     fenced_off: bool = False
     error: Exception | None = None
     _mark: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -59,20 +60,31 @@ class Batches:
 
     def __call__(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; Delta leaves out a batch whose transaction the table already holds."""
+        # The model is to run once, although two tables take its outcome.
+        rows = batch.persist() if self.targets.refused_into else batch
         try:
-            self._write(batch, self.checkpoint.transaction(number), replace=self.checkpoint.replaces and number == 0)
-            written = self._rows_of_last_write()
-            self.fenced_off |= not written
-            self.rows += sum(written)
+            for target, part in self.targets.parts(rows):
+                replace = self.checkpoint.replaces and number == 0
+                self._write(target, part, self.checkpoint.transaction(number), replace=replace)
+                written = self._rows_of_last_write(target)
+                self.fenced_off |= not written
+                if target == self.targets.into:
+                    self.rows += sum(written)
+                else:
+                    self.refused += sum(written)
         except Exception as error:
             self.error = error
             raise
+        finally:
+            if rows is not batch:
+                rows.unpersist()
 
     def fence(self) -> None:
         """Shut out jobs that still write for an earlier checkpoint."""
-        self._write(runtime.spark().table(self.into).limit(0), self.checkpoint.fence, replace=False)
+        for target in filter(None, (self.targets.refused_into, self.targets.into)):
+            self._write(target, runtime.spark().table(target).limit(0), self.checkpoint.fence, replace=False)
 
-    def _write(self, frame: DataFrame, version: int, *, replace: bool) -> None:
+    def _write(self, target: str, frame: DataFrame, version: int, *, replace: bool) -> None:
         writer = (
             frame.write.format("delta")
             .option("txnAppId", self.checkpoint.key)
@@ -83,12 +95,12 @@ class Batches:
             writer = writer.mode("overwrite").option("replaceWhere", f"model_uri = '{self.model_uri}'")
         else:
             writer = writer.mode("append")
-        writer.saveAsTable(self.into)
+        writer.saveAsTable(target)
         self._last = f"{self._mark}:{version}"
 
-    def _rows_of_last_write(self) -> list[int]:
+    def _rows_of_last_write(self, target: str) -> list[int]:
         """Rows of the commit, if there was one."""
-        history = runtime.spark().sql(f"DESCRIBE HISTORY {self.into} LIMIT {_COMMITS_LOOKED_AT}")
+        history = runtime.spark().sql(f"DESCRIBE HISTORY {target} LIMIT {_COMMITS_LOOKED_AT}")
         commits = history.where(f"userMetadata = '{self._last}'").select("operationMetrics").collect()
         return [int(commit["operationMetrics"]["numOutputRows"]) for commit in commits]
 
@@ -123,8 +135,8 @@ def run_to_the_end(rows: DataFrame, batches: Batches, *, source: str) -> None:
         raise meaning(error, batches, source=source) from error
     if batches.checkpoint.replaces and batches.fenced_off:
         raise ScoringError(
-            f"Another job began to score {source} into {batches.into} in full after this one, so this one's rows were "
-            "left out. Score again."
+            f"Another job began to score {source} into {batches.targets.into} in full after this one, so this one's "
+            "rows were left out. Score again."
         )
 
 
@@ -138,7 +150,7 @@ def start(rows: DataFrame, batches: Batches, *, to_the_end: bool) -> StreamingQu
 
 def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLError:
     """Say in this project's terms what stopped a query."""
-    into, folder = batches.into, batches.checkpoint.folder
+    into, folder = batches.targets.into, batches.checkpoint.folder
     if is_conflict(batches.error or error):
         return ScoringError(f"Another job scores {source} into {into} and does not end; stop it, or wait for it.")
     if batches.error is not None:

@@ -1,0 +1,141 @@
+"""Rows that a model does not take: set aside with the reason, once, and the rest is scored."""
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+from adbazureml import runtime
+from adbazureml.errors import ScoringError, TableError
+from adbazureml.scoring import score, stream
+
+ONE = Schema([ColSpec("double")])
+TWO = Schema([ColSpec("double", "twice"), ColSpec("string", "said")])
+
+
+class Picky(mlflow.pyfunc.PythonModel):
+    """Doubles `x`, but for 13."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def predict(self, context, model_input):
+        if (model_input["x"] == 13).any():
+            raise ValueError("13 is not for me")
+        twice = model_input["x"] * 2
+        return pd.DataFrame({"twice": twice, "said": "ok"}) if self.outputs == 2 else twice
+
+
+@pytest.fixture(scope="module")
+def models():
+    inputs = Schema([ColSpec("double", "x"), ColSpec("long", "n")])
+    for name, outputs, schema in (("picky", 1, ONE), ("picky_twice", 2, TWO)):
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                python_model=Picky(outputs),
+                name="model",
+                signature=ModelSignature(inputs, schema),
+                registered_model_name=name,
+                pip_requirements=["mlflow"],
+            )
+
+
+@pytest.fixture
+def refused(into):
+    yield f"{into}_refused"
+    runtime.drop_table(f"{into}_refused")
+
+
+@pytest.fixture
+def source(into, spark):
+    name = f"{into}_source"
+    grow(spark, name, "(1D, 1L), (13D, 2L), (3D, NULL), (4D, 4L)")
+    yield name
+    runtime.drop_table(name)
+
+
+def grow(spark, table, rows):
+    frame = spark.sql(f"SELECT * FROM VALUES {rows} AS t(x, n)").coalesce(1)
+    frame.write.saveAsTable(table, format="delta", mode="append")
+
+
+def reasons(table):
+    return {row["x"]: row["refused"] for row in runtime.spark().table(table).collect()}
+
+
+def predictions(table):
+    return {row["x"]: row["prediction"] for row in runtime.spark().table(table).collect()}
+
+
+def test_refused_rows_are_kept_aside_once(spark, models, source, into, refused, tmp_path, monkeypatch):
+    how = {"model": "models:/picky/1", "into": into, "refused_into": refused, "checkpoints": str(tmp_path)}
+    scored = score(table=source, **how)
+    assert (scored.rows, scored.refused) == (2, 2)
+    assert f"2, in {refused}" in scored._repr_html_()
+    assert predictions(into) == {1: 2, 4: 8}
+    assert reasons(refused)[13] == "ValueError: 13 is not for me"
+    assert "n" in reasons(refused)[3]
+    assert {row["model_uri"] for row in spark.table(refused).collect()} == {"models:/picky/1"}
+    assert (score(table=source, **how).rows, score(table=source, **how).refused) == (0, 0)
+    # A job that dies between the two tables.
+    grow(spark, source, "(13D, 5L), (6D, 6L)")
+    write = stream.Batches._write
+
+    def die(batches, target, *rest, **options):
+        if target == into:
+            raise OSError("the driver is gone")
+        write(batches, target, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream.Batches, "_write", die)
+        with pytest.raises(ScoringError, match="the driver is gone"):
+            score(table=source, **how)
+    again = score(table=source, **how)
+    assert again.rows == 1
+    assert predictions(into) == {1: 2, 4: 8, 6: 12}
+    assert spark.table(refused).count() == 3
+    # In full, both tables are replaced.
+    assert [getattr(score(table=source, mode="full", **how), name) for name in ("rows", "refused")] == [3, 3]
+    assert (spark.table(into).count(), spark.table(refused).count()) == (3, 3)
+
+
+def test_rows_of_a_frame_and_several_outputs(spark, models, source, into, refused):
+    rows = spark.table(source)
+    how = {"model": "models:/picky_twice/1", "into": into, "refused_into": refused, "mode": "full"}
+    scored = score(table=rows, **how)
+    assert (scored.rows, scored.refused) == (2, 2)
+    assert predictions(into)[4].asDict() == {"twice": 8, "said": "ok"}
+    assert set(reasons(refused)) == {13, 3}
+
+
+def test_without_a_table_for_them_a_refused_row_fails_the_scoring(models, source, into):
+    with pytest.raises(ScoringError, match=r"13 is not for me|n as integers"):
+        score(table=source, model="models:/picky/1", into=into, mode="full")
+
+
+def test_tables_that_cannot_take_refused_rows(spark, models, source, into, refused):
+    how = {"table": source, "model": "models:/picky/1", "into": into, "mode": "full"}
+    with pytest.raises(TableError, match=r"refused_table: .* is predictions_table as well"):
+        score(**how, refused_into=into)
+    with pytest.raises(TableError, match=r"refused_table: .* is the table to score itself"):
+        score(**how, refused_into=source)
+    spark.range(1).write.saveAsTable(refused, format="delta")
+    with pytest.raises(TableError, match=r"refused_table: .* exists with other columns: .*refused is missing"):
+        score(**how, refused_into=refused)
+    assert not runtime.table_exists(into)
+
+
+def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, refused):
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(
+            python_model=Picky(1),
+            name="model",
+            signature=ModelSignature(
+                Schema([ColSpec("double", "x"), ColSpec("long", "n")]),
+                Schema([TensorSpec(pd.Series([1.0]).dtype, (-1, 2, 2))]),
+            ),
+            pip_requirements=["mlflow"],
+        )
+    with pytest.raises(ScoringError, match="refused_table: the outputs of"):
+        score(table=source, model=info.model_uri, into=into, refused_into=refused, mode="full")
