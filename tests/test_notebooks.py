@@ -61,7 +61,7 @@ def test_the_table_of_parameters_is_what_the_notebook_reads(notebook):
     for name, shown in documented.items():
         default = Settings.model_fields[name].default
         assert shown == (f"`{default}`" if default != "" else "")
-    used = set(re.findall(r"settings\.(\w+)", code)) - {"experiment_name", "spark_model_name"}
+    used = set(re.findall(r"settings\.(\w+)", code)) - {"experiment_name", "spark_model_name", "keys"}
     assert used <= set(names), "a parameter that the notebook uses is not in its table"
 
 

@@ -75,6 +75,9 @@ class Settings(BaseModel):
     scoring_mode: Literal["incremental", "full"] = Field(
         "incremental", description="score what is new in the table, or all of it again"
     )
+    key_columns: str = Field(
+        "", description="columns that tell its rows apart, comma between, where rows change; empty: they are only added"
+    )
     refused_table: OptionalTableName = Field(
         "", description="Delta table of rows that the model does not take; empty: one such row fails"
     )
@@ -164,6 +167,11 @@ class Settings(BaseModel):
     def spark_model_name(self) -> str:
         """Registered name of the Spark ML model."""
         return f"{self.model_name}_spark"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names in `key_columns`."""
+        return tuple(name.strip() for name in self.key_columns.split(",") if name.strip())
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
+from adbazureml.scoring.changes import Changes, check_keys
 from adbazureml.scoring.checkpoints import checkpoint_for
 from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
@@ -38,6 +39,7 @@ def score(
     mode: Literal["incremental", "full"] = ...,
     checkpoints: str = ...,
     refused_into: str = ...,
+    keys: Sequence[str] = ...,
 ) -> Scored: ...
 @overload
 def score(
@@ -52,6 +54,7 @@ def score(
     mode: Literal["stream"],
     checkpoints: str = ...,
     refused_into: str = ...,
+    keys: Sequence[str] = ...,
 ) -> ScoringStream: ...
 def score(
     *,
@@ -65,6 +68,7 @@ def score(
     mode: Mode = "incremental",
     checkpoints: str = "",
     refused_into: str = "",
+    keys: Sequence[str] = (),
 ) -> Scored | ScoringStream:
     """Score the rows of a table and keep the predictions in a Delta table, each row once.
 
@@ -99,6 +103,11 @@ def score(
     refused_into : str
         The Delta table that takes the rows which the model fails on, with the reason in ``refused`` instead of a
         prediction; exactly once as well. Empty: one such row fails the call.
+    keys : sequence of str
+        Columns that tell the rows of the table apart. With them rows may change: a row that was updated is scored anew
+        in the place of what this model, in whatever version, predicted for it, and the predictions of one that was
+        deleted go. The table's property ``delta.enableChangeDataFeed`` must be on. Without them, a table whose rows
+        were changed is refused.
 
     Returns
     -------
@@ -140,7 +149,10 @@ def score(
             f"scoring_table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
             "scoring_mode 'full'."
         )
-    result = predictions(rows if delta_table is None else _stream_of(delta_table, where))
+    changes = None
+    if keys and delta_table is not None:
+        changes = Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
+    result = predictions(rows if delta_table is None or changes else _stream_of(delta_table, where))
     targets = Targets(into, target_column, refused_into, _REFUSED)
     missing = targets.check(result, detail)
     if mode == "full":
@@ -160,11 +172,12 @@ def score(
         root=checkpoints,
         anew=mode == "full",
     )
-    batches = Batches(targets, source.uri, checkpoint)
+    batches = Batches(targets, source.uri, checkpoint, changes)
+    stream = changes.read() if changes else result
     if mode == "stream":
-        query = start(result, batches, to_the_end=False)
+        query = start(stream, batches, to_the_end=False)
         return ScoringStream(shown(table), into, source.uri, query, batches)
-    run_to_the_end(result, batches, source=shown(table))
+    run_to_the_end(stream, batches, source=shown(table))
     return Scored(
         shown(table),
         into,

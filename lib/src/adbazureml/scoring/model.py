@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
@@ -42,6 +42,23 @@ class ModelSource:
     uri: str
     name: str
     version: str
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What MLflow knows of the model: signature and flavours."""
+        return _model_info(self.uri)
+
+    @cached_property
+    def udf(self) -> Callable[..., Column]:
+        """The model as a Spark function of its inputs."""
+        return _udf(self.uri, result_type(self.info))
+
+    @cached_property
+    def row_by_row(self) -> Callable[..., Column]:
+        """The model as a Spark function of one struct, which tells of each row why it was refused."""
+        from adbazureml.scoring.refusing import refusing_model
+
+        return _udf(*refusing_model(self.info, self.uri))
 
 
 def predict(
@@ -118,7 +135,7 @@ def prepare(
         raise TableError(
             f"target_column: the rows to score already have a column {target_column!r}; choose another name."
         )
-    info = _model_info(source.uri)
+    info = source.info
     names, specs = inputs(info)
     taken = _chosen(frame, columns, names, specs, source.uri)
     given = arguments(frame, taken, specs, source.uri)
@@ -131,10 +148,7 @@ def prepare(
             )
         return _transformed(frame, source.uri, given, input_names, target_column)
     if refused_column:
-        from adbazureml.scoring.refusing import refusing_model
-
-        row_by_row = _udf(*refusing_model(info, source.uri))
-        return _each_by_itself(frame, row_by_row(_row(given, input_names)), target_column, refused_column)
+        return _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, refused_column)
     kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
     for i, (name, kind) in enumerate(zip(taken, kinds, strict=False)):
         if name and kind in {"integer", "long"}:
@@ -143,7 +157,7 @@ def prepare(
     if not by_position:
         # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
         given = [_row(given, input_names)]
-    return frame.withColumn(target_column, _udf(source.uri, result_type(info))(*given))
+    return frame.withColumn(target_column, source.udf(*given))
 
 
 def _row(given: list[Column], names: list[str]) -> Column:

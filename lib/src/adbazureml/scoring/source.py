@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 NAME_OF_A_FRAME = "the DataFrame"
+# The names that Spark gives its errors, before and behind the sentence.
+_SPARKS_OWN = re.compile(r"^\[[A-Z0-9_.]+\] |\.? SQLSTATE: \w+$")
 
 
 def source_rows(table: str | DataFrame, where: str | None) -> DataFrame:
@@ -95,7 +98,7 @@ def reason(error: Exception) -> str:
         raw = str(error).splitlines()
         start = next(i for i, line in enumerate(raw) if "Traceback (most recent call last):" in line)
         lines = [line for line in raw[start + 1 :] if line and not line[0].isspace()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return _SPARKS_OWN.sub("", lines[0]).rstrip(".") if lines else type(error).__name__
 
 
 def _read(table: str) -> DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import AdbAzureMLError, ScoringError, TableError
+from adbazureml.scoring.changes import NOT_UNIQUE, Changes
 from adbazureml.scoring.checkpoints import Checkpoint
 from adbazureml.scoring.conflicts import is_conflict, repeat_on_conflict
 from adbazureml.scoring.source import reason
@@ -25,6 +26,7 @@ _SOURCE_ERRORS = {
     "DELTA_SOURCE_TABLE_IGNORE_CHANGES": "rows of it were changed",
     "DELTA_SOURCE_IGNORE_DELETE": "rows of it were deleted",
     "DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE": "it was replaced by another table of that name",
+    "DELTA_MISSING_CHANGE_DATA": "it did not record how its rows changed at that time",
     "SCHEMA_CHANGE": "columns of it were dropped, renamed or changed their type",
 }
 
@@ -40,6 +42,8 @@ class Batches:
         The model version whose rows these are.
     checkpoint : Checkpoint
         Where the stream remembers how far it is.
+    changes : Changes or None
+        How the batches are changes of rows; None where they are new rows with their predictions.
     rows, refused : int
         Rows scored, and refused by the model, so far.
     fenced_off : bool
@@ -51,6 +55,7 @@ class Batches:
     targets: Targets
     model_uri: str
     checkpoint: Checkpoint
+    changes: Changes | None = None
     rows: int = 0
     refused: int = 0
     fenced_off: bool = False
@@ -60,12 +65,18 @@ class Batches:
 
     def __call__(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; Delta leaves out a batch whose transaction the table already holds."""
-        # The model is to run once, although two tables take its outcome.
-        rows = batch.persist() if self.targets.refused_into else batch
+        latest = self.changes.latest(batch) if self.changes else None
+        rows = self.changes.scored(latest) if self.changes and latest is not None else batch
+        # The model is to run once, although two tables take its outcome, or a merge reads it twice.
+        kept = rows.persist() if latest is not None or self.targets.refused_into else None
+        replace = self.checkpoint.replaces and number == 0
+        version = self.checkpoint.transaction(number)
         try:
-            for target, part in self.targets.parts(rows):
-                replace = self.checkpoint.replaces and number == 0
-                self._write(target, part, self.checkpoint.transaction(number), replace=replace)
+            for target, part in self.targets.parts(kept or rows):
+                if latest is None or replace:
+                    self._write(target, part, version, replace=replace)
+                else:
+                    self._merge(target, latest, part, version)
                 written = self._rows_of_last_write(target)
                 self.fenced_off |= not written
                 if target == self.targets.into:
@@ -76,8 +87,8 @@ class Batches:
             self.error = error
             raise
         finally:
-            if rows is not batch:
-                rows.unpersist()
+            if kept is not None:
+                kept.unpersist()
 
     def fence(self) -> None:
         """Shut out jobs that still write for an earlier checkpoint."""
@@ -98,11 +109,23 @@ class Batches:
         writer.saveAsTable(target)
         self._last = f"{self._mark}:{version}"
 
+    def _merge(self, target: str, latest: DataFrame, part: DataFrame, version: int) -> None:
+        assert self.changes is not None
+        self._last = f"{self._mark}:{version}"
+        # A batch has a Spark session of its own, so that no other query sees these.
+        configuration = latest.sparkSession.conf
+        configuration.set("spark.databricks.delta.write.txnAppId", self.checkpoint.key)
+        configuration.set("spark.databricks.delta.write.txnVersion", str(version))
+        configuration.set("spark.databricks.delta.commitInfo.userMetadata", self._last)
+        self.changes.merge(target, latest, part)
+
     def _rows_of_last_write(self, target: str) -> list[int]:
         """Rows of the commit, if there was one."""
         history = runtime.spark().sql(f"DESCRIBE HISTORY {target} LIMIT {_COMMITS_LOOKED_AT}")
         commits = history.where(f"userMetadata = '{self._last}'").select("operationMetrics").collect()
-        return [int(commit["operationMetrics"]["numOutputRows"]) for commit in commits]
+        counted = [commit["operationMetrics"] for commit in commits]
+        # A merge also writes rows anew that it leaves as they are.
+        return [int(metrics.get("numTargetRowsInserted", metrics["numOutputRows"])) for metrics in counted]
 
 
 def run_to_the_end(rows: DataFrame, batches: Batches, *, source: str) -> None:
@@ -153,6 +176,8 @@ def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLErr
     into, folder = batches.targets.into, batches.checkpoint.folder
     if is_conflict(batches.error or error):
         return ScoringError(f"Another job scores {source} into {into} and does not end; stop it, or wait for it.")
+    if batches.error is not None and NOT_UNIQUE in (cause := reason(batches.error)):
+        return TableError(f"key_columns: {cause}. Name columns that no two rows of {source} share.")
     if batches.error is not None:
         cause = reason(batches.error)
         return ScoringError(
