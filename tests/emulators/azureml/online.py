@@ -81,7 +81,8 @@ class Endpoint:
     @property
     def busy(self) -> str:
         """What is under way here; empty when nothing is."""
-        for one in (self, *self.deployments.values()):
+        everything: list[Endpoint | Deployment] = [self, *self.deployments.values()]
+        for one in everything:
             if one.state not in ("Succeeded", "Failed"):
                 return f"{type(one).__name__} {one.name} is in state {one.state}"
         return ""
