@@ -7,8 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .artifacts import Artifacts
 from .backend import Backend
 from .blobs import Blobs
@@ -94,11 +92,10 @@ class Assets:
         _write(self._blobs.below(f"{origin}/{container}/{prefix}/"), target / prefix.rpartition("/")[2])
         return target
 
-    def pins(self, environment_id: str) -> list[str]:
-        """The pip requirements of an environment's conda file."""
+    def conda(self, environment_id: str) -> str:
+        """The conda file of an environment."""
         *_, properties = self.by_id(environment_id, "environments")
-        dependencies = yaml.safe_load(properties.get("condaFile") or "{}").get("dependencies", [])
-        return [pin for one in dependencies if isinstance(one, dict) for pin in one.get("pip", [])]
+        return str(properties.get("condaFile") or "dependencies: [pip: []]")
 
     def _model(self, name: str, version: str) -> Properties:
         try:

@@ -225,7 +225,7 @@ class AzureMLEmulator:
     @property
     def crashes(self) -> list[BaseException]:
         """Exceptions of the emulator itself, which no test should see."""
-        return self._service.crashes
+        return [*self._service.crashes, *self.online.operations.crashes]
 
     @property
     def secrets(self) -> set[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .assets import SYSTEM_DATA, Assets
-from .containers import Container, Image
+from .containers import Container
 from .identity import Identity
 from .messages import Answer, Call, Problem, json_answer
 from .operations import Operations
@@ -93,18 +93,18 @@ class OnlineEndpoints:
 
     Attributes:
         endpoints: them, by name.
-        image: the environment in which deployments run; set it before the first one.
         quota: cores that deployments may take.
         taken: names that other workspaces of the region have.
+        build_error: what every image fails to be built with; empty: they are built.
         healthy_within: seconds in which a container has to become healthy; Azure's own probes allow 310.
         forbidden: whether this identity may read only.
     """
 
     def __init__(self, workspace: Workspace, identity: Identity, assets: Assets, folder: Path) -> None:
         self.endpoints: dict[str, Endpoint] = {}
-        self.image: Image | None = None
         self.quota = 24
         self.taken: set[str] = set()
+        self.build_error = ""
         self.healthy_within = 310.0
         self.forbidden = False
         self.operations = Operations(workspace)
@@ -208,24 +208,18 @@ class OnlineEndpoints:
 
     def _run(self, deployment: Deployment, body: dict[str, Any]) -> None:
         """Build, start, and put the new container into the place of the old."""
-        if self.image is None:
-            raise AssertionError("the emulator was given no environment to run deployments in")
         properties = body["properties"]
         before, deployment.failed = deployment.container, None
         if before is None:
             deployment.body = body
-        self.image.build(self._assets.pins(properties["environmentId"]))
+        if self.build_error:
+            raise Problem(400, "ImageBuildFailure", f"Image build failed: {self.build_error}.")
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._folder))
         code = self._assets.mount_code(properties["codeConfiguration"]["codeId"], folder)
         model = self._assets.mount_model(properties["model"], folder)
         script = code / properties["codeConfiguration"]["scoringScript"]
-        environment = {
-            "AZUREML_MODEL_DIR": str(model),
-            "AML_APP_ROOT": str(code),
-            "AZUREML_ENTRY_SCRIPT": script.name,
-            **(properties.get("environmentVariables") or {}),
-        }
-        container = Container(self.image, folder, script, environment)
+        conda = self._assets.conda(properties["environmentId"])
+        container = Container(conda, script, model, properties.get("environmentVariables") or {})
         self._containers.append(container)
         try:
             container.wait(self.healthy_within)
@@ -283,6 +277,8 @@ class OnlineEndpoints:
 
         headers = self.operations.start(work, end)
         if shown is None:
+            # Clients take whole seconds only here; without, they ask as often as they like.
+            del headers["Retry-After"]
             return Answer(202, headers=headers)
         return json_answer(shown, 201 if created else 200, headers)
 

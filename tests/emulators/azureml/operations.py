@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from .messages import Answer, Call, Problem, json_answer
@@ -21,15 +21,17 @@ class Operations:
     Attributes:
         seconds: what an operation takes at least.
         retry_after: seconds between two questions, as the answers ask for; Azure sends whole seconds, or nothing.
+        crashes: exceptions that are the emulator's own fault; each ended an operation.
     """
 
     def __init__(self, workspace: Workspace) -> None:
+        self.crashes: list[BaseException] = []
         self.seconds = 0.1
         self.retry_after = 0.05
         self._workspace = workspace
         self._known: dict[str, dict[str, Any]] = {}
 
-    def start(self, work: Callable[[], None], end: Callable[[Problem | None], None]) -> Mapping[str, str]:
+    def start(self, work: Callable[[], None], end: Callable[[Problem | None], None]) -> dict[str, str]:
         """Do the work in a thread; ``end`` is told how it ended. The headers lead to the operation."""
         key = str(uuid.uuid4())
         told: dict[str, Any] = {"id": self._path(_STATUS, key), "name": key, "status": "InProgress"}
@@ -42,6 +44,9 @@ class Operations:
                 work()
             except Problem as failure:
                 problem = failure
+            except Exception as error:
+                self.crashes.append(error)
+                problem = Problem(500, "InternalServerError", f"The emulator failed: {error!r}")
             time.sleep(max(0.0, started + self.seconds - time.monotonic()))
             end(problem)
             if problem:

@@ -24,6 +24,7 @@ from adbazureml.deployment.target import (
     Kind,
     Progress,
     State,
+    Target,
     TargetOptions,
     with_log,
 )
@@ -61,7 +62,7 @@ def connect(options: TargetOptions) -> OnlineEndpoints:
 
 
 @dataclass(frozen=True, eq=False)
-class OnlineEndpoints:
+class OnlineEndpoints(Target):
     """Managed online endpoints of an Azure ML workspace, see `adbazureml.deployment.target.Target`."""
 
     options: TargetOptions
@@ -186,9 +187,6 @@ class OnlineEndpoints:
             found = [self._described(one) for one in self._client.online_endpoints.list() if self._is_ours(one)]
         mine = [one for one in found if any(each.fingerprint for each in one.deployments)]
         return sorted(mine, key=lambda one: one.name)
-
-    def release(self, name: str) -> None:
-        """Nothing to let go of: endpoints in Azure outlive their callers."""
 
     # What differs on Kubernetes
 
@@ -359,7 +357,7 @@ class OnlineEndpoints:
 
 
 def _state(one: OnlineEndpoint | OnlineDeployment) -> State:
-    return _STATES.get(str(one.provisioning_state), "creating")
+    return _STATES.get(one.provisioning_state or "", "creating")
 
 
 def _fingerprint(deployment: OnlineDeployment) -> str:
