@@ -63,7 +63,9 @@ class Settings(BaseModel):
 
     model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
 
-    deploy_target: Literal["local"] = Field("local", description="where the endpoint runs")
+    deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
+        "local", description="where the endpoint runs"
+    )
     endpoint_name: EndpointName = Field("diabetes", description="name of the endpoint")
     endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
     keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
