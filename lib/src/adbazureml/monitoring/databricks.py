@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MONITORS = "/api/data-quality/v1/monitors"
 _MARK = "adbazureml.baseline_of"
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 Period = Literal["5_MINUTES", "30_MINUTES", "1_HOUR", "1_DAY", "1_WEEK", "1_MONTH"]
 
 
@@ -115,6 +116,7 @@ def create_databricks_monitor(
         table_id = client.tables.get(table).table_id
         there = _monitor_of(client, table_id)
         if there is None:
+            log = _inference_log(baseline, target_column, every)
             _write(baseline, baseline_table, like=table, model_uri=model_uri)
             schema = client.schemas.get(baseline_table.rpartition(".")[0])
             made = client.api_client.do(
@@ -126,7 +128,7 @@ def create_databricks_monitor(
                     "data_profiling_config": {
                         "output_schema_id": schema.schema_id,
                         "baseline_table_name": baseline_table,
-                        "inference_log": _inference_log(baseline, target_column, every),
+                        "inference_log": log,
                     },
                 },
             )
@@ -187,7 +189,7 @@ def _ready(
 ) -> dict[str, Any]:
     """Wait until the service has set the monitor up."""
     until = time.monotonic() + timeout
-    pause = 1.0
+    pause = _FIRST_PAUSE
     while _status(there) == "PENDING":
         if time.monotonic() > until:
             raise WorkspaceError(
@@ -195,7 +197,7 @@ def _ready(
                 "waiting for the same one."
             )
         time.sleep(pause)
-        pause = min(pause * 2, 15)
+        pause = min(pause * 2, _LONGEST_PAUSE)
         there = _monitor_of(client, table_id) or there
     if _status(there) in ("ERROR", "FAILED"):
         said = there["data_profiling_config"].get("latest_monitor_failure_message", "no reason given")
