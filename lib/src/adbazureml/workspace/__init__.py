@@ -2,7 +2,7 @@
 
 from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.databricks import DatabricksWorkspace
-from adbazureml.workspace.leaks import LeakedVariables, leaked_variables
+from adbazureml.workspace.leaks import LeakedVariables, inherited_from, leaked_variables
 from adbazureml.workspace.stand_in import stand_in_artifacts
 from adbazureml.workspace.workspace import Workspace
 
@@ -11,6 +11,7 @@ __all__ = [
     "DatabricksWorkspace",
     "LeakedVariables",
     "Workspace",
+    "inherited_from",
     "leaked_variables",
     "stand_in_artifacts",
 ]
