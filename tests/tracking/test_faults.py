@@ -45,7 +45,9 @@ def settled(both):
         ("hang", {}),
     ],
 )
-def test_the_secondary_fails_for_a_while(both, tmp_path, kind, options):
+def test_the_secondary_fails_for_a_while(both, tmp_path, monkeypatch, kind, options):
+    if kind == "hang":
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     both.proxy.break_down(kind, count=5, **options)
     train()
     eventually(lambda: settled(both))

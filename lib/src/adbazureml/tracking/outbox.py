@@ -128,6 +128,10 @@ class Outbox:
         with self._changed:
             self._runs.setdefault(run_id, Writing(run_id)).is_own = True
 
+    def experiment_changed(self, experiment_id: str) -> None:
+        """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
+        self._delivery.experiment_changed(experiment_id)
+
     def is_child(self, run_id: str) -> bool:
         """Whether a run is known to be nested in another."""
         with self._changed:
