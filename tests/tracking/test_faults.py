@@ -146,6 +146,22 @@ def test_a_tag_is_refused_for_good(both, tmp_path, caplog):
     both.assert_equal(tmp_path)
 
 
+def test_all_points_of_a_metric_are_refused_for_good(both, tmp_path):
+    both.proxy.break_down("status", path="log-batch", body=b"unwanted", status=400)
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0)
+        for step in range(300):
+            mlflow.log_metric("unwanted", step, step=step)
+    assert flush()
+    (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
+    assert "refused for good: metric unwanted" in outcome.reason
+    assert set(both.mirror_of(run.info.run_id).data.metrics) == {"loss"}
+    assert len(both.proxy.requests_to("log-batch")) < 60
+    both.proxy.mend()
+    assert catch_up(run_ids=[run.info.run_id], recheck=True).behind == ()
+    both.assert_equal(tmp_path)
+
+
 def test_an_artifact_is_refused_for_good(both, caplog):
     both.proxy.break_down("status", path="mlflow-artifacts/.*bad.txt", status=409)
     with caplog.at_level(logging.WARNING, "adbazureml"), mlflow.start_run() as run:

@@ -91,10 +91,10 @@ def catch_up(
     since : datetime or str, optional
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
     recheck : bool
-        Compare everything, also of runs that are recorded as settled. A settled run is otherwise compared only when a
-        look at it shows a change or a process with this package wrote to it: what a client without this package added
-        to an ended run unseen, such as a file, is found by this alone; so is a file that was written again with the
-        same size after the run had ended.
+        Compare everything, also of runs that are recorded as settled, and try again what Azure ML refused. A settled
+        run is otherwise compared only when a look at it shows a change or a process with this package wrote to it:
+        what a client without this package added to an ended run unseen, such as a file, is found by this alone; so is
+        a file that was written again with the same size after the run had ended.
     strict : bool
         Fail when a run is still behind, as a job's task should.
 

@@ -172,7 +172,9 @@ class Mirror:
             return Settled(**outcome, settled=True, reason=_told(mirrored.refused))
         if look.info.lifecycle_stage == "deleted":
             self.pair.secondary.restore_run(mirrored.run_id)
-        refused_before = len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
+        if recheck:
+            mirrored.try_refused_again()
+        refused_before = 0 if recheck else len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
         written = self._write_look(run, look, mirrored)
         written += self._write_points(run, look, mirrored, is_known=is_known)
         written += self._write_datasets(run, look, mirrored)
@@ -248,7 +250,7 @@ class Mirror:
         for there, history in _at_once(read, list(run.data.metrics)):
             for page in history:
                 for metric in there.missing(page):
-                    if not mirrored.refuses(mirrored.point_name(metric)):
+                    if not mirrored.refuses_point(metric):
                         yield metric
 
     def _write_datasets(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
