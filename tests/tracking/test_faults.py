@@ -12,6 +12,7 @@ import time
 
 import mlflow
 import pytest
+from mlflow.entities import Metric
 from tests.tracking.both import eventually
 
 from adbazureml import catch_up, track
@@ -126,6 +127,24 @@ def test_the_secondary_comes_back_half_way(both, tmp_path):
             time.sleep(0.05)
     eventually(lambda: settled(both))
     both.assert_equal(tmp_path)
+
+
+def test_more_is_logged_than_finds_room(both, tmp_path, monkeypatch):
+    monkeypatch.setattr("adbazureml.tracking.outbox.CAPACITY", 20)
+    client = mlflow.MlflowClient()
+    experiment_id = client.get_experiment_by_name(both.experiment).experiment_id
+    first, second = (client.create_run(experiment_id).info.run_id for _ in range(2))
+    assert flush()
+    for step in range(19):
+        client.log_metric(first, "loss", step, step=step)
+    # These find no room, and nothing of this run waited before.
+    client.log_batch(second, [Metric("loss", 1.0, 1_700_000_000_000, step) for step in range(3)])
+    time.sleep(0.2)
+    assert flush()
+    both.assert_equal(tmp_path)
+    client.set_terminated(first)
+    client.set_terminated(second)
+    both.assert_equal(tmp_path / "ended")
 
 
 def test_a_tag_is_refused_for_good(both, tmp_path, caplog):

@@ -222,7 +222,8 @@ class Outbox:
         """Make a write due, and wake a thread that would sleep too long."""
         wait = 0.0 if len(writing.changes.metrics) >= _FULL else INTERVAL
         due = time.monotonic() + wait
-        if due < writing.due and not writing.is_behind:
+        # A run that failed has its time; one that is behind for want of room has none yet.
+        if due < writing.due and not writing.failures:
             writing.due = due
             self._start()
             self._changed.notify_all()
@@ -284,7 +285,8 @@ class Outbox:
                 wait = max(first.due, self._paused_until) - time.monotonic()
                 if wait <= 0:
                     return first
-            self._changed.wait(wait)
+            # A time without end is more than a wait takes.
+            self._changed.wait(None if wait == _NEVER else wait)
 
     def _done(self, writing: Writing, outcome: Settled | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
         with self._changed:
