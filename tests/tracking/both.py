@@ -124,7 +124,7 @@ def tree_files(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Wait until a condition holds, and return what it gave."""
     until = time.monotonic() + seconds
     while not (given := condition()):
