@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .identity import Identity
@@ -66,13 +66,26 @@ class CloudMetadata(Service):
 
 
 class ResourceManager(Service):
-    """Subscriptions, resource groups and workspaces: one of each."""
+    """Subscriptions, resource groups and workspaces: one of each; and what is in the workspace.
+
+    ``resources`` answer the calls for what is in the workspace, given the call and its path there; ``operations``
+    those for how far something is. Either answers None to a call that is not for it.
+    """
 
     name = "arm"
 
-    def __init__(self, workspace: Workspace, identity: Identity) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        identity: Identity,
+        *,
+        resources: Sequence[Callable[[Call, str], Answer | None]],
+        operations: Callable[[Call], Answer | None],
+    ) -> None:
         self.workspace = workspace
         self.identity = identity
+        self._resources = resources
+        self._operations = operations
 
     def answer(self, call: Call) -> Answer:
         self.identity.check(call.headers)
@@ -80,9 +93,15 @@ class ResourceManager(Service):
             message = "The api-version query parameter (?api-version=) is required for all requests."
             raise Problem(400, "MissingApiVersionParameter", message)
         match = _ROUTE.fullmatch(call.path)
-        if match is None or call.method != "GET":
+        if match is not None and call.method == "GET":
+            return json_answer(self._find(match.groupdict()))
+        answer = self._operations(call)
+        if answer is None and match is None:
+            rest = self.workspace.within(call.path, "")
+            answer = next((told for one in self._resources if (told := one(call, rest)) is not None), None)
+        if answer is None:
             raise Problem(404, "NotFound", f"No resource is known at {call.path}.")
-        return json_answer(self._find(match.groupdict()))
+        return answer
 
     def refusal(self, problem: Problem) -> Answer:
         if problem.code == "Forbidden":

@@ -14,12 +14,15 @@ from typing import Any
 
 from .arm import CloudMetadata, ResourceManager
 from .artifacts import EXPERIMENT_RUN, Artifacts
+from .assets import Assets
 from .backend import Backend
 from .blobs import Blobs
 from .faults import Effect, Fault
 from .identity import TENANT, Identity
+from .inference import ROUTES, Inference
 from .messages import Request
 from .mlflow_server import MLflowServer
+from .online import OnlineEndpoints
 from .registry import Registry
 from .service import HttpsService
 from .tracking import Tracking
@@ -40,6 +43,7 @@ class AzureMLEmulator:
         workspace: its ids and names.
         identity: who may sign in.
         tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
+        assets, online: likewise the attached computes, and the online endpoints, whose deployments really run.
     """
 
     def __init__(self) -> None:
@@ -53,10 +57,18 @@ class AzureMLEmulator:
         backend = Backend(self.workspace, self._server)
         self.blobs = Blobs(self._folder / "blobs", self.workspace.storage_url)
         self.artifacts = Artifacts(self.workspace, self.identity, backend, self.blobs)
-        self.tracking = Tracking(self.workspace, self.identity, backend, Registry(backend, self.artifacts))
+        registry = Registry(backend, self.artifacts)
+        self.tracking = Tracking(self.workspace, self.identity, backend, registry)
+        self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
+        self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
-        self._resource_manager = ResourceManager(self.workspace, self.identity)
+        self._resource_manager = ResourceManager(
+            self.workspace,
+            self.identity,
+            resources=(self.assets.answer, self.online.answer),
+            operations=self.online.operations.answer,
+        )
 
     def __enter__(self) -> AzureMLEmulator:
         self._service.serve(
@@ -66,6 +78,7 @@ class AzureMLEmulator:
                 (r"/(?:history|artifact)/", self.artifacts),
                 (r"/subscriptions", self._resource_manager),
                 (r"/metadata/endpoints", self._metadata),
+                (ROUTES, Inference(self.identity, self.online)),
                 (rf"/(?:{TENANT}|msi)/", self.identity),
             ]
         )
@@ -75,6 +88,7 @@ class AzureMLEmulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._service.close()
+        self.online.close()
         self._server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -211,7 +225,7 @@ class AzureMLEmulator:
     @property
     def crashes(self) -> list[BaseException]:
         """Exceptions of the emulator itself, which no test should see."""
-        return self._service.crashes
+        return [*self._service.crashes, *self.online.operations.crashes]
 
     @property
     def secrets(self) -> set[str]:
