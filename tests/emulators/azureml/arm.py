@@ -66,13 +66,18 @@ class CloudMetadata(Service):
 
 
 class ResourceManager(Service):
-    """Subscriptions, resource groups and workspaces: one of each."""
+    """Subscriptions, resource groups and workspaces: one of each.
+
+    Attributes:
+        container_registry: resource id of the workspace's registry; None before it built its first image.
+    """
 
     name = "arm"
 
     def __init__(self, workspace: Workspace, identity: Identity) -> None:
         self.workspace = workspace
         self.identity = identity
+        self.container_registry: str | None = None
 
     def answer(self, call: Call) -> Answer:
         self.identity.check(call.headers)
@@ -138,7 +143,7 @@ class ResourceManager(Service):
                 "storageAccount": f"{group}/providers/Microsoft.Storage/storageAccounts/{ours.storage_account}",
                 "keyVault": f"{group}/providers/Microsoft.KeyVault/vaults/ml-vault",
                 "applicationInsights": f"{group}/providers/Microsoft.Insights/components/ml-insights",
-                "containerRegistry": None,
+                "containerRegistry": self.container_registry,
                 "hbiWorkspace": False,
                 "tenantId": ours.tenant_id,
                 "provisioningState": "Succeeded",
