@@ -162,13 +162,14 @@ def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
     if schema is not None and not schema.is_tensor_spec():
         types = dict(zip(schema.input_names(), schema.pandas_types(), strict=True))
     try:
-        # pandas would take the first column of rows that are longer than the header for their index.
         header = next(csv.reader(StringIO(text)))
-        return pd.read_csv(
-            StringIO(text), dtype={name: types[name] for name in header if name in types}, index_col=False
-        )
+        rows = pd.read_csv(StringIO(text), dtype={name: types[name] for name in header if name in types})
     except Exception as error:
         raise RefusedError(400, f"The body is no CSV with a header that fits the model: {_sentence(error)}") from error
+    # pandas makes an index of what rows have more than the header.
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise RefusedError(400, f"The header has {len(header)} columns, and the rows have more.")
+    return rows
 
 
 def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
@@ -246,6 +247,9 @@ def _describe(signature: Any, example: dict[str, Any] | None) -> None:
         def __init__(self, swagger: dict[str, Any]) -> None:
             super().__init__(swagger["example"])
             self.swagger = swagger
+
+        def supported_versions(self) -> list[str]:
+            return ["2.0", "3.0", "3.1"]
 
         def deserialize_input(self, input_data: Any) -> Any:
             return input_data

@@ -156,6 +156,8 @@ class EndpointState:
 class Target(Protocol):
     """Where endpoints are. Each module has ``connect(options: TargetOptions) -> Target``, which asks nobody yet.
 
+    A target's class names this one as its base.
+
     Attributes
     ----------
     kind : str
@@ -205,7 +207,11 @@ class Target(Protocol):
         """
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
-        """Share the traffic, in percent by deployment; 100 in all. Those not named get none. Wait until it is so."""
+        """Share the traffic, in percent by deployment; 100 in all. Those not named get none. Wait until it is so.
+
+        A deployment that is stopped is started first. An endpoint that can't split its traffic may stop the others, as
+        long as they can be started again.
+        """
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log; empty where there is none."""
@@ -219,8 +225,14 @@ class Target(Protocol):
     def list(self) -> list[EndpointState]:
         """Return the endpoints that hold a deployment made by this package, by name."""
 
+    def hold(self, name: str) -> None:
+        """Count this process among those that an endpoint lives for, and take over whether it is kept.
+
+        Only local endpoints live for somebody: another target inherits this and `release`, which do nothing.
+        """
+
     def release(self, name: str) -> None:
-        """Let go of an endpoint at the end of a notebook: one that must not outlive its caller stops."""
+        """Let go of an endpoint: one that is not kept stops with the last process that holds it."""
 
 
 @dataclass(frozen=True)
