@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from types import TracebackType
 
 from ..azureml.blobs import Blobs
@@ -20,7 +19,7 @@ _ACCOUNT = "registrytasks"
 class ContainersEmulator(AzureMLEmulator):
     """Builds images, and runs them: an image's command becomes a process on loopback, reached by its group's name.
 
-    >>> with ContainersEmulator(python) as azure:
+    >>> with ContainersEmulator() as azure:
     ...     azure.activate()
     ...     requests.post("http://<label>.westeurope.azurecontainer.test:5001/score", …)
 
@@ -28,13 +27,12 @@ class ContainersEmulator(AzureMLEmulator):
         registry, groups: the services, for what a test wants to set or see.
     """
 
-    def __init__(self, python: Path) -> None:
-        """``python`` is the interpreter of an environment that has what the images install."""
+    def __init__(self) -> None:
         super().__init__()
         storage = f"{_ACCOUNT}.blob.{STORAGE_SUFFIX}"
         self._sources = Blobs(self._folder / "sources", f"{self.url}/{storage}")
-        self.registry = Registry(self.workspace, self.identity, self._folder / "images", python, self._sources)
-        self._machines = Machines(self._folder / "machines", python)
+        self.registry = Registry(self.workspace, self.identity, self._folder / "images", self._sources)
+        self._machines = Machines(self._folder / "machines")
         self.groups = Groups(self.workspace, self.identity, self._machines, self.registry.pull)
         self._network = Network(self.groups.resolve)
         self._resource_manager.container_registry = self.registry.arm_id
@@ -50,10 +48,18 @@ class ContainersEmulator(AzureMLEmulator):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.groups.close()
+        self.groups.reset()
         self._machines.close()
         self._network.close()
         super().__exit__(kind, error, trace)
+
+    def reset(self) -> None:
+        """Delete all groups and forget all faults; images and builds stay."""
+        self.clear_faults()
+        self.groups.reset()
+        self.registry.reset()
+        self.requests.clear()
+        self.asked.clear()
 
     @property
     def cloud_environment(self) -> dict[str, str]:

@@ -87,17 +87,21 @@ class Groups(Provider):
         pull: Callable[[str, str | None, str | None, str | None], Image | None],
     ) -> None:
         super().__init__(workspace, identity)
-        self.quota = 10.0
-        self.labels_taken: set[str] = set()
-        self.seconds = 0.02
-        self.hanging = threading.Event()
-        self.hanging.set()
-        self.unavailable = False
-        self.silent: set[str] = set()
         self.groups: dict[str, Group] = {}
+        self.hanging = threading.Event()
         self._machines = machines
         self._pull = pull
         self._lock = threading.Lock()
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.quota = 10.0
+        self.labels_taken: set[str] = set()
+        self.seconds = 0.02
+        self.unavailable = False
+        self.forbidden = False
+        self.silent: set[str] = set()
+        self.hanging.set()
 
     def resolve(self, host: str, port: int) -> int | None:
         """The port on this machine behind a name and port of the region; None where nothing answers."""
@@ -130,8 +134,12 @@ class Groups(Provider):
                 return json_answer({"content": self._logs(self._find(name), call.query.get("tail"))})
         raise Problem(404, "NotFound", f"No resource is known at {call.path}.")
 
-    def close(self) -> None:
+    def reset(self) -> None:
+        """Delete all groups, and refuse nothing any more."""
+        for group in self.groups.values():
+            group.stopped = True
         self.groups.clear()
+        self._set_up()
 
     @property
     def _domain(self) -> str:

@@ -1,27 +1,26 @@
 """Images, built from a source archive by its Dockerfile: a folder that stands for the root of the file system.
 
-Of the instructions, those that need no other machine's binaries are done: files are copied, requirements are looked up
-in a Python environment that stands for what the base image would have after ``pip install``.
+There is no base image below it, so of what is run only the making of a Python environment is done, and really: from the
+packages that the image's own file lists.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shlex
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from adbazureml.errors import DeploymentError
 
-_BASES = ("python:", "mcr.microsoft.com/")
-_INSTALLED = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
+from ..inference_server import interpreter_for
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BASE = "mcr.microsoft.com/azureml/inference-base-2204:latest"
 
 
 class BuildError(Exception):
@@ -38,6 +37,7 @@ class Image:
         environment: its variables.
         command: what it runs.
         digest: identity of the content.
+        links: folders of the image that are elsewhere on this machine: its Python environments.
     """
 
     root: Path
@@ -46,8 +46,12 @@ class Image:
     environment: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
     digest: str = ""
+    links: dict[str, Path] = field(default_factory=dict)
 
     def on_host(self, path: str) -> Path:
+        for link, place in self.links.items():
+            if path == link or path.startswith(f"{link}/"):
+                return place / path.removeprefix(link).lstrip("/")
         return self.root / path.lstrip("/")
 
     def path(self, said: str) -> str:
@@ -55,7 +59,7 @@ class Image:
         return said if said.startswith("/") else f"{self.workdir.rstrip('/')}/{said}"
 
 
-def build(archive: Path, dockerfile: str, root: Path, python: Path, log: Callable[[str], None]) -> Image:
+def build(archive: Path, dockerfile: str, root: Path, log: Callable[[str], None]) -> Image:
     """Build an image in the folder ``root``.
 
     Raises:
@@ -70,7 +74,7 @@ def build(archive: Path, dockerfile: str, root: Path, python: Path, log: Callabl
         image = Image(root)
         for number, (name, said) in enumerate(instructions, 1):
             log(f"Step {number}/{len(instructions)} : {name} {said}")
-            _STEPS[name](image, said, context, python)
+            _STEPS[name](image, said, context)
         image.digest = _digest(image)
         log(f"Successfully built {image.digest[7:19]}")
         return image
@@ -93,7 +97,7 @@ def _instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
 
 
 def _from(image: Image, said: str, *_: object) -> None:
-    if not said.startswith(_BASES):
+    if said != _BASE:
         raise BuildError(f"pull access denied for {said}, repository does not exist or may require 'docker login'")
 
 
@@ -103,10 +107,12 @@ def _workdir(image: Image, said: str, *_: object) -> None:
 
 
 def _env(image: Image, said: str, *_: object) -> None:
-    image.environment.update(part.split("=", 1) for part in shlex.split(said))
+    for part in shlex.split(said):
+        name, _, value = part.partition("=")
+        image.environment[name] = value.replace("$PATH", image.environment.get("PATH", _PATH))
 
 
-def _copy(image: Image, said: str, context: Path, _: Path) -> None:
+def _copy(image: Image, said: str, context: Path) -> None:
     *sources, target = shlex.split(said)
     place = image.on_host(image.path(target))
     for name in sources:
@@ -121,38 +127,18 @@ def _copy(image: Image, said: str, context: Path, _: Path) -> None:
             shutil.copy(source, goal)
 
 
-def _run(image: Image, said: str, _: Path, python: Path) -> None:
+def _run(image: Image, said: str, _: Path) -> None:
     words = shlex.split(said)
-    if words[:2] == ["pip", "install"]:
-        _install(image, words[2:], python)
-    elif words[0] != "useradd":
+    if words[:3] != ["conda", "env", "create"]:
         raise BuildError(f"/bin/sh: 1: {words[0]}: not found")
-
-
-def _install(image: Image, words: list[str], python: Path) -> None:
-    wanted, files = [], [words[number + 1] for number, word in enumerate(words) if word == "-r"]
-    for name in files:
-        file = image.on_host(image.path(name))
-        if not file.is_file():
-            raise BuildError(f"ERROR: Could not open requirements file: No such file or directory: '{name}'")
-        wanted += [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
-    wanted += [word for word in words if not word.startswith("-") and word not in files]
-    installed = _installed(python)
-    for requirement in (Requirement(one) for one in wanted if one):
-        if requirement.marker and not requirement.marker.evaluate():
-            continue
-        version = installed.get(canonicalize_name(requirement.name))
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            raise BuildError(
-                f"ERROR: Could not find a version that satisfies the requirement {requirement} (from versions: "
-                f"{version or 'none'})\nERROR: No matching distribution found for {requirement}"
-            )
-
-
-@functools.cache
-def _installed(python: Path) -> Mapping[str, str]:
-    said = subprocess.run([python, "-c", _INSTALLED], capture_output=True, text=True, check=True).stdout
-    return {canonicalize_name(name): version for name, version in map(str.split, said.splitlines())}
+    listed = image.on_host(image.path(words[words.index("--file") + 1]))
+    if not listed.is_file():
+        raise BuildError(f"EnvironmentFileNotFound: '{listed.name}' file not found")
+    try:
+        python = interpreter_for(listed)
+    except DeploymentError as error:
+        raise BuildError(f"Pip subprocess error:\n{error}\nCondaEnvException: Pip failed") from error
+    image.links[words[words.index("--prefix") + 1]] = python.parent.parent
 
 
 def _cmd(image: Image, said: str, *_: object) -> None:
@@ -167,7 +153,7 @@ def _nothing(*_: object) -> None:
     """An instruction that only describes."""
 
 
-_STEPS: Mapping[str, Callable[[Image, str, Path, Path], None]] = {
+_STEPS: Mapping[str, Callable[[Image, str, Path], None]] = {
     "FROM": _from,
     "WORKDIR": _workdir,
     "ENV": _env,

@@ -6,6 +6,7 @@ Starting a server takes seconds, so containers that are the same in all that the
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,10 +45,9 @@ class Process:
 class Machines:
     """Starts processes, and keeps those that ran well for the next container of the same kind."""
 
-    def __init__(self, folder: Path, python: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir()
-        self._python = python
         self._processes: dict[_Key, Process] = {}
         self._lock = threading.Lock()
 
@@ -67,13 +67,8 @@ class Machines:
     def _start(self, image: Image, environment: dict[str, str], port: int) -> Process:
         host_port = _free_port()
         # What a container sees, and nothing of the process that emulates it; paths of the image are in its folder.
-        seen = {**image.environment, **environment}
-        mapped = {name: _on_host(image, value) for name, value in seen.items()}
-        mapped |= {
-            "PATH": f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(image.root),
-            "LANG": "C.UTF-8",
-        }
+        seen = {"HOME": "/", "LANG": "C.UTF-8", **image.environment, **environment}
+        mapped = {name: ":".join(_on_host(image, part) for part in value.split(":")) for name, value in seen.items()}
         command = [_on_host(image, word).replace(f"0.0.0.0:{port}", f"127.0.0.1:{host_port}") for word in image.command]
         log = self._folder / f"{host_port}.log"
         with log.open("wb") as output:
@@ -85,7 +80,7 @@ class Machines:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                executable=_found(command[0], mapped["PATH"]),
+                executable=shutil.which(command[0], path=mapped["PATH"]),
             )
         return Process(popen, host_port, log)
 
@@ -93,11 +88,6 @@ class Machines:
 def _on_host(image: Image, said: str) -> str:
     inside = image.on_host(said)
     return str(inside) if said.startswith("/") and inside.exists() else said
-
-
-def _found(command: str, path: str) -> str | None:
-    places = [Path(folder) / command for folder in path.split(":")]
-    return next((str(place) for place in places if place.exists()), None)
 
 
 def _free_port() -> int:

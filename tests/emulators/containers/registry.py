@@ -44,31 +44,35 @@ class Registry(Provider):
         hanging: builds wait for this to be set.
         images: what it holds, by ``repository:tag``.
         runs: all builds, in order.
-        gone: tags to lose as soon as they are pushed, which no client can tell from a success.
+        broken: what the next builds fail with; empty: they do not.
     """
 
     name = "registry"
     namespace = "Microsoft.ContainerRegistry"
 
-    def __init__(self, workspace: Workspace, identity: Identity, folder: Path, python: Path, blobs: Blobs) -> None:
+    def __init__(self, workspace: Workspace, identity: Identity, folder: Path, blobs: Blobs) -> None:
         super().__init__(workspace, identity)
         self.registry_name = "mlregistry"
         self.login_server = "mlregistry.azurecr.test"
-        self.admin = True
-        self.tasks_allowed = True
-        self.seconds = 0.0
         self.hanging = threading.Event()
-        self.hanging.set()
         self.images: dict[str, Image] = {}
         self.runs: list[Run] = []
-        self.gone = 0
         self.passwords = [secrets.token_urlsafe(30), secrets.token_urlsafe(30)]
-        self.python = python
         self.blobs = blobs
         self._folder = folder
         self._folder.mkdir()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Refuse nothing any more; images and builds stay."""
+        self.admin = True
+        self.tasks_allowed = True
+        self.forbidden = False
+        self.seconds = 0.0
+        self.broken = ""
+        self.hanging.set()
 
     @property
     def arm_id(self) -> str:
@@ -154,12 +158,11 @@ class Registry(Provider):
         archive = self._folder / f"{run.run_id}.tar.gz"
         archive.write_bytes(self.blobs.content(run.asked["sourceLocation"]) or b"")
         try:
-            run.image = build(
-                archive, run.asked["dockerFilePath"], self._folder / run.run_id, self.python, run.log.append
-            )
-            for name in run.asked.get("imageNames", ()) if self.gone == 0 else ():
+            if self.broken:
+                raise BuildError(self.broken)
+            run.image = build(archive, run.asked["dockerFilePath"], self._folder / run.run_id, run.log.append)
+            for name in run.asked.get("imageNames", ()):
                 self.images[name] = run.image
-            self.gone = max(0, self.gone - 1)
             status = "Succeeded"
         except BuildError as error:
             run.log += [*str(error).splitlines(), "failed to run step ID: build: exit status 1"]

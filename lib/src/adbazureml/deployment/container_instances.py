@@ -24,7 +24,7 @@ from adbazureml.deployment.arm import RefusedError
 from adbazureml.deployment.container_group import ContainerGroups, Group, Plan, Served, Size
 from adbazureml.deployment.image import ImageRegistry
 from adbazureml.deployment.remote import bearer, post
-from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState
+from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
 from adbazureml.errors import DeploymentError
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.azureml import API_VERSION
@@ -48,7 +48,7 @@ def connect(options: TargetOptions) -> ContainerInstances:
     return ContainerInstances(options)
 
 
-class ContainerInstances:
+class ContainerInstances(Target):
     """Azure Container Instances, in the resource group of an Azure ML workspace; see `Target`."""
 
     kind: Literal["aci"] = "aci"
@@ -169,9 +169,6 @@ class ContainerInstances:
         """Return the endpoints that this package made in the resource group, by name."""
         names = sorted({group.endpoint for group in self._groups.of_package()})
         return [state for name in names if (state := self.find(name))]
-
-    def release(self, name: str) -> None:
-        """Do nothing: a container group outlives its caller."""
 
     def key(self, name: str) -> str:
         """Return the key that callers of an endpoint send as ``Authorization: Bearer <key>``; it is a secret."""

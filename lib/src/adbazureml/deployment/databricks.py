@@ -22,6 +22,7 @@ from adbazureml.deployment.target import (
     Deadline,
     DeploymentState,
     EndpointState,
+    Target,
     with_log,
 )
 from adbazureml.errors import DeploymentError
@@ -56,7 +57,7 @@ def connect(options: TargetOptions) -> DatabricksServing:
     return DatabricksServing(options)
 
 
-class DatabricksServing:
+class DatabricksServing(Target):
     """Databricks Model Serving, in the workspace that databricks-sdk signs in to; see `Target`."""
 
     kind: Literal["databricks"] = "databricks"
@@ -227,9 +228,6 @@ class DatabricksServing:
         with self._asking("*"):
             found = [one.name or "" for one in self._client.serving_endpoints.list() if _is_tagged(one.tags)]
         return [state for name in sorted(found) if (state := self.find(name))]
-
-    def release(self, name: str) -> None:
-        """Do nothing: a serving endpoint outlives its caller."""
 
     def _make(self, name: str, entity: serving.ServedEntityInput) -> bool:
         """Create the endpoint; whether it was this call that did it."""
