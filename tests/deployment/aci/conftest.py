@@ -1,7 +1,9 @@
 """An Azure that builds images and runs them, and the target that talks to it."""
 
+import json
 import os
 
+import mlflow
 import pytest
 from mlflow.models import Model
 from tests.deployment.conftest import tracking_in
@@ -61,6 +63,19 @@ def models(store):
 
     with tracking_in(store):
         return {number: deployable(uri) for number, uri in ((1, store.v1), (2, store.v2), (3, store.broken))}
+
+
+@pytest.fixture(scope="session")
+def rows(frame):
+    return {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
+
+
+@pytest.fixture(scope="session")
+def predicted(store, frame):
+    """What a version itself says of the rows."""
+    with tracking_in(store):
+        said = {number: mlflow.pyfunc.load_model(uri).predict(frame) for number, uri in ((1, store.v1), (2, store.v2))}
+    return said.__getitem__
 
 
 @pytest.fixture

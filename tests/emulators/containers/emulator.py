@@ -60,6 +60,7 @@ class ContainersEmulator(AzureMLEmulator):
         self.registry.reset()
         self.requests.clear()
         self.asked.clear()
+        self.delay = 0.0
 
     @property
     def cloud_environment(self) -> dict[str, str]:
@@ -70,6 +71,15 @@ class ContainersEmulator(AzureMLEmulator):
     def asked(self) -> list[tuple[str, str]]:
         """Method and URL of all that went to container groups."""
         return self._network.asked
+
+    @property
+    def delay(self) -> float:
+        """Seconds that each answer of a container to a POST takes at least."""
+        return self._network.delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        self._network.delay = seconds
 
     @property
     def secrets(self) -> set[str]:

@@ -54,6 +54,11 @@ class Group:
         return self.asked["properties"].get("ipAddress", {}).get("dnsNameLabel", "")
 
     @property
+    def spoken_of(self) -> str:
+        """The group and, where its tags name one, what is deployed in it."""
+        return f"{self.name}/{(self.asked.get('tags') or {}).get('adbazureml-deployment', '')}"
+
+    @property
     def cores(self) -> float:
         return float(self.container["properties"]["resources"]["requests"]["cpu"])
 
@@ -73,7 +78,7 @@ class Groups(Provider):
         seconds: how long a group takes to be made, changed or deleted.
         hanging: what is made waits for this to be set.
         unavailable: whether the region has no room.
-        silent: names of groups whose containers answer nothing, although they run.
+        silent: ``group/deployment`` of containers that answer nothing, although they run.
     """
 
     name = "groups"
@@ -109,7 +114,7 @@ class Groups(Provider):
         if domain != self._domain:
             return None
         for group in list(self.groups.values()):
-            if group.label == label and group.process and group.name not in self.silent:
+            if group.label == label and group.process and group.spoken_of not in self.silent:
                 ports = group.asked["properties"]["ipAddress"]["ports"]
                 return group.process.port if port in [one["port"] for one in ports] else None
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -16,10 +17,12 @@ class Network:
 
     Attributes:
         asked: method, URL of each request, in order.
+        delay: seconds that each answer to a POST takes at least.
     """
 
     def __init__(self, resolve: Callable[[str, int], int | None]) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.delay = 0.0
         self._resolve = resolve
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -45,6 +48,8 @@ class Network:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 network.asked.append((self.command, self.path))
                 port = network._resolve(url.hostname or "", url.port or 80)
+                if self.command == "POST":
+                    time.sleep(network.delay)
                 if port is None:
                     # No such name, or nobody listens there: a caller without a proxy would not get through either.
                     self.close_connection = True

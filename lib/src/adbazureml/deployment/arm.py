@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # With azure-core's pauses about half a minute; its own ten attempts would take a quarter of an hour.
 _RETRIES = 5
+_CONNECT_S, _READ_S = 10, 30
 # What to do about it, by the service's code or else by status.
 _CURES = {
     "AuthorizationFailed": (
@@ -97,6 +98,8 @@ def client_address(credential: Credential) -> dict[str, Any]:
         "base_url": cloud.resource_manager,
         "credential_scopes": [cloud.scope],
         "retry_total": _RETRIES,
+        "connection_timeout": _CONNECT_S,
+        "read_timeout": _READ_S,
     }
 
 

@@ -141,7 +141,7 @@ class ContainerInstances(Target):
             try:
                 self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
             except DeploymentError as error:
-                raise self._put_back(name, deployment, main, error, progress) from error
+                raise self._put_back(name, deployment, main, error, progress, deadline.seconds) from error
         if candidate:
             self._groups.delete(candidate.name, deadline=deadline)
 
@@ -202,7 +202,7 @@ class ContainerInstances(Target):
         self._groups.put(group, plan, progress=progress, deadline=deadline)
 
     def _put_back(
-        self, name: str, deployment: str, main: Group | None, error: DeploymentError, progress: Progress
+        self, name: str, deployment: str, main: Group | None, error: DeploymentError, progress: Progress, seconds: float
     ) -> DeploymentError:
         """Let the endpoint run again what it ran before; the error to raise."""
         now = self._groups.get(name)
@@ -212,7 +212,7 @@ class ContainerInstances(Target):
             return error
         said, _, log = str(error).partition("\n")
         try:
-            again = Deadline.after(self.timeout)
+            again = Deadline.after(seconds)
             self._put(name, name, main.served, main.previous, progress=progress, deadline=again)
             self._groups.wait_until_healthy(name, main.served.deployment, progress=progress, deadline=again)
             outcome = f"Deployment {main.served.deployment!r} serves again."
