@@ -1,13 +1,10 @@
-"""Databricks Model Serving: endpoints, the versions they serve, their traffic; each version runs in MLflow's own server.
-
-`Serving` holds the service and answers routes; whatever listens for a Databricks workspace passes them on.
-"""
+"""Databricks Model Serving: endpoints, what they serve, their traffic; each version runs in MLflow's own server."""
 
 from __future__ import annotations
 
 import copy
 import http.client
-import itertools
+import json
 import os
 import random
 import re
@@ -16,18 +13,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow.pyfunc.scoring_server import get_cmd
 
-from tests.emulators.databricks import ServiceError
+from tests.emulators.databricks import Routes, refused
 
 _ENDPOINTS = "/api/2.0/serving-endpoints"
-_ROUTE = re.compile(rf"{_ENDPOINTS}(?:/(?P<name>[^/]+)(?:/(?P<rest>.+))?)?")
-_QUERY = re.compile(r"/serving-endpoints/(?P<name>[^/]+)(?:/served-models/(?P<entity>[^/]+))?/invocations")
+_ONE = rf"{_ENDPOINTS}/(?P<name>[^/]+)"
+_ENTITY = r"/served-models/(?P<entity>[^/]+)"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _MOST_ENTITIES = 10
 _START_S = 90
@@ -65,7 +62,9 @@ class ServingEndpoint:
 
 
 class Serving:
-    """The service.
+    """The service, to be plugged in to a workspace.
+
+    >>> databricks.add(serving.routes())
 
     Attributes:
         versions: what is registered, by name and version.
@@ -74,61 +73,52 @@ class Serving:
         most_entities: how many may be served at once in the whole workspace.
         hanging: updates wait for this to be set.
         seconds: how long an update takes at least.
+        delay: how long a query takes at least, in seconds.
         queries: endpoint, entity of every query that was answered.
     """
 
     def __init__(self, folder: Path) -> None:
         self.versions: dict[tuple[str, str], Version] = {}
-        self.forbidden: set[str] = set()
-        self.build_failures: dict[tuple[str, str], str] = {}
-        self.most_entities = 20
         self.hanging = threading.Event()
-        self.hanging.set()
-        self.seconds = 0.05
         self.endpoints: dict[str, ServingEndpoint] = {}
-        self.queries: list[tuple[str, str]] = []
         self._servers = _Servers(folder)
-        self._ids = itertools.count(1)
         self._lock = threading.RLock()
+        self.reset()
 
     def close(self) -> None:
         self.endpoints.clear()
         self._servers.close()
 
-    def takes(self, path: str) -> bool:
-        """Whether the path is a route of this service."""
-        return bool(_ROUTE.fullmatch(path) or _QUERY.fullmatch(path))
+    def routes(self) -> Routes:
+        """What the service answers, to be plugged in to a workspace."""
+        query = r"/serving-endpoints/(?P<name>[^/]+)"
+        return {
+            ("GET", _ENDPOINTS): lambda _: self._list(),
+            ("POST", _ENDPOINTS): self._create,
+            ("GET", _ONE): lambda asked: self._described(self._find(asked["name"])),
+            ("DELETE", _ONE): lambda asked: self._delete(self._managed(asked["name"])),
+            ("PUT", rf"{_ONE}/config"): lambda asked: self._update(self._managed(asked["name"]), asked),
+            ("PATCH", rf"{_ONE}/tags"): lambda asked: self._tag(self._managed(asked["name"]), asked),
+            ("GET", rf"{_ONE}{_ENTITY}/logs"): lambda asked: self._logs(self._find(asked["name"]), asked["entity"]),
+            ("GET", rf"{_ONE}{_ENTITY}/build-logs"): lambda asked: self._build_logs(
+                self._find(asked["name"]), asked["entity"]
+            ),
+            ("POST", rf"{query}/invocations"): lambda asked: self._query(asked.pop("name"), None, asked),
+            ("POST", rf"{query}{_ENTITY}/invocations"): lambda asked: self._query(
+                asked.pop("name"), asked.pop("entity"), asked
+            ),
+        }
 
-    def answer(self, method: str, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """What the service answers; raises `ServiceError`."""
-        if query := _QUERY.fullmatch(path):
-            return self._query(query["name"], query["entity"], asked)
-        match = _ROUTE.fullmatch(path)
-        name, rest = (match["name"], match["rest"] or "") if match else (None, "")
-        if name is None:
-            routes: Mapping[str, Callable[[], dict[str, Any]]] = {
-                "GET": self._list,
-                "POST": lambda: self._create(asked),
-            }
-            return routes[method]()
-        with self._lock:
-            endpoint = self._find(name)
-            if method != "GET":
-                self._check_permission(name)
-            verb = rest.rpartition("/")[2]
-            entity = rest.split("/")[1] if rest.startswith("served-models/") else ""
-            actions: Mapping[tuple[str, str], Callable[[], dict[str, Any]]] = {
-                ("GET", ""): lambda: self._described(endpoint),
-                ("DELETE", ""): lambda: self._delete(endpoint),
-                ("PUT", "config"): lambda: self._update(endpoint, asked),
-                ("PATCH", "tags"): lambda: self._tag(endpoint, asked),
-                ("GET", "logs"): lambda: self._logs(endpoint, entity),
-                ("GET", "build-logs"): lambda: self._build_logs(endpoint, entity),
-            }
-            action = actions.get((method, verb))
-            if action is None:
-                raise ServiceError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} {path}'")
-            return action()
+    def reset(self) -> None:
+        """Delete all endpoints and refuse nothing any more; versions and their servers stay."""
+        self.endpoints.clear()
+        self.forbidden: set[str] = set()
+        self.build_failures: dict[tuple[str, str], str] = {}
+        self.most_entities = 20
+        self.seconds = 0.05
+        self.delay = 0.0
+        self.queries: list[tuple[str, str]] = []
+        self.hanging.set()
 
     def _list(self) -> dict[str, Any]:
         return {"endpoints": [self._described(endpoint) for endpoint in self.endpoints.values()]}
@@ -136,11 +126,11 @@ class Serving:
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked.get("name") or ""
         if not _NAME.fullmatch(name):
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", f"Endpoint name '{name}' is not valid.")
+            raise refused(400, "INVALID_PARAMETER_VALUE", f"Endpoint name '{name}' is not valid.")
         self._check_permission("*")
         with self._lock:
             if name in self.endpoints:
-                raise ServiceError(409, "RESOURCE_ALREADY_EXISTS", f"Endpoint with name '{name}' already exists.")
+                raise refused(409, "RESOURCE_ALREADY_EXISTS", f"Endpoint with name '{name}' already exists.")
             tags = {tag["key"]: tag.get("value", "") for tag in asked.get("tags") or ()}
             endpoint = ServingEndpoint(name, tags)
             self._accept(endpoint, asked["config"])
@@ -150,7 +140,7 @@ class Serving:
     def _update(self, endpoint: ServingEndpoint, asked: Config) -> dict[str, Any]:
         if endpoint.update == "IN_PROGRESS":
             message = f"Endpoint '{endpoint.name}' is currently being updated. Wait until the update has finished."
-            raise ServiceError(409, "RESOURCE_CONFLICT", message)
+            raise refused(409, "RESOURCE_CONFLICT", message)
         self._accept(endpoint, asked)
         return self._described(endpoint)
 
@@ -161,16 +151,16 @@ class Serving:
             self._check_entity(entity)
         names = [entity["name"] for entity in entities]
         if not entities or len(names) != len(set(names)):
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", "Served entity names must be unique, and at least one.")
+            raise refused(400, "INVALID_PARAMETER_VALUE", "Served entity names must be unique, and at least one.")
         if len(entities) > _MOST_ENTITIES:
             message = f"A serving endpoint can have at most {_MOST_ENTITIES} served entities."
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", message)
+            raise refused(400, "INVALID_PARAMETER_VALUE", message)
         served = sum(
             len(one.config.get("served_entities", ())) for one in self.endpoints.values() if one is not endpoint
         )
         if served + len(entities) > self.most_entities:
             message = f"The workspace has reached its quota of {self.most_entities} served entities."
-            raise ServiceError(400, "QUOTA_EXCEEDED", message)
+            raise refused(400, "QUOTA_EXCEEDED", message)
         routes = (config.get("traffic_config") or {}).get("routes")
         if routes is None:
             share = 100 // len(names)
@@ -179,7 +169,7 @@ class Serving:
         total = sum(route["traffic_percentage"] for route in routes)
         if {_entity_of(route) for route in routes} != set(names) or total != 100:
             message = f"The traffic of all served entities must sum up to 100, and is {total}."
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", message)
+            raise refused(400, "INVALID_PARAMETER_VALUE", message)
         config["traffic_config"] = {
             "routes": [
                 {**route, "served_model_name": _entity_of(route), "served_entity_name": _entity_of(route)}
@@ -197,11 +187,11 @@ class Serving:
         known = self.versions.get((name, version))
         if known is None:
             message = f"RegisteredModelVersion '{name}' version {version} does not exist or is not accessible."
-            raise ServiceError(404, "RESOURCE_DOES_NOT_EXIST", message)
+            raise refused(404, "RESOURCE_DOES_NOT_EXIST", message)
         if not _NAME.fullmatch(entity["name"]):
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", f"Served entity name '{entity['name']}' is not valid.")
+            raise refused(400, "INVALID_PARAMETER_VALUE", f"Served entity name '{entity['name']}' is not valid.")
         if not entity.get("workload_size"):
-            raise ServiceError(400, "INVALID_PARAMETER_VALUE", "Either workload_size or concurrency must be given.")
+            raise refused(400, "INVALID_PARAMETER_VALUE", "Either workload_size or concurrency must be given.")
 
     def _work(self, endpoint: ServingEndpoint, config: Config) -> None:
         """Bring a configuration up; the earlier one serves until all of the new one is ready, and if it fails."""
@@ -242,22 +232,23 @@ class Serving:
     def _query(self, name: str, entity: str | None, asked: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._find(name)
         if not endpoint.config:
-            raise ServiceError(400, "BAD_REQUEST", f"Endpoint '{name}' is not ready to receive traffic.")
+            raise refused(400, "BAD_REQUEST", f"Endpoint '{name}' is not ready to receive traffic.")
         routes = {
             _entity_of(route): route["traffic_percentage"] for route in endpoint.config["traffic_config"]["routes"]
         }
         if entity is None:
             [entity] = random.choices(list(routes), weights=list(routes.values()))
         if entity not in routes:
-            raise ServiceError(404, "RESOURCE_DOES_NOT_EXIST", f"Served model '{entity}' does not exist.")
+            raise refused(404, "RESOURCE_DOES_NOT_EXIST", f"Served model '{entity}' does not exist.")
         [served] = [one for one in endpoint.config["served_entities"] if one["name"] == entity]
         folder = self.versions[served["entity_name"], served["entity_version"]].folder
         assert folder
+        time.sleep(self.delay)
         status, said = self._servers.start(folder).ask(asked)
         self.queries.append((name, entity))
         if status != 200:
             message = said.get("message") or str(said)
-            raise ServiceError(400, "BAD_REQUEST", message)
+            raise refused(400, "BAD_REQUEST", message)
         return said
 
     def _delete(self, endpoint: ServingEndpoint) -> dict[str, Any]:
@@ -284,18 +275,23 @@ class Serving:
             for entity in config.get("served_entities", ()):
                 if entity["name"] == name:
                     return entity
-        raise ServiceError(404, "RESOURCE_DOES_NOT_EXIST", f"Served model '{name}' does not exist.")
+        raise refused(404, "RESOURCE_DOES_NOT_EXIST", f"Served model '{name}' does not exist.")
+
+    def _managed(self, name: str) -> ServingEndpoint:
+        endpoint = self._find(name)
+        self._check_permission(name)
+        return endpoint
 
     def _find(self, name: str) -> ServingEndpoint:
         endpoint = self.endpoints.get(name)
         if endpoint is None:
-            raise ServiceError(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name}' does not exist.")
+            raise refused(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name}' does not exist.")
         return endpoint
 
     def _check_permission(self, name: str) -> None:
         if name in self.forbidden:
             what = "create serving endpoints" if name == "*" else f"manage serving endpoint '{name}'"
-            raise ServiceError(403, "PERMISSION_DENIED", f"User does not have permission to {what}.")
+            raise refused(403, "PERMISSION_DENIED", f"User does not have permission to {what}.")
 
     def _described(self, endpoint: ServingEndpoint) -> dict[str, Any]:
         ready = bool(endpoint.config)
@@ -347,8 +343,6 @@ class _Server:
         return self._ask("POST", "/invocations", asked)
 
     def _ask(self, method: str, path: str, asked: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
-        import json
-
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             body = None if asked is None else json.dumps(asked)

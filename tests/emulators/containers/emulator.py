@@ -35,7 +35,8 @@ class ContainersEmulator(AzureMLEmulator):
         self._machines = Machines(self._folder / "machines")
         self.groups = Groups(self.workspace, self.identity, self._machines, self.registry.pull)
         self._network = Network(self.groups.resolve)
-        self._resource_manager.container_registry = self.registry.arm_id
+        described = self.resource_manager.resources.find(self.workspace.scope)
+        described["properties"]["containerRegistry"] = self.registry.arm_id
 
     def __enter__(self) -> ContainersEmulator:
         super().__enter__()
