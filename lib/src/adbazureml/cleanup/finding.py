@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from adbazureml.cleanup.items import Inventory, Item, moment
+from adbazureml.cleanup.items import KINDS, Inventory, Item, moment
 from adbazureml.cleanup.resource_group import resource_group
 from adbazureml.cleanup.tables import tables
 from adbazureml.deployment import endpoints
@@ -62,6 +62,7 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
     data, other_data = tables(settings)
     group, why = resource_group(settings, workspace)
     items = [*_endpoints(settings), *versions, *listed, *data, *group]
+    items.sort(key=lambda item: KINDS.index(item.kind))
     return Inventory(settings, workspace, tuple(items), tuple(left + other_data + why))
 
 
