@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -133,11 +134,17 @@ def _others(
 
 def _beside(client: ResourceManagementClient, workspace_id: str) -> Iterator[str]:
     """The resources that the workspace uses: storage, key vault, registry, insights and the logs behind them."""
+    from azure.core.exceptions import ResourceNotFoundError
+
     properties = client.resources.get_by_id(workspace_id, api_version=_WORKSPACE_API).properties or {}
     for name in _NAMED_BY_WORKSPACE:
         if properties.get(name):
             yield properties[name]
-    if insights := properties.get("applicationInsights"):
+    insights = properties.get("applicationInsights")
+    if insights is None:
+        return
+    # Somebody may have deleted it by hand.
+    with suppress(ResourceNotFoundError):
         behind = client.resources.get_by_id(insights, api_version=_INSIGHTS_API).properties or {}
         if logs := behind.get("WorkspaceResourceId"):
             yield logs
