@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .messages import Answer, Call, Problem, json_answer
-from .operations import Operations
+from .online_operations import OnlineOperations
 from .workspace import Workspace
 
 _DATA = re.compile(r"/data/(?P<name>[^/]+)/versions/(?P<version>[^/]+)")
@@ -23,7 +23,7 @@ class Monitors:
         failure: a message with which the next schedule ends.
     """
 
-    def __init__(self, workspace: Workspace, operations: Operations) -> None:
+    def __init__(self, workspace: Workspace, operations: OnlineOperations) -> None:
         self.data: dict[tuple[str, str], dict[str, Any]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.failure = ""

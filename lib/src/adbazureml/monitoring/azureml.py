@@ -200,6 +200,7 @@ def _schedule(
     tag: str,
 ) -> MonitorSchedule:
     from azure.ai.ml import Input
+    from azure.ai.ml.constants import MonitorDatasetContext
     from azure.ai.ml.entities import (
         AlertNotification,
         CategoricalDriftMetrics,
@@ -224,26 +225,31 @@ def _schedule(
     def limits(of: type, columns: Sequence[str]) -> Any:
         """Azure ML refuses a threshold for a kind of column that is not there."""
         there = {kinds[column] for column in columns}
-        index = {"population_stability_index": threshold}
+        index: Any = {"population_stability_index": threshold}
         return of(
             numerical=NumericalDriftMetrics(**index) if "numeric" in there else None,
             categorical=CategoricalDriftMetrics(**index) if "categorical" in there else None,
         )
 
-    def given(context: str) -> dict[str, Any]:
+    def given(context: MonitorDatasetContext) -> dict[str, Any]:
         # The client changes what it is given, so that each signal needs its own.
         watched = ProductionData(input_data=Input(type="mltable", path=data), data_context=context) if data else None
-        rows = ReferenceData(input_data=Input(type="mltable", path=reference), data_context="training")
+        rows = ReferenceData(
+            input_data=Input(type="mltable", path=reference), data_context=MonitorDatasetContext.TRAINING
+        )
         return {"production_data": watched, "reference_data": rows, "alert_enabled": bool(emails)}
 
     signals: dict[str, Any] = {
         "features": DataDriftSignal(
-            features=features, metric_thresholds=limits(DataDriftMetricThreshold, features), **given("model_inputs")
+            features=features,
+            metric_thresholds=limits(DataDriftMetricThreshold, features),
+            **given(MonitorDatasetContext.MODEL_INPUTS),
         )
     }
     if target_column in kinds:
         signals["predictions"] = PredictionDriftSignal(
-            metric_thresholds=limits(PredictionDriftMetricThreshold, [target_column]), **given("model_outputs")
+            metric_thresholds=limits(PredictionDriftMetricThreshold, [target_column]),
+            **given(MonitorDatasetContext.MODEL_OUTPUTS),
         )
     task = "regression" if kinds.get(target_column) == "numeric" else "classification"
     target = MonitoringTarget(ml_task=task, endpoint_deployment_id=f"azureml:{deployment}" if deployment else None)
