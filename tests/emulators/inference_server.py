@@ -48,6 +48,8 @@ class InferenceServer:
         ``requirements.txt`` or ``conda.yaml``.
     environment : mapping
         More environment variables.
+    directory : path
+        Working directory; without, that of the script.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class InferenceServer:
         model: str | Path,
         requirements: str | Path,
         environment: Mapping[str, str] | None = None,
+        directory: str | Path | None = None,
     ) -> None:
         python = interpreter_for(requirements)
         with socket.socket() as probe:
@@ -70,7 +73,7 @@ class InferenceServer:
         options = ["--entry_script", script, "--model_dir", model, "--port", str(self.port)]
         self.process = subprocess.Popen(
             [python, "-m", "azureml_inference_server_http", *options],
-            cwd=self.folder,
+            cwd=directory or self.folder,
             env={**inherited, "AML_APP_ROOT": str(self.folder), "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -103,6 +103,12 @@ class Blobs(Service):
         if blob:
             blob.file.unlink()
 
+    def store(self, name: str, content: bytes) -> None:
+        """Store what the service itself writes."""
+        file = self._new_file()
+        file.write_bytes(content)
+        self._keep(name, file)
+
     def put(self, name: str, call: Call) -> Blob:
         """Store the body of a call, in place of what was there."""
         file = self._receive(call)

@@ -18,7 +18,7 @@ from .assets import SYSTEM_DATA, Assets
 from .containers import Container
 from .identity import Identity
 from .messages import Answer, Call, Problem, json_answer
-from .operations import Operations
+from .online_operations import OnlineOperations
 from .workspace import PROVIDER, Workspace
 
 _ROUTE = re.compile(
@@ -107,7 +107,7 @@ class OnlineEndpoints:
         self.build_error = ""
         self.healthy_within = 310.0
         self.forbidden = False
-        self.operations = Operations(workspace)
+        self.operations = OnlineOperations(workspace)
         self._workspace = workspace
         self._identity = identity
         self._assets = assets

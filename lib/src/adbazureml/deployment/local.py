@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _HIGHEST_PORT = 65535
 _PING_TIMEOUT_S = 5
+# The server says itself that a request took too long; that shall arrive.
+_ANSWER_MARGIN_S = 10
 # What the process of the server needs beside the model and the server.
 _PROCESS_NEEDS = ("psutil>=5.9", "gunicorn>=23,<28")
 _PATHS = {"inference server": ("/score", "/"), "MLflow": ("/invocations", "/ping")}
@@ -120,7 +122,7 @@ class LocalTarget(Target):
             raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
         url = _address(server.private_port if deployment else server.port, server)
         with session() as connection:
-            return ask(connection, url, payload, timeout=self._options.request_timeout)
+            return ask(connection, url, payload, timeout=self._options.request_timeout + _ANSWER_MARGIN_S)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Let one deployment listen at the endpoint's port, then stop the one that did."""

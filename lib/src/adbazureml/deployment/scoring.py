@@ -98,7 +98,10 @@ def ask(
     if answer.status_code in (401, 403):
         raise DeploymentError(f"{url} does not accept the key or token ({answer.status_code}): deploy with this auth.")
     if not answer.ok:
-        raise DeploymentError(f"The model refused the rows: {_reason(answer)}")
+        whose = (
+            "The model refused the rows" if answer.status_code < 500 else f"The endpoint failed ({answer.status_code})"
+        )
+        raise DeploymentError(f"{whose}: {_reason(answer)}")
     content = answer.json()
     return content["predictions"] if isinstance(content, dict) and "predictions" in content else content
 
