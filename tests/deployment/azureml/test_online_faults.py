@@ -189,7 +189,7 @@ target.create("faulty", "m-1", model, progress=lambda text: print(text, flush=Tr
 """
 
 
-def test_killed_half_way_and_run_again(azure, target, models, endpoint, waits):
+def test_killed_half_way_and_run_again(azure, target, models, endpoint):
     names = {
         "name": azure.workspace_name,
         "subscription_id": azure.subscription_id,
@@ -206,7 +206,7 @@ def test_killed_half_way_and_run_again(azure, target, models, endpoint, waits):
     told = []
     assert target.find(endpoint).deployment("m-1").state == "creating"
     azure.requests.clear()
-    target.create(endpoint, "m-1", models["1"], progress=told.append, deadline=waits["deadline"])
+    target.create(endpoint, "m-1", models["1"], progress=told.append, deadline=Deadline.after(300))
     assert target.find(endpoint).deployment("m-1").state == "healthy"
     assert any(text.startswith("waiting for deployment m-1") for text in told)
     assert puts(azure, "/onlineEndpoints/") == []
