@@ -22,6 +22,9 @@ class Known:
     azureml: tuple | None = None
     databricks: tuple | None = None
 
+    def prepare(self):
+        pass
+
 
 def known(number):
     return Known(f"models:/m/{number}", str(number), {"inputs": [number]}, [1.5])

@@ -62,6 +62,8 @@ class RollOut:
         there = before.deployment(self.deployment) if before else None
         if there and there.state == "healthy" and there.traffic == WHOLE:
             return
+        self.progress("fetching the model and resolving its requirements")
+        self.model.prepare()
         old = {name: share for name, share in before.traffic.items() if name != self.deployment} if before else {}
         moved = False
         try:
