@@ -11,6 +11,8 @@ import pytest
 
 from adbazureml.tracking.names import azureml_experiment_name
 
+# Four notebooks twice, and each time Spark.
+pytestmark = pytest.mark.timeout(1800)
 ROOT = Path(__file__).parents[2]
 WALK = "import sys; sys.path.insert(0, 'tools'); import walk; walk.walk(walk.notebooks()[:4])"
 
