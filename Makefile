@@ -17,7 +17,7 @@ test: $(READY)  ## run the tests, and each notebook by itself
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
 
 test-17.3: .venv-17.3/ready  ## run the Azure ML tests on MLflow 3.0.1, which Databricks Runtime 17.3 LTS ML ships
-	@.venv-17.3/bin/python -m pytest tests/azureml --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
+	@.venv-17.3/bin/python -m pytest tests/azureml tests/test_registry.py --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
