@@ -139,8 +139,12 @@ def test_lost_answers_and_makers_that_died_leave_one_version_that_counts(workspa
     version = register(run, name=NAME, registry="databricks")
     assert list(unity.models[NAME].versions) == [version.databricks]
     assert unity.models[NAME].versions[version.databricks]["status"] == "READY"
+    with pytest.raises(RegistryError, match="no version is registered"):
+        find_version("", name="main.houses.none")
     # Killed before its files were there.
     unity.models[NAME].versions[version.databricks]["status"] = "PENDING_REGISTRATION"
+    with pytest.raises(RegistryError, match="no version is registered"):
+        find_version("", name=NAME)
     completed = register(run, name=NAME, registry="databricks")
     assert completed.created
     assert completed.databricks != version.databricks
