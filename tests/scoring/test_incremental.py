@@ -276,9 +276,8 @@ def test_columns_that_are_dropped_and_change_their_type(spark, source, model, in
     spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
     spark.sql(f"ALTER TABLE {source} ALTER COLUMN n TYPE BIGINT")
     spark.sql(f"INSERT INTO {source} VALUES (3, 1)")
-    with pytest.raises(TableError, match=r"columns of it were dropped, renamed or changed their type.*'full'"):
-        score(**how)
-    assert score(**how, mode="full").rows == 3
+    # Nothing was streamed in the old type yet.
+    assert score(**how).rows == 1
     assert score(**how).rows == 0
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
