@@ -154,7 +154,7 @@ class TestOnACluster:
             install_missing(REPORT, cluster_id=CLUSTER)
 
     def test_service_that_stays_busy(self, databricks):
-        databricks.fail_next(1_000, "/libraries/install", 429, retry_after=0)
+        databricks.fail_next(1_000, "/libraries/install", status=429, retry_after=0)
         impatient = WorkspaceClient(config=Config(host=databricks.host, token=TOKEN, retry_timeout_seconds=1))
         with pytest.raises(EnvironmentNotReadyError, match=f"Cluster {CLUSTER}: the workspace was busy"):
             install_missing(REPORT, cluster_id=CLUSTER, client=impatient)
@@ -183,16 +183,16 @@ class TestOnACluster:
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize("path", ["/clusters/get", "/libraries/install", "/libraries/cluster-status"])
     def test_waits_as_long_as_a_busy_service_says(self, databricks, client, path, status):
-        databricks.fail_next(1, path, status, retry_after=0)
+        databricks.fail_next(1, path, status=status, retry_after=0)
         assert install_missing(REPORT, cluster_id=CLUSTER, client=client).missing == ()
         assert len(databricks.requests_to(path)) >= 2
 
     def test_goes_on_asking_after_a_failed_look(self, databricks, client):
-        databricks.fail_next(2, "/libraries/cluster-status", 500)
+        databricks.fail_next(2, "/libraries/cluster-status", status=500)
         assert install_missing(REPORT, cluster_id=CLUSTER, client=client).missing == ()
 
     def test_gives_up_in_time(self, databricks, client):
-        databricks.fail_next(1_000, "/libraries/cluster-status", 500)
+        databricks.fail_next(1_000, "/libraries/cluster-status", status=500)
         with pytest.raises(EnvironmentNotReadyError, match=r"within 0\.5 s .*unknown.*run this again"):
             install_missing(REPORT, cluster_id=CLUSTER, client=client, timeout=0.5)
 

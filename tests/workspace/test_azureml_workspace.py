@@ -136,7 +136,8 @@ class TestNotFound:
         assert "role 'AzureML Data Scientist'" in message
 
     def test_a_workspace_that_is_still_being_made(self, azure, names, monkeypatch):
-        monkeypatch.setattr(type(azure.workspace), "tracking_uri", None)
+        resource = azure.resource_manager.resources.find(azure.workspace.scope)
+        monkeypatch.setitem(resource["properties"], "mlFlowTrackingUri", None)
         with pytest.raises(
             WorkspaceError, match="has no MLflow tracking server; its provisioning state is 'Succeeded'"
         ):
@@ -170,7 +171,7 @@ class TestTokens:
         def refuse(_):
             raise Problem(401, "InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer.")
 
-        monkeypatch.setattr(azure._resource_manager.identity, "check", refuse)
+        monkeypatch.setattr(azure.resource_manager.identity, "check", refuse)
         with pytest.raises(WorkspaceError, match=r"subscription_id '.+' belongs to another tenant .*AZURE_TENANT_ID"):
             AzureMLWorkspace.get(**names)
 

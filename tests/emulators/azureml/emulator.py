@@ -14,19 +14,22 @@ from typing import Any
 
 from .arm import CloudMetadata, ResourceManager
 from .artifacts import EXPERIMENT_RUN, Artifacts
+from .assets import Assets
 from .backend import Backend
 from .blobs import Blobs
 from .faults import Effect, Fault
 from .identity import TENANT, Identity
-from .messages import Request
+from .inference import ROUTES, Inference
 from .mlflow_server import MLflowServer
+from .monitors import Monitors
+from .online import OnlineEndpoints
 from .registry import Registry
-from .service import HttpsService
+from .service import Emulator, HttpsService
 from .tracking import Tracking
 from .workspace import STORAGE_SUFFIX, Workspace
 
 
-class AzureMLEmulator:
+class AzureMLEmulator(Emulator):
     """A workspace that answers while its ``with`` block runs.
 
     The real azureml-mlflow, azure-identity and azure-storage-blob talk to it once `environment` is set, in a child
@@ -40,7 +43,12 @@ class AzureMLEmulator:
         workspace: its ids and names.
         identity: who may sign in.
         tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
+        assets, online: likewise the attached computes, and the online endpoints, whose deployments really run.
+        monitors: likewise the data assets and monitoring schedules.
+        resource_manager: the subscription, its resources and its long-running operations.
     """
+
+    _service: HttpsService
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="azureml-"))
@@ -53,10 +61,19 @@ class AzureMLEmulator:
         backend = Backend(self.workspace, self._server)
         self.blobs = Blobs(self._folder / "blobs", self.workspace.storage_url)
         self.artifacts = Artifacts(self.workspace, self.identity, backend, self.blobs)
-        self.tracking = Tracking(self.workspace, self.identity, backend, Registry(backend, self.artifacts))
+        registry = Registry(backend, self.artifacts)
+        self.tracking = Tracking(self.workspace, self.identity, backend, registry)
+        self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
+        self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
+        self.monitors = Monitors(self.workspace, self.online.operations)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
-        self._resource_manager = ResourceManager(self.workspace, self.identity)
+        self.resource_manager = ResourceManager(
+            self.workspace,
+            self.identity,
+            inside=(self.assets.answer, self.online.answer, self.monitors.answer),
+            operations=self.online.operations.answer,
+        )
 
     def __enter__(self) -> AzureMLEmulator:
         self._service.serve(
@@ -64,8 +81,9 @@ class AzureMLEmulator:
                 (rf"/{re.escape(self.workspace.storage_account)}\.blob\.{re.escape(STORAGE_SUFFIX)}/", self.blobs),
                 (r"/mlflow/", self.tracking),
                 (r"/(?:history|artifact)/", self.artifacts),
-                (r"/subscriptions", self._resource_manager),
+                (r"/subscriptions", self.resource_manager),
                 (r"/metadata/endpoints", self._metadata),
+                (ROUTES, Inference(self.identity, self.online)),
                 (rf"/(?:{TENANT}|msi)/", self.identity),
             ]
         )
@@ -75,6 +93,7 @@ class AzureMLEmulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._service.close()
+        self.online.close()
         self._server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -146,39 +165,11 @@ class AzureMLEmulator:
 
         cloud.KNOWN_CLOUDS.update(cloud._convert_arm_to_cli([self._metadata.description]))
 
-    # What it does to the next requests. ``path`` is looked for in the path of a request, as a regular expression.
-
-    def fail_next(
-        self,
-        count: int,
-        path: str,
-        *,
-        method: str | None = None,
-        status: int = 500,
-        retry_after: int | None = None,
-    ) -> None:
-        """Answer by an error, in the form of the service that was asked: 401, 403, 429, 500 or 503."""
-        fault = Fault(Effect.FAIL, re.compile(path), count, method, status=status, retry_after=retry_after)
-        self._service.faults.add(fault)
-
-    def hang_next(self, count: int, path: str, seconds: float, *, method: str | None = None) -> None:
-        """Answer late; a caller that has gone by then gets nothing done."""
-        self._service.faults.add(Fault(Effect.HANG, re.compile(path), count, method, seconds=seconds))
-
-    def drop_next(self, count: int, path: str, *, method: str | None = None) -> None:
-        """Close the connection before anything is done."""
-        self._service.faults.add(Fault(Effect.DROP, re.compile(path), count, method))
-
-    def lose_answer(self, count: int, path: str, *, method: str | None = None) -> None:
-        """Do what is asked, and close the connection without saying so."""
-        self._service.faults.add(Fault(Effect.LOSE_ANSWER, re.compile(path), count, method))
+    # What it does to the next requests, beside what every emulator can
 
     def cut_upload(self, count: int, path: str = r"\.blob\.") -> None:
         """Take half of a blob that is being written, keep nothing, and close the connection."""
         self._service.faults.add(Fault(Effect.CUT_UPLOAD, re.compile(path), count, "PUT"))
-
-    def clear_faults(self) -> None:
-        self._service.faults.clear()
 
     def expire_tokens(self) -> None:
         """Refuse all tokens given out so far."""
@@ -189,29 +180,11 @@ class AzureMLEmulator:
         return self.identity.rotate_secret(new)
 
     @property
-    def latency(self) -> float:
-        """Seconds that every answer takes at least."""
-        return self._service.latency
-
-    @latency.setter
-    def latency(self, seconds: float) -> None:
-        self._service.latency = seconds
-
-    # What it saw, and what it holds
-
-    @property
-    def requests(self) -> list[Request]:
-        """All requests so far, in order of arrival; clear it as any list."""
-        return self._service.requests
-
-    def requests_to(self, path: str, *, method: str | None = None) -> list[Request]:
-        """The requests in whose path the regular expression is found."""
-        return [one for one in self.requests if re.search(path, one.path) and method in (None, one.method)]
-
-    @property
     def crashes(self) -> list[BaseException]:
         """Exceptions of the emulator itself, which no test should see."""
-        return self._service.crashes
+        return [*self._service.crashes, *self.online.operations.crashes]
+
+    # What it holds
 
     @property
     def secrets(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The one HTTPS address behind which all services of the emulator stand: connections, faults, latency, request log."""
+"""The one address behind which all services of an emulator stand: connections, faults, latency, request log."""
 
 from __future__ import annotations
 
@@ -24,28 +24,24 @@ from .messages import CHUNK, Answer, Call, CutShortError, Problem, Request, Serv
 DRAINED = 4 * CHUNK
 
 
-class HttpsService:
-    """A TLS server on a free port of 127.0.0.1, under a test certificate authority.
+class HttpService:
+    """A server on a free port of 127.0.0.1.
 
     Attributes:
         requests: what was asked so far, in order of arrival.
         crashes: exceptions that are the emulator's own fault; each was answered by 500.
         latency: seconds that every answer takes at least.
-        ca_bundle: file with the public authorities and this one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    scheme = "http"
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.crashes: list[BaseException] = []
         self.faults = Faults()
         self.latency = 0.0
-        self.ca_bundle = folder / "ca.pem"
         self._routes: Sequence[tuple[re.Pattern[str], Service]] = ()
         self._closing = threading.Event()
-        authority = _authority()
-        self.ca_bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
         self._server = _Server(self, context)
 
     @property
@@ -55,13 +51,17 @@ class HttpsService:
 
     @property
     def url(self) -> str:
-        return f"https://{self.address}"
+        return f"{self.scheme}://{self.address}"
 
     def serve(self, routes: Sequence[tuple[str, Service]]) -> None:
         """Start answering; a call goes to the first service whose pattern matches its path."""
         self._routes = [(re.compile(pattern), service) for pattern, service in routes]
         # The server looks every so often whether it shall stop; half a second, its default, is long for a test.
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def put_before(self, routes: Sequence[tuple[str, Service]]) -> None:
+        """Let more services answer, ahead of those that do."""
+        self._routes = [*((re.compile(pattern), service) for pattern, service in routes), *self._routes]
 
     def close(self) -> None:
         self._closing.set()
@@ -118,6 +118,84 @@ class HttpsService:
         return True
 
 
+class HttpsService(HttpService):
+    """The same with TLS, under a test certificate authority.
+
+    Attributes:
+        ca_bundle: file with the public authorities and this one.
+    """
+
+    scheme = "https"
+
+    def __init__(self, folder: Path) -> None:
+        self.ca_bundle = folder / "ca.pem"
+        authority = _authority()
+        self.ca_bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+        super().__init__(context)
+
+
+class Emulator:
+    """What every emulator can be told to do to its next requests, and what it saw.
+
+    ``path`` is looked for in the path of a request, as a regular expression.
+    """
+
+    _service: HttpService
+
+    def fail_next(
+        self,
+        count: int,
+        path: str,
+        *,
+        method: str | None = None,
+        status: int = 500,
+        retry_after: int | None = None,
+    ) -> None:
+        """Answer by an error, in the form of the service that was asked: 401, 403, 429, 500 or 503."""
+        fault = Fault(Effect.FAIL, re.compile(path), count, method, status=status, retry_after=retry_after)
+        self._service.faults.add(fault)
+
+    def hang_next(self, count: int, path: str, seconds: float, *, method: str | None = None) -> None:
+        """Answer late; a caller that has gone by then gets nothing done."""
+        self._service.faults.add(Fault(Effect.HANG, re.compile(path), count, method, seconds=seconds))
+
+    def drop_next(self, count: int, path: str, *, method: str | None = None) -> None:
+        """Close the connection before anything is done."""
+        self._service.faults.add(Fault(Effect.DROP, re.compile(path), count, method))
+
+    def lose_answer(self, count: int, path: str, *, method: str | None = None) -> None:
+        """Do what is asked, and close the connection without saying so."""
+        self._service.faults.add(Fault(Effect.LOSE_ANSWER, re.compile(path), count, method))
+
+    def clear_faults(self) -> None:
+        self._service.faults.clear()
+
+    @property
+    def latency(self) -> float:
+        """Seconds that every answer takes at least."""
+        return self._service.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._service.latency = seconds
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests so far, in order of arrival; clear it as any list."""
+        return self._service.requests
+
+    def requests_to(self, path: str, *, method: str | None = None) -> list[Request]:
+        """The requests in whose path the regular expression is found."""
+        return [one for one in self.requests if re.search(path, one.path) and method in (None, one.method)]
+
+    @property
+    def crashes(self) -> list[BaseException]:
+        """Exceptions of the emulator itself, which no test should see."""
+        return self._service.crashes
+
+
 @functools.cache
 def _authority() -> trustme.CA:
     """One for all emulators of a process, so that a client who trusts one of them can talk to the others."""
@@ -135,7 +213,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, service: HttpsService, context: ssl.SSLContext) -> None:
+    def __init__(self, service: HttpService, context: ssl.SSLContext | None) -> None:
         self.service = service
         self._context = context
         self._open: set[socket.socket] = set()
@@ -144,11 +222,12 @@ class _Server(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
-        # The handshake is left to the thread of the connection: one slow caller does not hold up the others.
-        wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        if self._context is not None:
+            # The handshake is left to the thread of the connection: one slow caller does not hold up the others.
+            connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._lock:
-            self._open.add(wrapped)
-        return wrapped, address
+            self._open.add(connection)
+        return connection, address
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         with self._lock:
@@ -166,7 +245,7 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that goes away is no news; what fails in a service is in `HttpsService.crashes`."""
+        """A caller that goes away is no news; what fails in a service is in `HttpService.crashes`."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -216,4 +295,4 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(chunk)
 
     def log_message(self, *_: object) -> None:
-        """Tests look at `HttpsService.requests`; nothing goes to the screen."""
+        """Tests look at `HttpService.requests`; nothing goes to the screen."""
