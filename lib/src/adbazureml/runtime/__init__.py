@@ -8,6 +8,7 @@ from adbazureml.runtime.handover import hand_on, handed_on
 from adbazureml.runtime.local import registered_tables
 from adbazureml.runtime.notebook import display, in_notebook, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
+from adbazureml.runtime.progress import progress
 from adbazureml.runtime.secrets import secret
 from adbazureml.runtime.session import drop_table, spark, table_exists
 
@@ -24,6 +25,7 @@ __all__ = [
     "on_databricks",
     "parameters",
     "place",
+    "progress",
     "registered_tables",
     "secret",
     "spark",
