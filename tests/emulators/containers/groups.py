@@ -119,7 +119,7 @@ class Groups(Provider):
                 return group.process.port if port in [one["port"] for one in ports] else None
         return None
 
-    def act(self, call: Call, path: str) -> Answer:
+    def act(self, call: Call, path: str) -> Answer:  # noqa: PLR0911 - a line a route
         match call.method, path.split("/"):
             case "GET", ["locations", _, "usages"]:
                 return json_answer({"value": self._usages()})
@@ -196,8 +196,8 @@ class Groups(Provider):
         label = properties["ipAddress"].get("dnsNameLabel", "")
         if label and not _LABEL.fullmatch(label):
             message = (
-                f"The DNS name label '{label}' in {group} is invalid. It can contain only lowercase letters, numbers and "
-                "hyphens. The first character must be a letter. The last character must be a letter or number. The "
+                f"The DNS name label '{label}' in {group} is invalid. It can contain only lowercase letters, numbers "
+                "and hyphens. The first character must be a letter. The last character must be a letter or number. The "
                 "value must be between 5 and 63 characters long."
             )
             raise Problem(400, "InvalidDnsNameLabel", message)

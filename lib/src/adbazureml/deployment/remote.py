@@ -52,7 +52,8 @@ def post(url: str, payload: Mapping[str, Any], *, authorize: Authorize, timeout:
     """
     from mlflow.utils.proto_json_utils import NumpyEncoder
 
-    retry = Retry(total=_RETRIES, read=0, status_forcelist=_BUSY, allowed_methods=None, raise_on_status=False)
+    # A read that takes too long is told as that, not tried again.
+    retry = Retry(total=_RETRIES, read=False, status_forcelist=_BUSY, allowed_methods=None, raise_on_status=False)
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
