@@ -45,9 +45,11 @@ class InferenceServer:
         ``requirements.txt`` or ``conda.yaml``.
     environment : mapping
         More environment variables.
+    directory : path
+        Working directory; without, that of the script.
     """
 
-    def __init__(self, *, script, model, requirements, environment=None):
+    def __init__(self, *, script, model, requirements, environment=None, directory=None):
         python = interpreter_for(requirements)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -60,7 +62,7 @@ class InferenceServer:
         options = ["--entry_script", script, "--model_dir", model, "--port", str(self.port)]
         self.process = subprocess.Popen(
             [python, "-m", "azureml_inference_server_http", *options],
-            cwd=self.folder,
+            cwd=directory or self.folder,
             env={**inherited, "AML_APP_ROOT": str(self.folder), "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=self._log,

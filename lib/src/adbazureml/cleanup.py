@@ -171,7 +171,7 @@ def _delete(item: Item) -> None:
     if item.kind == "endpoint":
         for endpoint in endpoints():
             if endpoint.name == item.name:
-                endpoint.stop()
+                endpoint.delete(confirm=endpoint.name)
     elif item.kind == "model version":
         model, _, version = item.name.rpartition("/")
         client = _client(item.where)

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment import folder, requirements
+from adbazureml.deployment.comparison import rendered
+from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -84,3 +86,24 @@ class Deployable:
         """The request that was logged with the model to try it with, as the scoring protocol has it; None without."""
         content = self.model.get_serving_input(str(self.folder.model))
         return json.loads(content) if content else None
+
+    @cached_property
+    def own_answers(self) -> object:
+        """What the model itself predicts for its input example, as an endpoint renders it.
+
+        Raises
+        ------
+        DeploymentError
+            It can't be loaded here, or fails.
+        """
+        from mlflow import pyfunc
+
+        path = str(self.folder.model)
+        try:
+            example, params = self.model.load_input_example(path), self.model.load_input_example_params(path)
+            return rendered(pyfunc.load_model(path).predict(example, params=params))
+        except Exception as error:  # a model may raise anything
+            said = str(error).partition("\n")[0].rstrip(".")
+            raise DeploymentError(
+                f"The model {self.uri} does not predict its own input example here: {said}."
+            ) from error

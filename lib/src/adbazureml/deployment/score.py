@@ -83,6 +83,12 @@ class Served:
             raise RefusedError(500, f"The model failed: {_sentence(error.message)}") from error
         except CALLERS_MISTAKES as error:
             raise RefusedError(400, _sentence(error)) from error
+        except TimeoutError as error:
+            seconds = float(os.environ.get("SCORING_TIMEOUT_MS", "3600000")) / 1000
+            sentence = (
+                f"The model did not answer within {seconds:g} s: send fewer rows at once, or raise request_timeout."
+            )
+            raise RefusedError(504, sentence) from error
         except Exception as error:
             if type(error).__module__.startswith("pyspark.errors"):
                 raise RefusedError(400, _sentence(error)) from error

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from adbazureml.errors import DeploymentError
@@ -152,6 +153,24 @@ class EndpointState:
         """The deployment of that name."""
         return next((each for each in self.deployments if each.name == name), None)
 
+    def _repr_html_(self) -> str:
+        page = f' (<a href="{escape(self.page)}">page</a>)' if self.page else ""
+        about = f"<p>endpoint {escape(self.name)}{page} ({self.kind}): {escape(self.url)}, sign-in by {self.auth}</p>"
+        titles = ("deployment", "model", "state", "traffic", "made", "note")
+        rows = [
+            (each.name, each.model, each.state, f"{each.traffic} %", _minute(each.made), each.note)
+            for each in self.deployments
+        ]
+        if not rows:
+            return f"{about}<p>It has no deployment.</p>"
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f"{about}<table><tr>{head}</tr>{body}</table>"
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M %Z}" if moment else ""
+
 
 class Target(Protocol):
     """Where endpoints are. Each module has ``connect(options: TargetOptions) -> Target``, which asks nobody yet.
@@ -270,9 +289,9 @@ class Deadline:
                 return
             time.sleep(min(every, self.remaining))
 
-    def missed(self, what: str) -> DeploymentError:
+    def missed(self, what: str, *, log: str = "", source: str = "its log") -> DeploymentError:
         """Return the error to raise when time is up, from a sentence such as "deployment 'm-1' is not healthy"."""
-        return DeploymentError(f"{what} after {self.seconds:g} s; raise timeout.")
+        return with_log(f"{what} after {self.seconds:g} s; raise timeout.", log, source=source)
 
 
 def with_log(sentence: str, log: str, *, source: str) -> DeploymentError:
