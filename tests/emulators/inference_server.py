@@ -1,10 +1,13 @@
 """Microsoft's inference server, really started, for the emulators of what serves models."""
 
+from __future__ import annotations
+
 import os
 import re
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import requests
@@ -16,7 +19,7 @@ from adbazureml.deployment import environments
 HIDDEN = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_", "AML_", "PYTHONPATH", "SPARK_", "PYSPARK_")
 
 
-def interpreter_for(requirements):
+def interpreter_for(requirements: str | Path) -> Path:
     """The Python of an environment that has what a ``requirements.txt`` or ``conda.yaml`` (a path) lists.
 
     Each list is installed once in a test session, in seconds where uv has the packages.
@@ -49,7 +52,15 @@ class InferenceServer:
         Working directory; without, that of the script.
     """
 
-    def __init__(self, *, script, model, requirements, environment=None, directory=None):
+    def __init__(
+        self,
+        *,
+        script: str | Path,
+        model: str | Path,
+        requirements: str | Path,
+        environment: Mapping[str, str] | None = None,
+        directory: str | Path | None = None,
+    ) -> None:
         python = interpreter_for(requirements)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -71,27 +82,27 @@ class InferenceServer:
         )
 
     @property
-    def died(self):
+    def died(self) -> bool:
         return self.process.poll() is not None
 
-    def is_healthy(self):
+    def is_healthy(self) -> bool:
         try:
             return requests.get(self.url, timeout=5).ok
         except requests.RequestException:
             return False
 
-    def log(self):
+    def log(self) -> str:
         """What it printed, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log_path.read_text(encoding="utf-8", errors="replace"))
 
-    def wait(self, seconds=180):
+    def wait(self, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while not self.is_healthy():
             if self.died or time.monotonic() > deadline:
                 raise RuntimeError(f"the inference server is not healthy:\n{self.log()}")
             time.sleep(0.1)
 
-    def stop(self):
+    def stop(self) -> None:
         """Stop it and its worker; again is no error."""
         if not self.died:
             self.process.terminate()
@@ -102,8 +113,8 @@ class InferenceServer:
                 self.process.wait()
         self._log.close()
 
-    def __enter__(self):
+    def __enter__(self) -> InferenceServer:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .identity import Identity
@@ -73,7 +74,10 @@ class CloudMetadata(Service):
 
 
 class ResourceManager(Service):
-    """One subscription: its resource groups and what is in them.
+    """One subscription: its resource groups and what is in them; and what is in the Azure ML workspace.
+
+    ``inside`` answer the calls for what is in the workspace, given the call and its path there; ``operations`` those
+    for how far something there is. Either answers None to a call that is not for it.
 
     Attributes:
         resources: what there is.
@@ -83,9 +87,18 @@ class ResourceManager(Service):
 
     name = "arm"
 
-    def __init__(self, workspace: Workspace, identity: Identity) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        identity: Identity,
+        *,
+        inside: Sequence[Callable[[Call, str], Answer | None]],
+        operations: Callable[[Call], Answer | None],
+    ) -> None:
         self.workspace = workspace
         self.identity = identity
+        self._inside = inside
+        self._operations = operations
         self.resources = Resources(workspace)
         self.operations = Operations(f"https://{workspace.address}")
         self.page_size = 100
@@ -106,7 +119,15 @@ class ResourceManager(Service):
         if match := _OPERATION.fullmatch(call.path):
             status = match[1].lower() == "operationstatuses"
             return self.operations.status(match[2]) if status else self.operations.result(match[2])
+        if (answer := self._operations(call) or self._answer_inside(call)) is not None:
+            return answer
         return self._answer(call)
+
+    def _answer_inside(self, call: Call) -> Answer | None:
+        if not call.path.lower().startswith(f"{self.workspace.scope}/".lower()):
+            return None
+        rest = self.workspace.within(call.path, "")
+        return next((told for one in self._inside if (told := one(call, rest)) is not None), None)
 
     def refusal(self, problem: Problem) -> Answer:
         if problem.code == "Forbidden":
@@ -157,6 +178,8 @@ class ResourceManager(Service):
             group = self.resources.add_group(name, call.body["location"])
             group.tags = call.body.get("tags") or {}
             return json_answer(self._shown(name), 201 if new else 200)
+        if call.method == "GET":
+            self.operations.look_at(call.path)
         group = self.resources.group(name)
         if call.method == "DELETE":
             if group.locked:
@@ -166,7 +189,7 @@ class ResourceManager(Service):
                 )
                 raise Problem(409, "ScopeLocked", message)
             group.state = "Deleting"
-            operation = self.operations.start(GROUPS, lambda: self.resources.drop_group(name))
+            operation = self.operations.start(GROUPS, call.path, lambda: self.resources.drop_group(name))
             return Answer(202, headers=self._headers(operation, GROUPS, "Location"))
         return json_answer(self._shown(name)) if call.method == "GET" else Answer(204)
 
@@ -184,9 +207,11 @@ class ResourceManager(Service):
     def _resource(self, call: Call, path: str, resource_type: str) -> Answer:
         if call.method == "PUT":
             return self._put(path, call.body)
+        if call.method == "GET":
+            self.operations.look_at(path)
         document = self.resources.find(path)
         if call.method == "DELETE":
-            operation = self.operations.start(resource_type, lambda: self.resources.remove(path))
+            operation = self.operations.start(resource_type, path, lambda: self.resources.remove(path))
             return Answer(202, headers=self._headers(operation, resource_type, "Azure-AsyncOperation"))
         return json_answer(document)
 
@@ -202,7 +227,7 @@ class ResourceManager(Service):
         shown = {**before, "properties": {**before["properties"], "provisioningState": state}}
         if not new:
             self.resources.keep(shown)
-        operation = self.operations.start(resource_type, lambda: self.resources.keep(document))
+        operation = self.operations.start(resource_type, path, lambda: self.resources.keep(document))
         if operation.problem and not new:
             self.resources.keep(before)
         if resource_type == STORAGE:

@@ -249,9 +249,11 @@ class Target(Protocol):
 
         Only local endpoints live for somebody: another target inherits this and `release`, which do nothing.
         """
+        return
 
     def release(self, name: str) -> None:
         """Let go of an endpoint: one that is not kept stops with the last process that holds it."""
+        return
 
 
 @dataclass(frozen=True)
