@@ -8,13 +8,14 @@ import mlflow
 import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.models import Model
-from tests.deployment.conftest import tracking_in
 from tests.emulators.databricks import DatabricksEmulator
 from tests.emulators.databricks_serving import Serving, Version
 
 from adbazureml.deployment.databricks import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import Deadline, TargetOptions
+
+from ..conftest import tracking_in
 
 NAME, MODEL = "lines", "main.ml.lines"
 

@@ -74,6 +74,12 @@ class Registry(Provider):
         self.broken = ""
         self.hanging.set()
 
+    def forget_builds(self) -> None:
+        """Have no image, and no build of one."""
+        self.images.clear()
+        for run in self.runs:
+            run.asked = {**run.asked, "imageNames": []}
+
     @property
     def arm_id(self) -> str:
         return f"{self.prefix}/registries/{self.registry_name}"
