@@ -16,8 +16,10 @@ test: $(READY)  ## run the tests, and each notebook by itself
 	@rm -rf .local/test
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
 
-test-17.3: .venv-17.3/ready  ## run the Azure ML tests on MLflow 3.0.1, which Databricks Runtime 17.3 LTS ML ships
+test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
 	@.venv-17.3/bin/python -m pytest tests/azureml --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
+	@rm -rf .local/test-17.3
+	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .

@@ -98,7 +98,11 @@ class Settings(BaseModel):
     )
 
     delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
+    delete_kinds: str = Field(
+        "", description="kinds to delete, comma between; empty: all but the link and the resource group"
+    )
     confirm: str = Field("", description="to delete: the experiment's name, typed once more")
+    confirm_resource_group: str = Field("", description="to delete the resource group too: its name, typed once more")
 
     run_id: RunId = Field("", description="scikit-learn run; empty: handed on, or the newest of the experiment")
     spark_run_id: RunId = Field("", description="Spark ML run; likewise")
@@ -178,7 +182,12 @@ class Settings(BaseModel):
     @property
     def keys(self) -> tuple[str, ...]:
         """The names in `key_columns`."""
-        return tuple(name.strip() for name in self.key_columns.split(",") if name.strip())
+        return _listed(self.key_columns)
+
+    @property
+    def kinds_to_delete(self) -> tuple[str, ...]:
+        """The kinds in `delete_kinds`."""
+        return _listed(self.delete_kinds)
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -188,6 +197,10 @@ class Settings(BaseModel):
             if name in (self._shown or type(self).model_fields)
         )
         return f"<table><tr><th>parameter</th><th>value</th><th>meaning</th></tr>{rows}</table>"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _from_environment() -> tuple[dict[str, str], list[str]]:

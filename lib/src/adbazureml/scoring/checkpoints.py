@@ -136,3 +136,19 @@ def _root(root: str) -> Path:
             "checkpoints: empty; name a folder that outlives the cluster, such as /Volumes/<catalog>/<schema>/<volume>."
         )
     return Path(root) if root else runtime.home() / "checkpoints"
+
+
+def checkpoints_of(into: str, *, root: str) -> list[Path]:
+    """Return the folders that remember what was scored into a table, as its properties note them.
+
+    Parameters
+    ----------
+    root : str
+        Folder of all checkpoints; empty for the local stand-in's, and on Databricks for none.
+    """
+    if not root and runtime.on_databricks():
+        return []
+    detail = runtime.spark().sql(f"DESCRIBE DETAIL {into}").first()
+    noted = detail["properties"] if detail else {}
+    keys = [name.removeprefix(_PROPERTY) for name in noted if name.startswith(_PROPERTY)]
+    return [folder for folder in (_root(root) / key for key in sorted(keys)) if folder.is_dir()]

@@ -41,6 +41,20 @@ class CatchUp:
         """The runs that are still not equal."""
         return tuple(run for run in self.runs if not run.settled)
 
+    def check(self) -> None:
+        """Do nothing where all runs are equal.
+
+        Raises
+        ------
+        TrackingError
+            Names the runs that are not, each with the reason.
+        """
+        if self.behind:
+            rows = "\n  ".join(f"{run.run_id} {run.run_name}: {run.reason}" for run in self.behind)
+            raise TrackingError(
+                f"{len(self.behind)} of {len(self.runs)} runs are not equal in both workspaces:\n  {rows}"
+            )
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a run."""
         import pandas as pd
