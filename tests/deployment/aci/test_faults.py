@@ -20,11 +20,9 @@ from .conftest import NAME
 def test_build_that_fails_says_why_and_nothing_is_made(azure, target, up):
     azure.registry.forget_builds()
     azure.registry.broken = "nowhere"
-    with pytest.raises(
-        DeploymentError, match=r"(?s)the build of the image ended as Failed \(run c\d+\)\.\nThe end of"
-    ) as c:
+    with pytest.raises(DeploymentError, match=r"ended as Failed \(run c\d+\)\.\nThe end of the log") as caught:
         up(1)
-    assert "unable to evaluate symlinks in Dockerfile path" in str(c.value)
+    assert "unable to evaluate symlinks in Dockerfile path" in str(caught.value)
     assert azure.groups.groups == {}
 
 
@@ -40,10 +38,7 @@ def test_image_deleted_from_the_registry_is_built_again(azure, target, models, u
 
 def test_container_that_crashes_leaves_the_old_version(azure, target, up, rows, predicted):
     up(1)
-    with pytest.raises(
-        DeploymentError,
-        match=r"(?s)deployment 'v3' does not come up: its container ended \d times, last with exit code 3",
-    ) as caught:
+    with pytest.raises(DeploymentError, match=r"'v3' does not come up: .*ended \d times, .* exit code 3") as caught:
         up(3)
     assert "weights are from another planet" in str(caught.value)
     assert target.find(NAME).deployment("v3").state == "failed"
@@ -54,11 +49,11 @@ def test_container_that_crashes_leaves_the_old_version(azure, target, up, rows, 
 
 def test_group_that_never_gets_healthy(azure, target, up, rows, predicted):
     up(1)
+    up(2, shift=False)
+    target.remove(NAME, "v2")
     azure.groups.silent.add("v2")
-    with pytest.raises(
-        DeploymentError, match=r"(?s)'v2' is not healthy after 1 s; raise timeout\.\nThe end of the log"
-    ):
-        up(2, timeout=1)
+    with pytest.raises(DeploymentError, match=r"'v2' is not healthy after 3 s; raise timeout\.\nThe end of the log"):
+        up(2, timeout=3)
     azure.groups.silent.clear()
     # Gone on with: the group that came up meanwhile is taken.
     up(2)
@@ -108,7 +103,7 @@ def test_quota_is_told_before_anything_is_created(azure, target, models, up):
         ({"instance_type": "Standard_DS3_v2"}, "instance_type 'Standard_DS3_v2': for target 'aci' give <cores>x<GB>"),
         (
             {"container_registry": "missing"},
-            "container_registry 'missing': Azure refused .*was not found.*check its name",
+            "container_registry 'missing': .*was not found.*check its name",
         ),
         ({"workspace": None}, "name one"),
     ],
@@ -140,9 +135,7 @@ def test_what_the_identity_may_not_do(azure, target, models, up):
     assert len(str(caught.value).splitlines()) == 1
     azure.groups.forbidden = False
     azure.registry.admin = False
-    with pytest.raises(
-        DeploymentError, match=r"admin user is disabled.*az acr update --name mlregistry --admin-enabled"
-    ):
+    with pytest.raises(DeploymentError, match=r"admin user is disabled.*az acr update --name mlregistry"):
         target.check(NAME, models[1])
     azure.registry.admin = True
     azure.registry.tasks_allowed = False
@@ -175,9 +168,7 @@ def test_missing_deployments_are_told(target, up, rows):
         lambda: target.score(NAME, rows, deployment="v9"),
         lambda: target.shift(NAME, {"v9": 100}, progress=print, deadline=Deadline.after(5)),
     ):
-        with pytest.raises(
-            DeploymentError, match="deployment 'v9' of endpoint 'lines' does not exist: deploy it first"
-        ):
+        with pytest.raises(DeploymentError, match="'v9' of endpoint 'lines' does not exist: deploy it first"):
             ask()
     assert target.logs(NAME, "v9", 10) == ""
 
