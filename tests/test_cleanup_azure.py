@@ -132,7 +132,7 @@ class TestResourceGroup:
 
     def test_what_the_caller_may_not_see_or_delete_is_told(self, arm, settings, workspace):
         arm.deny("DELETE", "/resourcegroups/")
-        with pytest.raises(CleanUpError, match="AuthorizationFailed: .* Have somebody with the role 'Contributor'"):
+        with pytest.raises(CleanUpError, match=r"AuthorizationFailed: .* Have somebody with the role 'Contributor'"):
             delete_group(settings, workspace)
         arm.deny("GET", r"/resources$")
         found, left = group_of(settings, workspace)
@@ -141,7 +141,7 @@ class TestResourceGroup:
 
     def test_a_lock_is_told(self, arm, settings, workspace):
         arm.resources.group(settings.resource_group).locked = True
-        with pytest.raises(CleanUpError, match="ScopeLocked: .* Remove the lock first"):
+        with pytest.raises(CleanUpError, match=r"ScopeLocked: .* Remove the lock first"):
             delete_group(settings, workspace)
 
     def test_a_deletion_that_never_ends_has_a_deadline(self, arm, settings, workspace):
