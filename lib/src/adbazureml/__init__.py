@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
     from adbazureml.deployment import deploy, input_example
     from adbazureml.install import check, install_missing, model_requirements
-    from adbazureml.link import show_workspaces
+    from adbazureml.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adbazureml.scoring import predict, score
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_run, track
-    from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace
+    from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, create_workspace
 
 _ROOM_OF = {
     "AzureMLWorkspace": "workspace",
@@ -30,6 +30,7 @@ _ROOM_OF = {
     "catch_up": "tracking",
     "check": "install",
     "clean_up": "cleanup",
+    "create_workspace": "workspace",
     "deploy": "deployment",
     "display": "runtime",
     "find_run": "tracking",
@@ -38,15 +39,18 @@ _ROOM_OF = {
     "input_example": "deployment",
     "install_missing": "install",
     "inventory": "cleanup",
+    "link_workspaces": "link",
     "model_requirements": "install",
     "monitor": "monitoring",
     "predict": "scoring",
     "profile": "monitoring",
     "register": "registry",
     "score": "scoring",
+    "show_link": "link",
     "show_workspaces": "link",
     "spark": "runtime",
     "track": "tracking",
+    "unlink_workspaces": "link",
 }
 
 __all__ = [
@@ -56,6 +60,7 @@ __all__ = [
     "catch_up",
     "check",
     "clean_up",
+    "create_workspace",
     "deploy",
     "display",
     "find_run",
@@ -64,15 +69,18 @@ __all__ = [
     "input_example",
     "install_missing",
     "inventory",
+    "link_workspaces",
     "model_requirements",
     "monitor",
     "predict",
     "profile",
     "register",
     "score",
+    "show_link",
     "show_workspaces",
     "spark",
     "track",
+    "unlink_workspaces",
 ]
 
 

@@ -157,6 +157,8 @@ class ResourceManager(Service):
             group = self.resources.add_group(name, call.body["location"])
             group.tags = call.body.get("tags") or {}
             return json_answer(self._shown(name), 201 if new else 200)
+        if call.method == "GET":
+            self.operations.look_at(call.path)
         group = self.resources.group(name)
         if call.method == "DELETE":
             if group.locked:
@@ -166,7 +168,7 @@ class ResourceManager(Service):
                 )
                 raise Problem(409, "ScopeLocked", message)
             group.state = "Deleting"
-            operation = self.operations.start(GROUPS, lambda: self.resources.drop_group(name))
+            operation = self.operations.start(GROUPS, call.path, lambda: self.resources.drop_group(name))
             return Answer(202, headers=self._headers(operation, GROUPS, "Location"))
         return json_answer(self._shown(name)) if call.method == "GET" else Answer(204)
 
@@ -184,9 +186,11 @@ class ResourceManager(Service):
     def _resource(self, call: Call, path: str, resource_type: str) -> Answer:
         if call.method == "PUT":
             return self._put(path, call.body)
+        if call.method == "GET":
+            self.operations.look_at(path)
         document = self.resources.find(path)
         if call.method == "DELETE":
-            operation = self.operations.start(resource_type, lambda: self.resources.remove(path))
+            operation = self.operations.start(resource_type, path, lambda: self.resources.remove(path))
             return Answer(202, headers=self._headers(operation, resource_type, "Azure-AsyncOperation"))
         return json_answer(document)
 
@@ -202,7 +206,7 @@ class ResourceManager(Service):
         shown = {**before, "properties": {**before["properties"], "provisioningState": state}}
         if not new:
             self.resources.keep(shown)
-        operation = self.operations.start(resource_type, lambda: self.resources.keep(document))
+        operation = self.operations.start(resource_type, path, lambda: self.resources.keep(document))
         if operation.problem and not new:
             self.resources.keep(before)
         if resource_type == STORAGE:

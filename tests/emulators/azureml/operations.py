@@ -19,6 +19,7 @@ class Operation:
 
     end: Callable[[], Any]
     looks_left: float
+    resource_id: str = ""
     problem: Problem | None = None
     operation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     status: str = "InProgress"
@@ -57,8 +58,8 @@ class Operations:
         """The next operation on a resource of this type goes on for ever."""
         self._told.append((resource_type.lower(), None))
 
-    def start(self, resource_type: str, end: Callable[[], Any]) -> Operation:
-        operation = Operation(end, self.looks)
+    def start(self, resource_type: str, resource_id: str, end: Callable[[], Any]) -> Operation:
+        operation = Operation(end, self.looks, resource_id.lower())
         for told in self._told:
             if told[0] == resource_type.lower():
                 self._told.remove(told)
@@ -93,6 +94,12 @@ class Operations:
         if operation.status != "Succeeded":
             return Answer(202, headers={} if self.retry_after is None else {"Retry-After": str(self.retry_after)})
         return Answer(200)
+
+    def look_at(self, resource_id: str) -> None:
+        """A look at the resource itself, whose state tells how far its operation is."""
+        for operation in self._running.values():
+            if operation.resource_id == resource_id.lower():
+                operation.look()
 
     def _find(self, operation_id: str) -> Operation:
         if operation_id not in self._running:

@@ -199,7 +199,7 @@ class Resources:
             raise Problem(400, "InvalidParameterValue", f"{', '.join(changed)} cannot be changed.")
         self._check_link(resource_id, properties, was)
         # Whatever a caller says of these, the provider knows better; a link is kept as `unlinks_by` has it.
-        for name in ("createdDateTime", "workspaceId", "workspaceUrl", "isUcEnabled"):
+        for name in ("createdBy", "updatedBy", "createdDateTime", "workspaceId", "workspaceUrl", "isUcEnabled"):
             properties[name] = was[name]
         if "parameters" in was and "resourceTags" in was["parameters"]:
             parameters["resourceTags"] = was["parameters"]["resourceTags"]

@@ -1,6 +1,7 @@
 """The two workspaces: their names, ids, tracking stores and links. Without a cloud, stand-ins in a local folder."""
 
 from adbazureml.workspace.azureml import AzureMLWorkspace
+from adbazureml.workspace.creation import create_workspace
 from adbazureml.workspace.databricks import DatabricksWorkspace
 from adbazureml.workspace.leaks import LeakedVariables, leaked_variables
 from adbazureml.workspace.stand_in import stand_in_artifacts
@@ -11,6 +12,7 @@ __all__ = [
     "DatabricksWorkspace",
     "LeakedVariables",
     "Workspace",
+    "create_workspace",
     "leaked_variables",
     "stand_in_artifacts",
 ]

@@ -50,6 +50,14 @@ class Address:
         return f"azureml://{self.host}/mlflow/v2.0{self.arm_id}"
 
 
+def parse_arm_id(resource_id: str) -> Address:
+    """Read a workspace's resource id; the host is not in it."""
+    found = _WORKSPACE.search(resource_id)
+    if found is None:
+        raise ValueError(f"{resource_id!r} is no resource id of an Azure ML workspace")
+    return Address("", *found.groups())
+
+
 def arm_id(subscription_id: str, resource_group: str, name: str) -> str:
     """Resource id of a workspace in Azure Resource Manager."""
     return f"/subscriptions/{subscription_id}/resourceGroups/{resource_group}/providers/{_PROVIDER}/{name}"
