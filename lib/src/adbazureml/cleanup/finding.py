@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from adbazureml import runtime
 from adbazureml.cleanup.items import KINDS, Inventory, Item, moment
 from adbazureml.cleanup.resource_group import resource_group
 from adbazureml.cleanup.tables import tables
 from adbazureml.deployment import endpoints
+from adbazureml.errors import AdbAzureMLError
+from adbazureml.link import show_link
 from adbazureml.registry import azureml_model_name
 from adbazureml.registry.names import RUN_ID
 from adbazureml.settings import Settings
@@ -60,10 +63,11 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
             versions += ours
             left += others_too
     data, other_data = tables(settings)
+    link, no_link = _link(workspace)
     group, why = resource_group(settings, workspace)
-    items = [*_endpoints(settings), *versions, *listed, *data, *group]
+    items = [*_endpoints(settings), *versions, *listed, *data, *link, *group]
     items.sort(key=lambda item: KINDS.index(item.kind))
-    return Inventory(settings, workspace, tuple(items), tuple(left + other_data + why))
+    return Inventory(settings, workspace, tuple(items), tuple(left + other_data + no_link + why))
 
 
 def _models(settings: Settings) -> list[str]:
@@ -74,6 +78,21 @@ def _endpoints(settings: Settings) -> Iterator[Item]:
     for endpoint in endpoints():
         if endpoint.name == settings.endpoint_name:
             yield Item(kind="endpoint", name=endpoint.name, where="local", link=endpoint.url)
+
+
+def _link(workspace: AzureMLWorkspace | None) -> Found:
+    """The link from this Databricks workspace; on a local machine there is no such workspace to ask about."""
+    if workspace is None or not runtime.on_databricks():
+        return [], []
+    try:
+        link = show_link(workspace)
+    except AdbAzureMLError as error:
+        return [], [f"the link of the two workspaces: it can't be looked up ({error})."]
+    if link.databricks is None or not link.is_set:
+        return [], []
+    name = f"{link.databricks.name} to {workspace.name}"
+    note = "all users of the Databricks workspace share it; no run needs it"
+    return [Item(kind="link", name=name, where=link.databricks.resource_id, link=link.portals[0], note=note)], []
 
 
 def _versions(place: Workspace, model: str, runs: set[str]) -> Found:
