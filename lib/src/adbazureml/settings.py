@@ -63,8 +63,15 @@ class Settings(BaseModel):
 
     model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
 
-    deploy_target: Literal["local"] = Field("local", description="where the endpoint runs")
+    deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
+        "local", description="where the endpoint runs"
+    )
     endpoint_name: EndpointName = Field("diabetes", description="name of the endpoint")
+    instance_type: str = Field("", description="machine of an endpoint in the cloud; empty: the target's default")
+    compute: str = Field("", description="Kubernetes cluster attached to the Azure ML workspace, for aks")
+    container_registry: str = Field(
+        "", description="registry that builds the image, for aci; empty: the workspace's own"
+    )
     endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
     keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
 

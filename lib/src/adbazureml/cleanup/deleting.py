@@ -135,7 +135,7 @@ def _client(uri: str) -> MlflowClient:
 def _stop_endpoint(item: Item) -> None:
     for endpoint in endpoints():
         if endpoint.name == item.name:
-            endpoint.stop()
+            endpoint.delete(confirm=endpoint.name)
 
 
 def _delete_version(item: Item) -> None:

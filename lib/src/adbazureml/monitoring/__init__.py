@@ -2,6 +2,18 @@
 
 from adbazureml.monitoring.baseline import Baseline, baseline_of, profile
 from adbazureml.monitoring.comparison import monitor
+from adbazureml.monitoring.databricks import DatabricksMonitor, create_databricks_monitor
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
+from adbazureml.monitoring.thresholds import Thresholds
 
-__all__ = ["Baseline", "ColumnDrift", "DriftReport", "baseline_of", "monitor", "profile"]
+__all__ = [
+    "Baseline",
+    "ColumnDrift",
+    "DatabricksMonitor",
+    "DriftReport",
+    "Thresholds",
+    "baseline_of",
+    "create_databricks_monitor",
+    "monitor",
+    "profile",
+]

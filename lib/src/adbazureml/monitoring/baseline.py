@@ -8,15 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from adbazureml.errors import SettingsError, TableError, TrackingError
 from adbazureml.monitoring.bins import Binned, Kind, edges_of, frequent_categories, profiles_of
 from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
 _FILE = "drift_baseline.json"
 _BINS = 10
+_ROWS = 1000
+_WHOLE = {"tinyint", "smallint", "int", "bigint"}
+OTHER = "(other)"
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,44 @@ class Baseline:
 
         mlflow.log_text(json.dumps({"columns": [asdict(column) for column in self.columns]}), _FILE)
 
+    def rows(self) -> pd.DataFrame:
+        """Make rows that are spread as the training rows were, for services that take a baseline as a table.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (1000, n_columns)
+            Each column has the quantiles, the shares of categories and the share of missing values that it had in
+            training. What belongs together in one training row does not here: the columns are shuffled apart, the same
+            way each time. Categories beyond the 100 most frequent are ``(other)``.
+        """
+        import pandas as pd
+
+        order = np.random.default_rng(0)
+        return pd.DataFrame({one.binned.name: order.permutation(_typical(one)) for one in self.columns})
+
     def _repr_html_(self) -> str:
         numbers = sum(column.binned.kind == "numeric" for column in self.columns)
         rows = sum(self.columns[0].counts)
         return f"<p>baseline of {rows:,} rows: {numbers} numeric and {len(self.columns) - numbers} other columns</p>"
+
+
+def _typical(column: BaselineColumn) -> NDArray[np.object_]:
+    """The values of a column in 1,000 rows, missing ones as None."""
+    # The middles of 1,000 equal shares of the rows.
+    shares = (np.arange(_ROWS) + 0.5) / _ROWS
+    counts = np.array(column.counts, dtype=np.float64)
+    upto = np.cumsum(counts) / counts.sum()
+    if column.binned.kind == "categorical":
+        boolean = column.type == "boolean"
+        names = [name == "true" if boolean else name for name in column.binned.bins]
+        values: list[object] = [*names, None if boolean else OTHER, None]
+        return np.array([values[i] for i in np.searchsorted(upto, shares)], dtype=object)
+    there = np.array(column.quantiles)
+    present = shares[shares < 1 - counts[-1] / counts.sum()] if len(there) else shares[:0]
+    # Evenly spread over the quantiles, of which there are as many as rows when nothing is missing.
+    picked = there[((np.arange(len(present)) + 0.5) / max(len(present), 1) * len(there)).astype(int)]
+    whole = column.type in _WHOLE
+    return np.array([*(int(x) if whole else float(x) for x in picked), *[None] * (_ROWS - len(present))], dtype=object)
 
 
 def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int = _BINS) -> Baseline:

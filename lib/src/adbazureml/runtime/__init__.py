@@ -6,7 +6,7 @@ value handed on, and get what fits the place.
 
 from adbazureml.runtime.handover import hand_on, handed_on
 from adbazureml.runtime.local import registered_tables
-from adbazureml.runtime.notebook import display, parameters, user_name
+from adbazureml.runtime.notebook import display, in_notebook, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
 from adbazureml.runtime.secrets import secret
 from adbazureml.runtime.session import drop_table, spark, table_exists
@@ -20,6 +20,7 @@ __all__ = [
     "handed_on",
     "home",
     "home_path",
+    "in_notebook",
     "on_databricks",
     "parameters",
     "place",
