@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from adbazureml import runtime
 from adbazureml.cleanup.items import KINDS, Inventory, Item
@@ -17,6 +17,8 @@ from adbazureml.link import unlink_workspaces
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from adbazureml.deployment.target import Kind
 
 _SECONDS_A_LINE = 10.0
 _FAILURES_TOLD = 5
@@ -78,6 +80,11 @@ def _check(found: Inventory, confirm: str, confirm_resource_group: str) -> None:
 
 
 def _deleters(found: Inventory, timeout: float) -> dict[str, Callable[[Item], None]]:
+    def endpoint(item: Item) -> None:
+        for one in endpoints(target=cast("Kind", item.where), workspace=found.workspace):
+            if one.name == item.name:
+                one.delete(confirm=item.name)
+
     def link(item: Item) -> None:
         unlink_workspaces(found.workspace, databricks=item.where, timeout=timeout)
 
@@ -86,7 +93,7 @@ def _deleters(found: Inventory, timeout: float) -> dict[str, Callable[[Item], No
         delete_resource_group(found.settings, found.workspace, timeout=timeout)
 
     return {
-        "endpoint": _stop_endpoint,
+        "endpoint": endpoint,
         "model version": _delete_version,
         "model": _delete_model,
         "run": lambda item: _client(item.where).delete_run(item.name),
@@ -130,12 +137,6 @@ def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _stop_endpoint(item: Item) -> None:
-    for endpoint in endpoints():
-        if endpoint.name == item.name:
-            endpoint.delete(confirm=endpoint.name)
 
 
 def _delete_version(item: Item) -> None:
