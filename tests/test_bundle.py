@@ -31,7 +31,11 @@ GIVEN = {
     "service_principal_name": "00000000-0000-0000-0000-000000000002",
 }
 # Settings of a server on a person's own machine: a job cluster, and the server on it, ends with the job.
-LOCAL_ONLY = {"endpoint_port", "keep_endpoint"}
+# The link and a new workspace are made once, by a person who may.
+LOCAL_ONLY = {
+    *("endpoint_port", "keep_endpoint"),
+    *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
+}
 # The fields of a target, and of the file, that this bundle uses; https://docs.databricks.com/dev-tools/bundles/reference
 TARGET_FIELDS = {"mode", "default", "workspace", "run_as", "permissions", "variables"}
 FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets"}
