@@ -57,9 +57,9 @@ def install_missing(
     Raises
     ------
     EnvironmentNotReadyError
-        A package was found not to import; something is missing locally, on serverless or in a job; the user is not signed in, or may not install on the
-        cluster; the cluster is unknown, not running, or ends meanwhile; a package failed to install, or does not import
-        then; or time ran out.
+        A package was found not to import; something is missing locally, on serverless or in a job; the user is not
+        signed in, or may not install on the cluster; the cluster is unknown, not running, or ends meanwhile; a package
+        failed to install, or does not import then; or time ran out.
     """
     if not report.missing:
         return report
