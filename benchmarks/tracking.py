@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +77,7 @@ def tracking() -> None:
     logging.getLogger("adbazureml").setLevel(logging.ERROR)
     with servers() as both:
         _live(both)
+        _seen(both)
         _catch_up(both)
         _back_fill(both)
 
@@ -101,9 +104,10 @@ def _live(both: Servers) -> None:
         clients = [mlflow.MlflowClient(tracking_uri=uri) for uri in (both.primary, both.far)]
         return _train_twice(clients)
 
-    def buffered(way: Callable[[], tuple[float, float]]) -> Callable[[], tuple[float, float]]:
+    def asynchronous(way: Callable[[], tuple[float, float]], buffer: str = "") -> Callable[[], tuple[float, float]]:
         def once() -> tuple[float, float]:
-            os.environ["MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS"] = "1"
+            if buffer:
+                os.environ["MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS"] = buffer
             mlflow.config.enable_async_logging()
             try:
                 return way()
@@ -117,8 +121,9 @@ def _live(both: Servers) -> None:
         "primary alone": alone(both.primary),
         "both (adbazureml)": dual,
         "naive: each call twice": naive,
-        "MLflow buffered, to the secondary alone": buffered(alone(both.far)),
-        "both (adbazureml), buffered": buffered(dual),
+        "MLflow asynchronous, to the secondary alone": asynchronous(alone(both.far)),
+        "MLflow buffered, to the secondary alone": asynchronous(alone(both.far), "1"),
+        "both (adbazureml), buffered": asynchronous(dual, "1"),
     }
     rounds: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in ways}
     for number in range(4):
@@ -140,6 +145,29 @@ def _live(both: Servers) -> None:
         all_of_it = statistics.median(one[0] + one[1] for one in times) / whole
         end = statistics.median(one[1] for one in times)
         print(f"{name:45} {loop:6.2f} {all_of_it:6.2f} {end:5.2f} s  {max(one[2] for one in times)} + {times[0][3]}")
+
+
+def _seen(both: Servers, times: int = 3) -> None:
+    """How long after it was logged a point is seen in the secondary, whatever came before it."""
+    import mlflow
+
+    from adbazureml.tracking.names import AZUREML_RUN_ID
+
+    _switch_on(both)
+    primary, secondary = mlflow.MlflowClient(both.primary), mlflow.MlflowClient(both.secondary)
+    mlflow.set_experiment("bench")
+    seconds = []
+    with mlflow.start_run() as run:
+        for step in range(times):
+            mlflow.log_metric("loss", step, step=step)
+            start = time.perf_counter()
+            while True:
+                mirrored = primary.get_run(run.info.run_id).data.tags.get(AZUREML_RUN_ID)
+                if mirrored and secondary.get_run(mirrored).data.metrics.get("loss") == step:
+                    break
+                time.sleep(0.05)
+            seconds.append(time.perf_counter() - start)
+    print(f"a point is seen in the secondary after {', '.join(f'{one:.1f}' for one in seconds)} s")
 
 
 def _switch_on(both: Servers) -> None:
@@ -231,6 +259,44 @@ def _catch_up(both: Servers, points: int = 100_000, rounds: int = 3) -> None:
         switch_off()
     ratio = statistics.median(caught) / statistics.median(bare)
     print(f"catch-up of {points:,} points: {statistics.median(caught):.1f} s, {ratio:.2f} of the bare batches")
+    seconds = _export_import(both, run.info.run_id)
+    print(
+        f"mlflow-export-import's export and import of it: {seconds / statistics.median(bare):.2f} of the bare batches"
+    )
+
+
+def _export_import(both: Servers, run_id: str) -> float:
+    """Seconds that mlflow-export-import takes for the same run, in an environment of its own; NaN without it.
+
+    It knows no histories of more than a page: whether it copied all is told.
+    """
+    script = f"""
+        import os, sys, tempfile, time
+        os.environ["MLFLOW_TRACKING_URI"] = {both.primary!r}
+        import mlflow
+        from mlflow_export_import.run.export_run import RunExporter
+        from mlflow_export_import.run.import_run import RunImporter
+        near, far = mlflow.MlflowClient({both.primary!r}), mlflow.MlflowClient({both.far!r})
+        folder = tempfile.mkdtemp()
+        start = time.perf_counter()
+        RunExporter(near).export_run({run_id!r}, folder)
+        mlflow.set_tracking_uri({both.far!r})
+        found = RunImporter(far).import_run("by-export-import", folder)
+        print("seconds", time.perf_counter() - start, file=sys.stderr)
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        python = f"{folder}/bin/python"
+        wanted = ["mlflow-export-import==1.2.0", "mlflow==3.8.1", "sqlalchemy<2.1", "tabulate"]
+        try:
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True, capture_output=True)
+            done = subprocess.run(
+                [python, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True, cwd=folder
+            )
+        except subprocess.CalledProcessError as error:
+            print(f"mlflow-export-import does not do it: {str(error.stderr)[-300:]}")
+            return math.nan
+        return float(done.stderr.rsplit("seconds", 1)[1])
 
 
 def _back_fill(both: Servers, runs: int = 1000) -> None:

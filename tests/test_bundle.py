@@ -1,4 +1,4 @@
-"""The bundle as the Databricks CLI would read it: what it names must exist on the other side."""
+"""What the bundle names must exist on the other side: notebooks, parameters, task values, fields of the Jobs API."""
 
 import ast
 import copy
@@ -7,117 +7,43 @@ import json
 import re
 from graphlib import TopologicalSorter
 from importlib import metadata
+from itertools import combinations
 from pathlib import Path
 from typing import get_type_hints
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml
 from databricks.bundles.jobs import Job, JobPermission, JobRunAs
 from databricks.bundles.volumes import Volume, VolumeType
+from tests.bundle import (
+    BUNDLE,
+    DECLARED,
+    GIVEN,
+    REFERENCE,
+    ROOT,
+    VOLUMES,
+    Target,
+    base_parameters,
+    notebook,
+    parameters,
+)
 
 from adbazureml import settings
 from adbazureml.settings import Settings
 
-ROOT = Path(__file__).parents[1]
-TARGETS = ["dev", "staging", "prod"]
-JOBS = ["walk", "clean_up"]
-WALK = ["install", "link", "train_and_log", "register", "deploy", "batch_score", "monitor"]
-# What somebody gives with --var or BUNDLE_VAR_….
-GIVEN = {
-    "subscription_id": "00000000-0000-0000-0000-000000000001",
-    "resource_group": "rg-ml",
-    "workspace_name": "aml",
-    "service_principal_name": "00000000-0000-0000-0000-000000000002",
-}
+TARGETS = ["dev", "serverless", "staging", "prod"]
+JOBS = ["clean_up", "score", "train"]
 # Settings of a server on a person's own machine: a job cluster, and the server on it, ends with the job.
-# The link and a new workspace are made once, by a person who may.
-LOCAL_ONLY = {
-    *("endpoint_port", "keep_endpoint"),
+LOCAL_ONLY = {"endpoint_port", "keep_endpoint"}
+# What only a person in a notebook types, never a job: the link and a new workspace are made once.
+TYPED_BY_HAND = {
+    "confirm_resource_group",
     *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
 }
 # The fields of a target, and of the file, that this bundle uses; https://docs.databricks.com/dev-tools/bundles/reference
-TARGET_FIELDS = {"mode", "default", "workspace", "run_as", "permissions", "variables"}
+TARGET_FIELDS = {"mode", "default", "workspace", "run_as", "permissions", "resources", "variables"}
 FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets"}
-REFERENCE = re.compile(r"\$\{([^}]*)\}")
 TASK_VALUE = re.compile(r"\{\{tasks\.(\w+)\.values\.(\w+)\}\}")
-
-
-def load():
-    """Read bundle.yml with its includes; paths become relative to the root."""
-    bundle = yaml.safe_load((ROOT / "bundle.yml").read_text())
-    jobs, volumes = {}, {}
-    for pattern in bundle["include"]:
-        for path in sorted(ROOT.glob(pattern)):
-            declared = yaml.safe_load(path.read_text())
-            assert set(declared) == {"resources"}
-            assert len(declared["resources"]) == 1
-            for key, job in declared["resources"].get("jobs", {}).items():
-                assert path.name == f"{key}.job.yml"
-                jobs[key] = from_root(job, path.parent)
-            for key, volume in declared["resources"].get("volumes", {}).items():
-                assert path.name == f"{key}.volume.yml"
-                volumes[key] = volume
-    return bundle, jobs, volumes
-
-
-def from_root(value, folder):
-    if isinstance(value, list):
-        return [from_root(item, folder) for item in value]
-    if isinstance(value, dict):
-        return {
-            key: (folder / item).resolve().relative_to(ROOT.resolve()).as_posix()
-            if key in ("notebook_path", "whl")
-            else from_root(item, folder)
-            for key, item in value.items()
-        }
-    return value
-
-
-BUNDLE, DECLARED, VOLUMES = load()
-
-
-class Target:
-    """The bundle as one target sees it, every reference resolved."""
-
-    def __init__(self, name, **given):
-        self.config = BUNDLE["targets"][name]
-        given = {**self.config.get("variables", {}), **given}
-        self.variables = {
-            key: given.get(key, variable.get("default", GIVEN.get(key)))
-            for key, variable in BUNDLE["variables"].items()
-        }
-        user = {"userName": "someone@example.com", "short_name": "someone"}
-        self.known = {
-            "bundle": {"name": BUNDLE["bundle"]["name"], "target": name},
-            "workspace": {"current_user": user, "host": "https://adb-1.2.azuredatabricks.net"},
-            "resources": {
-                "jobs": {key: {"id": "1", "name": job["name"]} for key, job in DECLARED.items()},
-                "volumes": VOLUMES,
-            },
-            "var": self.variables,
-        }
-        self.jobs = self.resolve(DECLARED)
-
-    def resolve(self, value):
-        if isinstance(value, list):
-            return [self.resolve(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self.resolve(item) for key, item in value.items()}
-        if not isinstance(value, str):
-            return value
-        if whole := REFERENCE.fullmatch(value):
-            return self.resolve(self.value_of(whole[1]))
-        return REFERENCE.sub(lambda found: str(self.resolve(self.value_of(found[1]))), value)
-
-    def value_of(self, reference):
-        found = self.known
-        for part in reference.split("."):
-            assert isinstance(found, dict), f"${{{reference}}} does not resolve"
-            assert part in found, f"${{{reference}}} does not resolve"
-            found = found[part]
-        assert found is not None, f"${{{reference}}} has no value"
-        return found
 
 
 @pytest.fixture(params=TARGETS)
@@ -131,8 +57,13 @@ def job(request):
 
 
 @pytest.fixture
-def walk():
-    return Target("prod").jobs["walk"]
+def train():
+    return Target("prod").jobs["train"]
+
+
+@pytest.fixture
+def score():
+    return Target("prod").jobs["score"]
 
 
 def calls(notebook_path, name):
@@ -153,18 +84,6 @@ def handed_on(notebook_path):
 
 def asked_for(notebook_path):
     return {name.value for call in calls(notebook_path, "from_notebook") for name in call.args}
-
-
-def notebook(task):
-    return task["notebook_task"]["notebook_path"]
-
-
-def base_parameters(task):
-    return task["notebook_task"].get("base_parameters", {})
-
-
-def parameters(job):
-    return {parameter["name"]: parameter["default"] for parameter in job["parameters"]}
 
 
 def upstream(job):
@@ -197,11 +116,18 @@ class TestFile:
     def test_wheel_is_built_where_the_tasks_look_for_it(self):
         wheel = BUNDLE["artifacts"]["wheel"]
         assert (ROOT / wheel["path"] / "pyproject.toml").is_file()
-        built = Path(wheel["path"]) / "dist" / f"adbazureml-{metadata.version('adbazureml')}-py3-none-any.whl"
-        for declared in DECLARED.values():
-            for task in declared["tasks"]:
-                [library] = task["libraries"]
-                assert fnmatch.fnmatch(built.as_posix(), library["whl"])
+        built = (
+            Path(wheel["path"]) / "dist" / f"adbazureml-{metadata.version('adbazureml')}-py3-none-any.whl"
+        ).as_posix()
+        for name in TARGETS:
+            for resolved in Target(name).jobs.values():
+                environments = {one["environment_key"]: one["spec"] for one in resolved.get("environments", [])}
+                for task in resolved["tasks"]:
+                    if name == "serverless":
+                        wheels = environments[task["environment_key"]]["dependencies"][:1]
+                    else:
+                        wheels = [library["whl"] for library in task["libraries"]]
+                    assert [fnmatch.fnmatch(built, pattern) for pattern in wheels] == [True]
 
     def test_what_stays_on_the_machine_and_what_goes_up(self):
         excluded = BUNDLE["sync"]["exclude"]
@@ -213,7 +139,7 @@ class TestFile:
 
 
 class TestTargets:
-    def test_are_the_three(self):
+    def test_are_the_four(self):
         assert list(BUNDLE["targets"]) == TARGETS
         assert [name for name, declared in BUNDLE["targets"].items() if declared.get("default")] == ["dev"]
 
@@ -226,7 +152,7 @@ class TestTargets:
 
     @pytest.mark.parametrize(
         ("name", "required"),
-        [("dev", set()), ("staging", {"service_principal_name"}), ("prod", {"service_principal_name"})],
+        [("dev", set()), ("serverless", set()), ("staging", set(GIVEN)), ("prod", set(GIVEN))],
     )
     def test_what_a_deployment_must_be_given(self, name, required):
         set_here = BUNDLE["targets"][name].get("variables", {})
@@ -234,11 +160,17 @@ class TestTargets:
         open_ones = {key for key, variable in BUNDLE["variables"].items() if "default" not in variable}
         assert open_ones - set(set_here) == required
 
-    def test_development_belongs_to_one_person(self):
-        dev = Target("dev")
+    @pytest.mark.parametrize("name", ["dev", "serverless"])
+    def test_development_belongs_to_one_person(self, name):
+        dev = Target(name)
         assert dev.config["mode"] == "development"
         assert "run_as" not in dev.config
-        assert "someone" in parameters(dev.jobs["walk"])["training_table"]
+        assert "someone" in parameters(dev.jobs["train"])["training_table"]
+
+    def test_staging_and_prod_differ_by_variables_only(self):
+        staging, prod = ({**BUNDLE["targets"][name], "variables": None} for name in ("staging", "prod"))
+        assert staging == prod
+        assert BUNDLE["targets"]["staging"]["variables"] != BUNDLE["targets"]["prod"]["variables"]
 
     @pytest.mark.parametrize("name", ["staging", "prod"])
     def test_production_has_one_copy_of_a_service_principal(self, name):
@@ -252,13 +184,17 @@ class TestTargets:
         assert [manager.service_principal_name for manager in managers] == [principal]
 
     def test_share_nothing(self):
-        seen = [parameters(Target(name).jobs["walk"]) for name in TARGETS]
+        """A developer's two targets share the developer's own schema."""
+        seen = [
+            {**parameters(jobs["train"]), **parameters(jobs["score"])}
+            for jobs in (Target(name).jobs for name in TARGETS if name != "serverless")
+        ]
         for name in ("training_table", "predictions_table", "model_name", "endpoint_name", "experiment"):
-            assert len({values[name] for values in seen}) == len(TARGETS), name
+            assert len({values[name] for values in seen}) == len(seen), name
 
 
 class TestJobs:
-    def test_are_the_two(self):
+    def test_are_the_three(self):
         assert set(DECLARED) == set(JOBS)
 
     @pytest.mark.parametrize("name", TARGETS)
@@ -271,7 +207,7 @@ class TestJobs:
         for task in job["tasks"]:
             path = ROOT / notebook(task)
             assert path.is_file()
-            assert re.fullmatch(rf"\d\d_{task['task_key']}\.ipynb", path.name)
+            assert re.fullmatch(rf"(\d\d_)?{task['task_key']}\.ipynb", path.name)
 
     def test_every_notebook_is_in_a_job(self):
         named = {notebook(task) for declared in DECLARED.values() for task in declared["tasks"]}
@@ -296,14 +232,42 @@ class TestJobs:
     def test_notebooks_get_all_they_ask_for(self, job):
         for task in job["tasks"]:
             asked = asked_for(notebook(task))
-            assert asked - set(parameters(job)) - set(base_parameters(task)) <= LOCAL_ONLY, task["task_key"]
+            given = {*parameters(job), *base_parameters(task), *LOCAL_ONLY, *TYPED_BY_HAND}
+            assert asked - given <= {"model_version"}, task["task_key"]
+            # It scores the newest version, unless one was handed to it.
+            assert "model_version" not in asked - given or task["task_key"] == "batch_score"
 
-    def test_no_table_or_model_is_left_to_a_default(self, walk):
+    def test_no_parameter_is_given_for_nothing(self, job):
+        asked = set().union(*(asked_for(notebook(task)) for task in job["tasks"]))
+        # Settings are checked as a whole: without it, registry "both" would ask for an Azure ML workspace.
+        assert set(parameters(job)) <= asked | {"registry"}
+
+    def test_no_table_or_model_is_left_to_a_default(self, job):
         hints = get_type_hints(Settings, include_extras=True)
         names = {name for name, hint in hints.items() if hint in (settings.TableName, settings.ModelName)}
-        assert len(names) >= 4
-        for name in names:
-            assert len(parameters(walk)[name].split(".")) == 3
+        given = names & set(parameters(job))
+        assert len(given) >= 2
+        for name in given:
+            assert len(parameters(job)[name].split(".")) == 3
+
+    def test_jobs_agree_on_what_they_share(self, target):
+        """What one job writes, the next reads and the clean-up lists."""
+        for one, other in combinations((parameters(resolved) for resolved in target.jobs.values()), 2):
+            shared = set(one) & set(other)
+            assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
+            assert {"experiment", "model_name", "scoring_table"} <= shared
+
+    def test_serverless_tasks_have_an_environment_and_no_cluster(self):
+        for resolved in Target("serverless").jobs.values():
+            assert "job_clusters" not in resolved
+            [environment] = resolved["environments"]
+            wheel, *pins = environment["spec"]["dependencies"]
+            assert wheel == "lib/dist/*.whl"
+            local = (ROOT / "requirements.txt").read_text().splitlines()
+            assert set(pins) <= set(local), "the pins of a local machine"
+            for task in resolved["tasks"]:
+                assert task["environment_key"] == environment["environment_key"]
+                assert not {"job_cluster_key", "libraries", "existing_cluster_id", "new_cluster"} & set(task)
 
     def test_clusters(self, job):
         clusters = {cluster["job_cluster_key"]: cluster["new_cluster"] for cluster in job["job_clusters"]}
@@ -323,44 +287,69 @@ class TestJobs:
             if calls(notebook(task), "start_run"):
                 assert not task.get("max_retries"), task["task_key"]
 
+    def test_one_run_at_a_time_the_next_one_waits(self, job):
+        assert job["max_concurrent_runs"] == 1
+        assert job["queue"] == {"enabled": True}
 
-class TestWalk:
-    def test_order(self, walk):
-        assert [task["task_key"] for task in walk["tasks"]] == WALK
-        before = upstream(walk)
-        assert before["register"] == {"install", "link", "train_and_log"}
-        assert before["deploy"] == before["batch_score"] == before["register"] | {"register"}
-        assert before["monitor"] == before["batch_score"] | {"batch_score"}
+    def test_bills_and_searches_find_them(self, job):
+        assert job["tags"] == {"project": "adbazureml", "target": "prod"}
 
-    def test_values_come_from_a_task_before_that_hands_them_on(self, walk):
-        tasks = {task["task_key"]: task for task in walk["tasks"]}
-        before = upstream(walk)
+    def test_somebody_hears_of_a_failed_run(self):
+        for resolved in Target("prod", failure_emails=["someone@example.com"]).jobs.values():
+            assert resolved["email_notifications"]["on_failure"] == ["someone@example.com"]
+
+
+class TestTrainAndScore:
+    def test_order(self, train, score):
+        before = upstream(train)
+        assert before["register"] == before["catch_up"] == {"install", "link", "train_and_log"}
+        assert before["deploy"] == before["register"] | {"register"}
+        assert set(before) == {*before["deploy"], "deploy", "catch_up"}
+        assert upstream(score) == {"batch_score": set(), "monitor": {"batch_score"}, "catch_up": set()}
+
+    def test_no_task_hides_that_another_failed(self, train, score):
+        """A run fails where one of its last tasks did: one that runs whatever came before would turn it green."""
+        assert all("run_if" not in task for job in (train, score) for task in job["tasks"])
+
+    def test_values_come_from_a_task_before_that_hands_them_on(self, train, score):
         passed = set()
-        for key, task in tasks.items():
-            for name, value in base_parameters(task).items():
-                origin, handed = TASK_VALUE.fullmatch(value).groups()
-                assert origin in before[key]
-                assert handed == name
-                assert handed in handed_on(notebook(tasks[origin]))
-                assert name in Settings.model_fields
-                # A parameter of the job would win over the task's.
-                assert name not in parameters(walk)
-                passed.add(name)
-        assert passed == {"run_id", "spark_run_id", "model_version"}
+        for job in (train, score):
+            tasks = {task["task_key"]: task for task in job["tasks"]}
+            before = upstream(job)
+            for key, task in tasks.items():
+                for name, value in base_parameters(task).items():
+                    origin, handed = TASK_VALUE.fullmatch(value).groups()
+                    assert origin in before[key]
+                    assert handed == name
+                    assert handed in handed_on(notebook(tasks[origin]))
+                    assert name in Settings.model_fields
+                    # A parameter of the job would win over the task's.
+                    assert name not in parameters(job)
+                    passed.add((key, name))
+        assert passed == {
+            ("register", "run_id"),
+            ("register", "spark_run_id"),
+            ("deploy", "model_version"),
+            ("monitor", "model_version"),
+        }
 
-    def test_schedule(self, walk, target):
-        schedule = target.jobs["walk"]["schedule"]
-        fields = schedule["quartz_cron_expression"].split()
-        assert len(fields) in (6, 7)
+    @pytest.mark.parametrize(("key", "each"), [("train", "week"), ("score", "day")])
+    def test_schedule(self, target, key, each):
+        schedule = target.jobs[key]["schedule"]
+        _second, _minute, _hour, day, month, weekday = schedule["quartz_cron_expression"].split()
         # Quartz wants one of day-of-month and day-of-week left open.
-        assert "?" in (fields[3], fields[5])
+        assert (day, month) == (("?", "*") if each == "week" else ("*", "*"))
+        assert weekday in (("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN") if each == "week" else ("?",))
         assert ZoneInfo(schedule["timezone_id"])
         # Left to the target's mode, which pauses it in development only when the job does not say.
         assert "pause_status" not in schedule
 
-    def test_one_run_at_a_time(self, walk):
-        assert walk["max_concurrent_runs"] == 1
-        assert walk["queue"] == {"enabled": True}
+    def test_a_slow_run_is_told_before_it_is_stopped(self, train, score):
+        for job in (train, score):
+            [rule] = job["health"]["rules"]
+            assert (rule["metric"], rule["op"]) == ("RUN_DURATION_SECONDS", "GREATER_THAN")
+            assert 0 < rule["value"] < job["timeout_seconds"]
+            assert "on_duration_warning_threshold_exceeded" in job["email_notifications"]
 
 
 class TestCleanUp:
@@ -370,15 +359,21 @@ class TestCleanUp:
         assert [task["task_key"] for task in clean_up["tasks"]] == ["clean_up"]
         assert not clean_up["tasks"][0].get("max_retries")
 
-    def test_is_a_dry_run_unless_asked(self):
+    def test_only_lists_unless_asked_twice(self):
         values = parameters(DECLARED["clean_up"])
         assert (values["delete"], values["confirm"]) == ("false", "")
-        assert not {"delete", "confirm"} & set(parameters(DECLARED["walk"]))
+        for key in ("train", "score"):
+            assert not {"delete", "confirm"} & set(parameters(DECLARED[key]))
 
-    def test_cleans_up_what_the_walk_made(self, target):
-        walk, clean_up = (parameters(target.jobs[key]) for key in JOBS)
-        shared = set(walk) & set(clean_up)
-        assert {name: clean_up[name] for name in shared} == {name: walk[name] for name in shared}
+    def test_no_job_can_delete_a_resource_group(self):
+        for declared in DECLARED.values():
+            assert not TYPED_BY_HAND & set(parameters(declared))
+
+    def test_knows_every_table_of_the_other_jobs(self):
+        hints = get_type_hints(Settings, include_extras=True)
+        tables = {name for name, hint in hints.items() if hint in (settings.TableName, settings.OptionalTableName)}
+        others = set(parameters(DECLARED["train"])) | set(parameters(DECLARED["score"]))
+        assert tables & others <= set(parameters(DECLARED["clean_up"]))
 
 
 def test_checkpoints_are_kept_in_a_volume_of_the_bundle():
@@ -386,5 +381,5 @@ def test_checkpoints_are_kept_in_a_volume_of_the_bundle():
         target = Target(name)
         volume = Volume.from_dict(target.resolve(VOLUMES["checkpoints"]))
         folder = f"/Volumes/{volume.catalog_name}/{volume.schema_name}/{volume.name}"
-        assert parameters(target.jobs["walk"])["checkpoints"] == folder
+        assert parameters(target.jobs["score"])["checkpoints"] == folder
         assert volume.volume_type == VolumeType.MANAGED

@@ -106,6 +106,36 @@ def test_no_permission_is_told_with_the_role_that_gives_it(tracked):
         mlflow.start_run()
 
 
+@pytest.mark.parametrize("service", ["batch/metadata", r"\.blob\."])
+@pytest.mark.parametrize("fault", ["429", "500", "503", "hang", "drop", "lose"])
+def test_an_artifact_survives_it_too(tracked, client, service, fault):
+    with mlflow.start_run() as run:
+        match fault:
+            case "hang":
+                tracked.hang_next(1, service, seconds=30)
+            case "drop":
+                tracked.drop_next(1, service)
+            case "lose":
+                tracked.lose_answer(1, service)
+            case status:
+                tracked.fail_next(2, service, status=int(status), retry_after=0)
+        mlflow.log_text("hello", "hello.txt")
+    assert tracked.run_artifacts(run.info.run_id) == {"hello.txt": b"hello"}
+
+
+def test_an_artifact_that_may_not_be_written_is_told_with_the_reason(tracked, client):
+    with mlflow.start_run() as run:
+        tracked.fail_next(1, "batch/metadata", status=403)
+        with pytest.raises(MlflowException, match=r"\(403\): give it the role 'AzureML Data Scientist'"):
+            mlflow.log_text("hello", "hello.txt")
+        tracked.fail_next(1, r"\.blob\.", status=403)
+        with pytest.raises(MlflowException, match="does the storage account let this network in"):
+            mlflow.log_text("hello", "hello.txt")
+        tracked.fail_next(1, "/artifacts", status=403)
+        with pytest.raises(MlflowException, match=r"\(403\): give it the role"):
+            client.list_artifacts(run.info.run_id)
+
+
 @pytest.mark.parametrize("size", [100, 3_000_000])
 def test_an_upload_that_dies_half_way_is_completed(tracked, tmp_path, size):
     file = tmp_path / "weights.bin"
@@ -135,9 +165,9 @@ def test_a_model_whose_upload_fails_is_marked_and_logged_again(tracked, client, 
 
 
 def test_nothing_secret_is_ever_told(tracked, client, log_model, caplog, capfd):
-    """Look at every log line, message and tag; only urllib3 tells signed addresses, and only at DEBUG."""
+    """Look at every log line of every library, message and tag."""
     said = []
-    with caplog.at_level(logging.INFO), caplog.at_level(logging.DEBUG, "adbazureml"), mlflow.start_run() as run:
+    with caplog.at_level(logging.DEBUG), mlflow.start_run() as run:
         log_model(registered_model_name="secret")
         tracked.cut_upload(20, "cut.txt")
         with pytest.raises(MlflowException) as error:
@@ -149,6 +179,7 @@ def test_nothing_secret_is_ever_told(tracked, client, log_model, caplog, capfd):
             mlflow.set_tag("a", "b")
         said.append(str(error.value))
         tracked.clear_faults()
+    assert "sig=***" in caplog.text
     said += [str(client.get_run(run.info.run_id).to_dictionary()), caplog.text, *capfd.readouterr()]
     secrets = tracked.secrets
     assert secrets

@@ -1,4 +1,4 @@
-"""A real MLflow store with three versions of a model, one endpoint for all who only ask, and ports."""
+"""A real MLflow store with versions of a model, one endpoint for all who only ask, and ports."""
 
 import socket
 from contextlib import contextmanager
@@ -8,51 +8,51 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import infer_signature
-from sklearn.linear_model import LinearRegression
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml.deployment import deploy, endpoints
 
+from .models import liar, line, unloadable
+
 MODEL = "deploy_lines"
-
-
-def unloadable():
-    """A model that can be logged only; a class of a function is pickled whole, not by its name."""
-
-    class Unloadable(mlflow.pyfunc.PythonModel):
-        def load_context(self, context):
-            raise RuntimeError("the weights are from another planet")
-
-        def predict(self, context, model_input):
-            return model_input
-
-    return Unloadable()
+REQUEST_TIMEOUT_S = 10
+SIGNATURE = ModelSignature(Schema([ColSpec("double", "age"), ColSpec("double", "visits")]), Schema([ColSpec("double")]))
+REQUIREMENTS = ["scikit-learn==1.6.1", "cloudpickle"]
 
 
 @pytest.fixture(scope="session")
 def frame():
-    return pd.DataFrame({"age": np.linspace(20.0, 80.0, 25) / 3, "visits": np.arange(25)})
+    return pd.DataFrame({"age": np.linspace(20.0, 80.0, 25) / 3, "visits": np.arange(25.0)})
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory, frame):
-    """Tracking store and registry with ``deploy_lines``: 1 and 2 predict differently, 3 can't be loaded."""
+    """Tracking store and registry with ``deploy_lines``: 1 and 2 predict differently, 3 can't be loaded, 4 lies."""
     folder = tmp_path_factory.mktemp("store")
     before = mlflow.get_tracking_uri()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("deploy", (folder / "artifacts").as_uri()))
     with mlflow.start_run() as run:
-        logged = [_log_line(frame, slope) for slope in (2.0, 5.0)]
-        mlflow.pyfunc.log_model(
-            name="broken", python_model=unloadable(), pip_requirements=["mlflow"], registered_model_name=MODEL
-        )
+        logged = [
+            mlflow.sklearn.log_model(
+                model,
+                name="line",
+                pip_requirements=REQUIREMENTS,
+                signature=SIGNATURE,
+                input_example=None if example is None else frame.head(example),
+                registered_model_name=MODEL,
+            )
+            for model, example in ((line(2.0), 3), (line(5.0), 3), (unloadable(), None), (liar(), 1))
+        ]
     mlflow.set_tracking_uri(before)
     return SimpleNamespace(
         uri=uri,
         v1=f"models:/{MODEL}/1",
         v2=f"models:/{MODEL}/2",
         broken=f"models:/{MODEL}/3",
+        liar=f"models:/{MODEL}/4",
         logged=f"models:/{logged[0].model_id}",
         of_run=f"runs:/{run.info.run_id}/line",
     )
@@ -74,35 +74,22 @@ def tracked_in_store(store):
         yield
 
 
-def _log_line(frame, slope):
-    target = frame["age"] * slope + frame["visits"] / 7
-    model = LinearRegression().fit(frame, target)
-    return mlflow.sklearn.log_model(
-        model,
-        name="line",
-        pip_requirements=["scikit-learn"],
-        signature=infer_signature(frame, model.predict(frame)),
-        input_example=frame.head(3),
-        registered_model_name=MODEL,
-    )
-
-
 @pytest.fixture(scope="session")
 def endpoint(store):
     """Version 1 at a free port, for every test that only asks."""
     with tracking_in(store):
-        started = deploy(store.v1, name="lines")
+        started = deploy(store.v1, name="lines", request_timeout=REQUEST_TIMEOUT_S)
     with started:
         yield started
 
 
 @pytest.fixture
-def nothing_else_left(endpoint):
+def nothing_else_left(home):
     """Nothing that a test started stays behind."""
     yield
     for other in endpoints():
-        if other.name != endpoint.name:
-            other.stop()
+        if other.name != "lines":
+            other.delete(confirm=other.name)
 
 
 @pytest.fixture

@@ -1,14 +1,24 @@
-"""What a deployed model answers, asked from outside."""
+"""What a deployed model answers, asked from outside, under Microsoft's inference server."""
 
 import json
-import urllib.request
 
 import mlflow
 import numpy as np
 import pytest
+import requests
 
 from adbazureml.deployment import endpoints, input_example
 from adbazureml.errors import DeploymentError
+
+JSON = "application/json"
+ROW = {"age": 3.5, "visits": 1.0}
+SPLIT = {"columns": ["age", "visits"], "data": [[3.5, 1.0]]}
+
+
+def post(endpoint, body, content_type=JSON):
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    headers = {"Content-Type": content_type} if content_type else {}
+    return requests.post(endpoint.url, data=text, headers=headers, timeout=60)
 
 
 def test_scores_as_the_model_does(endpoint, store, frame):
@@ -16,17 +26,99 @@ def test_scores_as_the_model_does(endpoint, store, frame):
     assert np.array_equal(endpoint.score(frame), predicted)
 
 
-def test_speaks_the_scoring_protocol_of_mlflow(endpoint, frame):
-    body = json.dumps({"dataframe_split": frame.head(2).to_dict(orient="split")}).encode()
-    request = urllib.request.Request(
-        f"{endpoint.url}/invocations", data=body, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert json.load(answer)["predictions"] == endpoint.score(frame.head(2))
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input_data": {**SPLIT, "index": [0]}},
+        {"input_data": [[3.5, 1.0]]},
+        {"input_data": [ROW]},
+        {"input_data": {"age": [3.5], "visits": [1.0]}},
+        {"dataframe_split": SPLIT},
+        {"dataframe_records": [ROW]},
+        {"inputs": {"age": [3.5], "visits": [1.0]}},
+        {"instances": [ROW]},
+        {"dataframe_split": SPLIT, "params": {}},
+    ],
+    ids="-".join,
+)
+def test_every_format_is_understood(endpoint, body):
+    assert post(endpoint, body).json() == {"predictions": [3.5 * 2 + 1 / 7]}
+    assert endpoint.score(body) == [3.5 * 2 + 1 / 7]
 
 
-def test_takes_a_request_of_the_protocol_as_dict(endpoint, frame):
-    assert endpoint.score({"dataframe_records": frame.head(2).to_dict("records")}) == endpoint.score(frame.head(2))
+def test_csv_is_understood(endpoint):
+    assert post(endpoint, "age,visits\n3.5,1\n4,2\n", "text/csv; charset=UTF-8").json() == {
+        "predictions": [3.5 * 2 + 1 / 7, 4 * 2 + 2 / 7]
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "said"),
+    [
+        ("{}", None, 415, "Content-Type is missing: send 'application/json' or 'text/csv'"),
+        ("{}", "text/plain", 415, "Content-Type is 'text/plain'"),
+        ("{}", f"{JSON}; charset=latin-1", 415, "only utf-8"),
+        (b"\xff\xfe", JSON, 400, "not UTF-8"),
+        ("", JSON, 400, "empty"),
+        ("{", JSON, 400, "no JSON"),
+        ("[" * 100_000, JSON, 400, "no JSON"),
+        ("[[3.5, 1]]", JSON, 400, "a JSON list: give a JSON object with one of input_data, dataframe_split"),
+        ({"rows": [ROW]}, JSON, 400, "none of the formats"),
+        ({"inputs": [1], "instances": [1]}, JSON, 400, "has inputs, instances: give"),
+        ({"inputs": ROW, "parms": {}}, JSON, 400, "has parms, which nothing here reads"),
+        ({"inputs": ROW, "params": 3}, JSON, 400, "params: give a JSON object"),
+        ({"dataframe_split": 5}, JSON, 400, "dataframe_split: "),
+        ({"dataframe_split": {"columns": ["age", "visits"], "data": [[1]]}}, JSON, 400, "dataframe_split: "),
+        ({"dataframe_records": SPLIT}, JSON, 400, "dataframe_records: "),
+        ({"input_data": [1, 2, 3]}, JSON, 400, "each row needs 2 values: age, visits"),
+        ({"input_data": None}, JSON, 400, ""),
+        ({"inputs": 5}, JSON, 400, "missing inputs"),
+        ({"inputs": {"age": [3.5]}}, JSON, 400, "missing inputs ['visits']"),
+        ({"dataframe_records": [{**ROW, "age": "old"}]}, JSON, 400, "age"),
+        ({"dataframe_records": [{**ROW, "age": -3}]}, JSON, 400, "age can't be -3"),
+        ("age,visits\n3.5,1,7\n", "text/csv", 400, "The header has 2 columns, and the rows have more"),
+        ("age,visits\nold,1\n", "text/csv", 400, "CSV"),
+        ("\n", "text/csv", 400, "empty"),
+    ],
+)
+def test_bad_request_is_one_sentence_for_the_caller(endpoint, body, content_type, status, said):
+    answer = post(endpoint, body, content_type)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["message"]
+    assert said in answer.json()["message"]
+    assert_one_line(answer.json()["message"])
+
+
+def test_other_methods(endpoint):
+    assert requests.get(endpoint.url, timeout=60).status_code == 405
+    assert requests.options(endpoint.url, timeout=60).status_code == 200
+
+
+def test_model_that_breaks_is_a_500_without_a_stack_trace(endpoint):
+    answer = post(endpoint, {"dataframe_records": [{**ROW, "age": -2}]})
+    assert answer.status_code == 500
+    assert answer.json() == {"message": "The model failed: the weights are from another planet"}
+    assert "Traceback" in endpoint.logs(200)
+    assert endpoint.status().deployments[0].state == "healthy"
+
+
+def test_scoring_time_out_names_the_setting(endpoint, frame):
+    with pytest.raises(
+        DeploymentError, match=r"\(504\): The model did not answer within 10 s: .*raise request_timeout"
+    ):
+        endpoint.score({"dataframe_records": [{**ROW, "age": -1}]})
+    assert len(endpoint.score(frame)) == len(frame)
+
+
+@pytest.mark.parametrize("version", ["2", "3", "3.1"])
+def test_swagger_shows_the_signature(endpoint, version):
+    swagger = requests.get(f"{endpoint.url.removesuffix('/score')}/swagger.json?version={version}", timeout=60).json()
+    schemas = swagger.get("definitions") or swagger["components"]["schemas"]
+    table = schemas["ServiceInput"]["properties"]["input_data"]
+    assert table["properties"]["columns"]["items"]["enum"] == ["age", "visits"]
+    example = schemas["ServiceInput"]["example"]
+    assert len(post(endpoint, example).json()["predictions"]) == 3
+    assert "predictions" in schemas["ServiceOutput"]["properties"]
 
 
 def test_comparison_agrees_and_takes_times(endpoint, frame):
@@ -38,38 +130,36 @@ def test_comparison_agrees_and_takes_times(endpoint, frame):
     assert "p99" in result._repr_html_()
 
 
-def test_shows_itself(endpoint):
+def test_shows_itself(endpoint, store):
     shown = endpoint._repr_html_()
     assert "healthy" in shown
+    assert "100 %" in shown
     assert endpoint.url in shown
-    assert "startup complete" in endpoint.logs()
-    assert [found.name for found in endpoints()] == ["lines"]
-    assert endpoints() == [endpoint]
+    assert endpoint.model_uri == store.v1
+    assert "ready for serving traffic" in endpoint.logs(1000)
+    assert "lines" in [found.name for found in endpoints()]
+    assert endpoint.url in endpoints()._repr_html_()
 
 
-def test_server_leaves_nothing_in_its_folder_but_what_is_its_own(endpoint):
-    assert {path.name for path in endpoint.log.parent.iterdir()} == {"lease.json", "model", "server.log"}
-
-
-def test_missing_column_is_one_sentence(endpoint, frame):
-    with pytest.raises(DeploymentError) as caught:
-        endpoint.score(frame.drop(columns="age"))
-    assert "age" in str(caught.value)
-    assert_one_line(caught.value)
-
-
-def test_wrong_type_is_one_sentence(endpoint, frame):
-    with pytest.raises(DeploymentError) as caught:
-        endpoint.score(frame.assign(age="old"))
-    assert "age" in str(caught.value)
-    assert_one_line(caught.value)
+def test_server_leaves_nothing_in_its_folder_but_what_is_its_own(endpoint, home):
+    (folder,) = (path.parent for path in home.glob("endpoints/lines/*/server.json"))
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"code", "environment", "lease.json", "mlruns", "model", "open", "server.json", "server.log"}
+    assert {path.name for path in (folder / "code").iterdir()} - {"__pycache__"} == {"score.py"}
 
 
 @pytest.mark.parametrize("rows", [{"age": [1.0]}, {"inputs": object()}, "age=1", None, [1, 2]])
 def test_what_is_no_request_is_one_sentence(endpoint, rows):
     with pytest.raises(DeploymentError) as caught:
         endpoint.score(rows)
-    assert_one_line(caught.value)
+    assert_one_line(str(caught.value))
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows.drop(columns="age"), lambda rows: rows.assign(age="old")])
+def test_rows_that_do_not_fit_are_one_sentence(endpoint, frame, change):
+    with pytest.raises(DeploymentError, match=r"The model refused the rows: .*age") as caught:
+        endpoint.score(change(frame))
+    assert_one_line(str(caught.value))
 
 
 def test_comparison_needs_rows(endpoint, frame):
@@ -82,7 +172,7 @@ def test_input_example(store, frame):
     assert input_example(store.broken) is None
 
 
-def assert_one_line(error):
-    assert len(str(error).splitlines()) == 1
-    assert "Traceback" not in str(error)
-    assert len(str(error)) < 500
+def assert_one_line(said):
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in said
+    assert len(said) < 600

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp, wasserstein_distance
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, SettingsError, TableError, TrackingError
-from adbazureml.monitoring import monitor, profile
+from adbazureml.monitoring import Thresholds, monitor, profile
 
 
 def _by_name(report):
@@ -183,10 +183,49 @@ def test_a_frame_without_rows_is_named(spark):
 
 def test_wrong_numbers_are_named(spark):
     frame = spark.createDataFrame([(1,)], "a int")
-    with pytest.raises(SettingsError, match="drift_threshold: 0"):
+    with pytest.raises(SettingsError, match="drift_threshold: psi 0"):
         monitor(frame, baseline=frame, threshold=0)
     with pytest.raises(SettingsError, match="bins: 1"):
         profile(frame, bins=1)
+
+
+def test_each_figure_may_have_a_threshold(spark, samples, report):
+    rows, before = (spark.createDataFrame(frame) for frame in samples)
+    known = _by_name(report)
+    by_ks = monitor(rows, baseline=before, threshold=Thresholds(psi=None, ks=known["skewed"].ks))
+    assert by_ks.drifted == ("moved", "skewed", "counts")
+    with pytest.raises(DriftError, match=r"drift_threshold being KS [\d.]+: moved \(KS [\d.]+\), skewed \(KS"):
+        by_ks.check()
+    either = Thresholds(psi=known["counts"].psi, js_distance=known["skewed"].js_distance)
+    assert monitor(rows, baseline=before, threshold=either).drifted == ("moved", "skewed", "counts")
+    with pytest.raises(SettingsError, match="drift_threshold: none given"):
+        monitor(rows, baseline=before, threshold=Thresholds(psi=None))
+    with pytest.raises(SettingsError, match=r"drift_threshold: ks -1"):
+        monitor(rows, baseline=before, threshold=Thresholds(ks=-1))
+
+
+def test_a_baseline_as_rows_is_spread_as_the_training_rows(spark):
+    rng = np.random.default_rng(3)
+    seen = pd.DataFrame(
+        {
+            "number": np.where(rng.random(5000) < 0.1, np.nan, rng.lognormal(size=5000)),
+            "whole": rng.poisson(3, size=5000),
+            "flag": rng.random(5000) < 0.3,
+            "text": rng.choice(["a", "b", None], size=5000, p=[0.6, 0.3, 0.1]),
+            "nothing": np.full(5000, np.nan),
+        }
+    )
+    frame = spark.createDataFrame(seen)
+    rows = profile(frame).rows()
+    assert rows.shape == (1000, 5)
+    assert rows["number"].isna().mean() == pytest.approx(seen["number"].isna().mean(), abs=1e-3)
+    assert rows["nothing"].isna().all()
+    assert {type(value) for value in rows["whole"]} == {int}
+    assert {type(value) for value in rows["flag"]} == {bool}
+    typed = spark.createDataFrame(rows, "number double, whole long, flag boolean, text string, nothing double")
+    drift = monitor(typed, baseline=frame)
+    assert max(column.psi for column in drift.columns) < 1e-3
+    assert drift.columns[0].ks < 2e-3
 
 
 def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
@@ -263,7 +302,7 @@ def test_a_model_without_a_baseline_is_named(spark, samples, version):
 
 def test_a_baseline_with_half_a_file_is_named(spark, samples, version):
     with mlflow.start_run() as run:
-        mlflow.log_text('{"columns": [', "drift_baseline.json")
+        mlflow.log_text('{"columns": [', "drift_baseline/baseline.json")
         model = mlflow.pyfunc.log_model(python_model=Doubling(), name="model", pip_requirements=["mlflow"])
     with pytest.raises(TrackingError, match=f"{run.info.run_id}' .* that can be read"):
         monitor(spark.createDataFrame(samples[0]), baseline=model.model_uri)

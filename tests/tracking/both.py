@@ -16,6 +16,7 @@ from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.proxy import Proxy
 
 from adbazureml import AzureMLWorkspace
+from adbazureml.tracking import flush
 from adbazureml.tracking.names import azureml_experiment_name
 
 
@@ -46,6 +47,8 @@ class Both:
 
     def assert_equal(self, folder: Path) -> None:
         """Assert that each run stands in the secondary once, with all that it has: nothing lost, nothing doubled."""
+        # On a busy machine, the end of a run may go on without its mirror.
+        eventually(flush, 60.0)
         runs = self.runs()
         mirrored = Counter(run.data.tags.get("adbazureml.databricks.run_id") for run in self.mirrors())
         wanted = Counter(run.info.run_id for run in runs)
@@ -121,7 +124,7 @@ def tree_files(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Wait until a condition holds, and return what it gave."""
     until = time.monotonic() + seconds
     while not (given := condition()):

@@ -21,6 +21,13 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory):
+    """A second server, for a primary that is not a file."""
+    with MLflowServer(tmp_path_factory.mktemp("primary")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def proxy(server):
     with Proxy(server.url) as proxy:
         yield proxy
@@ -33,7 +40,7 @@ def both(home, server, proxy, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     proxy.mend()
     proxy.passed.clear()
     workspace = AzureMLWorkspace(name="server", tracking_uri=proxy.url, registry_uri=proxy.url, url="http://azureml")

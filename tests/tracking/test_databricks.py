@@ -18,7 +18,7 @@ from mlflow.utils.rest_utils import get_workspace_client
 from mlflow.utils.uri import is_databricks_uri
 from tests.emulators.databricks import TOKEN
 from tests.emulators.databricks_mlflow import DatabricksMLflow
-from tests.emulators.mlflow_server import MLflowServer
+from tests.tracking.both import Both
 
 from adbazureml import catch_up
 from adbazureml.tracking.pair import Pair, switch_off
@@ -27,12 +27,6 @@ AZUREML = (
     "://westeurope.api.azureml.ms/mlflow/v2.0/subscriptions/s/resourceGroups/r/providers"
     "/Microsoft.MachineLearningServices/workspaces/w"
 )
-
-
-@pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory):
-    with MLflowServer(tmp_path_factory.mktemp("databricks")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -119,6 +113,48 @@ def test_adbazureml_as_the_tracking_uri_of_a_cluster(databricks):
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"azureml{AZUREML}"
+
+
+def test_a_cluster_whose_tracking_uri_is_adbazureml_trains_into_both(databricks, azure, tmp_path):
+    """Databricks as Databricks answers, Azure ML as Azure ML answers, and code that knows of neither."""
+    script = """
+        import matplotlib.figure, mlflow, numpy
+        from sklearn.linear_model import LinearRegression
+
+        rows = numpy.random.default_rng(0).normal(size=(40, 2))
+        mlflow.sklearn.autolog(log_models=False)
+        mlflow.set_experiment("/Users/someone@example.com/cluster")
+        with mlflow.start_run(run_name="cluster", tags={"team": "prices"}) as run:
+            model = LinearRegression().fit(rows, rows[:, 0])
+            for step in range(600):
+                mlflow.log_metric("loss", 1 / (step + 1), step=step)
+            mlflow.log_figure(matplotlib.figure.Figure(), "curve.png")
+            mlflow.log_text("hello", "notes/hello.txt")
+            mlflow.sklearn.log_model(model, name="model", pip_requirements=["scikit-learn==1.6.1"])
+            with mlflow.start_run(nested=True, run_name="fold"):
+                mlflow.log_metric("fold", 1.0)
+        mlflow.MlflowClient().set_tag(run.info.run_id, "reviewed", "yes")
+    """
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": azure.tracking_uri.replace("azureml:", "adbazureml:", 1)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mlflow.set_tracking_uri("databricks")
+    cluster = Both(
+        experiment="/Users/someone@example.com/cluster",
+        workspace=None,
+        proxy=None,
+        server=None,
+        primary=mlflow.MlflowClient(),
+        secondary=mlflow.MlflowClient(azure.tracking_uri),
+    )
+    cluster.assert_equal(tmp_path)
+    run = next(run for run in cluster.runs() if run.info.run_name == "cluster")
+    page = f"{databricks.host}/ml/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    mirrored = cluster.mirror_of(run.info.run_id)
+    assert mirrored.data.tags["adbazureml.databricks.run_url"] == page
+    assert run.data.tags["adbazureml.settled"] == mirrored.data.tags["adbazureml.settled"]
+    assert "model/MLmodel" in azure.run_artifacts(mirrored.info.run_id)
 
 
 def test_adbazureml_as_the_tracking_uri_of_a_notebook(databricks):

@@ -20,11 +20,16 @@ def kill_after(process, seconds):
 def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processes, tmp_path):
     ids = tmp_path / "ids"
     moments = random.Random(7)
-    for _ in range(4):
-        before = ids.read_text() if ids.exists() else ""
-        process = processes(training.train, both.experiment, str(ids))
-        eventually(lambda: ids.exists() and ids.read_text() != before)  # noqa: B023
-        kill_after(process, moments.uniform(0.2, 7.0))
+    # Two in mid run; two that may be at their end, which takes a while on this way.
+    both.proxy.latency = 0.05
+    try:
+        for steps in (10_000, 10_000, 60, 60):
+            before = ids.read_text() if ids.exists() else ""
+            process = processes(training.train, both.experiment, str(ids), steps)
+            eventually(lambda: ids.exists() and ids.read_text() != before)  # noqa: B023
+            kill_after(process, moments.uniform(0.2, 7.0 if steps > 60 else 2.0))
+    finally:
+        both.proxy.latency = 0.0
     assert catch_up(experiment=both.experiment).behind == ()
     both.assert_equal(tmp_path)
     assert sum(run.written for run in catch_up(experiment=both.experiment).runs) == 0

@@ -18,10 +18,10 @@ from adbazureml.tracking import flush, status
 class Operations:
     """What users do to the runs of an experiment, chosen at random."""
 
-    def __init__(self, experiment, dice):
+    def __init__(self, experiment, dice, folder):
         self.client = mlflow.MlflowClient()
         self.experiment_id = self.client.get_experiment_by_name(experiment).experiment_id
-        self.dice = dice
+        self.dice, self.folder = dice, folder
         self.counter = self.points = 0
         self.live, self.deleted, self.tags = [], [], {}
         self.create()
@@ -29,7 +29,16 @@ class Operations:
     def step(self):
         self.counter += 1
         often = [self.metric] * 30 + [self.batch] * 8 + [self.param] * 8 + [self.tag] * 8
-        seldom = [self.delete_tag, self.create, self.end, self.resume, self.rename, self.artifact, self.dataset]
+        seldom = [
+            self.delete_tag,
+            self.create,
+            self.end,
+            self.resume,
+            self.rename,
+            self.artifact,
+            self.dataset,
+            self.model,
+        ]
         self.dice.choice([*often, *seldom, *self.dice.sample([self.delete, self.restore, self.catch_up], 1)])()
 
     def run_id(self):
@@ -92,6 +101,15 @@ class Operations:
         dataset = Dataset(f"data{self.counter}", str(self.counter), "local", "{}")
         self.client.log_inputs(self.run_id(), [DatasetInput(dataset)])
 
+    def model(self):
+        # The same name now and then, as a user's second model of a run has it.
+        name, run_id = f"model{self.dice.randrange(3)}", self.run_id()
+        model = self.client.create_logged_model(self.experiment_id, name, source_run_id=run_id)
+        file = self.folder / f"{self.counter}.txt"
+        file.write_text(str(self.counter))
+        self.client.log_model_artifact(model.model_id, str(file))
+        self.client.finalize_logged_model(model.model_id, "READY")
+
     def delete(self):
         if len(self.live) > 3:
             run_id = self.run_id()
@@ -119,7 +137,7 @@ def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed):
         return dice.choice(kinds) if dice.random() < 0.05 else None
 
     both.proxy.break_at_random(choose)
-    operations = Operations(both.experiment, dice)
+    operations = Operations(both.experiment, dice, tmp_path)
     for _ in range(1000):
         operations.step()
     both.proxy.mend()

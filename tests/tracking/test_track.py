@@ -153,9 +153,12 @@ def test_training_goes_on_while_azure_ml_is_away(workspace, azureml, caplog, tmp
         mlflow.log_text("hello", "hello.txt")
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
     assert f"catch_up(run_ids=['{run.info.run_id}']) mends it" in caplog.text
-    assert [one.run_id for one in catch_up(experiment=EXPERIMENT).behind] == [run.info.run_id]
+    still = catch_up(experiment=EXPERIMENT)
+    assert [one.run_id for one in still.behind] == [run.info.run_id]
+    with pytest.raises(TrackingError, match=f"1 of 2 runs are not equal in both workspaces:\n  {run.info.run_id}"):
+        still.check()
     artifacts.unlink()
-    assert not catch_up(experiment=EXPERIMENT).behind
+    catch_up(experiment=EXPERIMENT).check()
     assert mlflow.artifacts.load_text(f"{mirror_of(azureml, run).info.artifact_uri}/hello.txt") == "hello"
 
 

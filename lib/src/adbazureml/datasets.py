@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
+# What tells a sample from a user's own table of that name.
+_SAMPLE = "adbazureml.sample"
 _SHARE_TO_TRAIN = 0.8
 _ARRIVALS = 89
 
@@ -39,8 +41,14 @@ class TrainingTable:
 
 
 def is_sample(table: str) -> bool:
-    """Whether the name means a table that `diabetes_tables` makes, in whatever catalog and schema."""
-    return table.rpartition(".")[2] in (SAMPLE_TRAINING, SAMPLE_SCORING)
+    """Whether a table is there and was written by `diabetes_tables`; a name alone does not tell."""
+    from pyspark.errors import PySparkException
+
+    try:
+        detail = runtime.spark().sql(f"DESCRIBE DETAIL {table}").first()
+    except PySparkException:
+        return False
+    return detail is not None and _SAMPLE in (detail["properties"] or {})
 
 
 def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
@@ -58,7 +66,7 @@ def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
     missing = [table for table in (training_table, scoring_table) if not runtime.table_exists(table)]
     for table in missing:
         setting = "training_table" if table == training_table else "scoring_table"
-        if not is_sample(table):
+        if _short(table) not in (SAMPLE_TRAINING, SAMPLE_SCORING):
             raise TableError(
                 f"{setting} {table!r}: there is no such table. Only the sample tables {SAMPLE_TRAINING} and"
                 f" {SAMPLE_SCORING} are made when missing."
@@ -80,7 +88,7 @@ def new_patients(table: str) -> int:
         Rows added: as many as the sample began with. Each has the measurements of a patient drawn from the table, with
         replacement, and an id of its own.
     """
-    if table.rpartition(".")[2] != SAMPLE_SCORING:
+    if not is_sample(table):
         return 0
     there = runtime.spark().table(table)
     rows = there.toPandas()
@@ -127,7 +135,12 @@ def _write_sample(table: str) -> None:
     patients.insert(0, "patient_id", [f"P{number:04d}" for number in range(len(patients))])
     shuffled = patients.sample(frac=1, random_state=2004)
     cut = int(len(shuffled) * _SHARE_TO_TRAIN)
-    training = table.rpartition(".")[2] == SAMPLE_TRAINING
+    training = _short(table) == SAMPLE_TRAINING
     rows = shuffled[:cut] if training else shuffled[cut:].drop(columns="progression")
     # One commit: a reader sees the whole table or none.
-    runtime.spark().createDataFrame(rows).coalesce(1).write.format("delta").mode("overwrite").saveAsTable(table)
+    frame = runtime.spark().createDataFrame(rows).coalesce(1)
+    frame.writeTo(table).using("delta").tableProperty(_SAMPLE, _short(table)).createOrReplace()
+
+
+def _short(table: str) -> str:
+    return table.rpartition(".")[2]

@@ -71,8 +71,15 @@ class Settings(BaseModel):
 
     model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
 
-    deploy_target: Literal["local"] = Field("local", description="where the endpoint runs")
+    deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
+        "local", description="where the endpoint runs"
+    )
     endpoint_name: EndpointName = Field("diabetes", description="name of the endpoint")
+    instance_type: str = Field("", description="machine of an endpoint in the cloud; empty: the target's default")
+    compute: str = Field("", description="Kubernetes cluster attached to the Azure ML workspace, for aks")
+    container_registry: str = Field(
+        "", description="registry that builds the image, for aci; empty: the workspace's own"
+    )
     endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
     keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
 
@@ -99,7 +106,11 @@ class Settings(BaseModel):
     )
 
     delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
+    delete_kinds: str = Field(
+        "", description="kinds to delete, comma between; empty: all but the link and the resource group"
+    )
     confirm: str = Field("", description="to delete: the experiment's name, typed once more")
+    confirm_resource_group: str = Field("", description="to delete the resource group too: its name, typed once more")
 
     run_id: RunId = Field("", description="scikit-learn run; empty: handed on, or the newest of the experiment")
     spark_run_id: RunId = Field("", description="Spark ML run; likewise")
@@ -191,7 +202,12 @@ class Settings(BaseModel):
     @property
     def keys(self) -> tuple[str, ...]:
         """The names in `key_columns`."""
-        return tuple(name.strip() for name in self.key_columns.split(",") if name.strip())
+        return _listed(self.key_columns)
+
+    @property
+    def kinds_to_delete(self) -> tuple[str, ...]:
+        """The kinds in `delete_kinds`."""
+        return _listed(self.delete_kinds)
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -201,6 +217,10 @@ class Settings(BaseModel):
             if name in (self._shown or type(self).model_fields)
         )
         return f"<table><tr><th>parameter</th><th>value</th><th>meaning</th></tr>{rows}</table>"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _from_environment() -> tuple[dict[str, str], list[str]]:

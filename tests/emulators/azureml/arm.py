@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .identity import Identity
@@ -73,7 +74,10 @@ class CloudMetadata(Service):
 
 
 class ResourceManager(Service):
-    """One subscription: its resource groups and what is in them.
+    """One subscription: its resource groups and what is in them; and what is in the Azure ML workspace.
+
+    ``inside`` answer the calls for what is in the workspace, given the call and its path there; ``operations`` those
+    for how far something there is. Either answers None to a call that is not for it.
 
     Attributes:
         resources: what there is.
@@ -83,9 +87,18 @@ class ResourceManager(Service):
 
     name = "arm"
 
-    def __init__(self, workspace: Workspace, identity: Identity) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        identity: Identity,
+        *,
+        inside: Sequence[Callable[[Call, str], Answer | None]],
+        operations: Callable[[Call], Answer | None],
+    ) -> None:
         self.workspace = workspace
         self.identity = identity
+        self._inside = inside
+        self._operations = operations
         self.resources = Resources(workspace)
         self.operations = Operations(f"https://{workspace.address}")
         self.page_size = 100
@@ -106,7 +119,15 @@ class ResourceManager(Service):
         if match := _OPERATION.fullmatch(call.path):
             status = match[1].lower() == "operationstatuses"
             return self.operations.status(match[2]) if status else self.operations.result(match[2])
+        if (answer := self._operations(call) or self._answer_inside(call)) is not None:
+            return answer
         return self._answer(call)
+
+    def _answer_inside(self, call: Call) -> Answer | None:
+        if not call.path.lower().startswith(f"{self.workspace.scope}/".lower()):
+            return None
+        rest = self.workspace.within(call.path, "")
+        return next((told for one in self._inside if (told := one(call, rest)) is not None), None)
 
     def refusal(self, problem: Problem) -> Answer:
         if problem.code == "Forbidden":

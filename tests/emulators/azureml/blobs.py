@@ -1,4 +1,4 @@
-"""The storage account of the workspace: block blobs, read and written through signed addresses."""
+"""The storage account of the workspace: block blobs, read and written through addresses signed for one or for all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .messages import Answer, Call, Problem, Service
 
 CONTAINER = "azureml"
 VERSION = "2023-11-03"
-READ, WRITE = "r", "rcw"
+READ, WRITE, ALL = "r", "rcw", "rcwl"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _STORAGE_CODES = {
     CODES[401]: "NoAuthenticationInformation",
@@ -43,14 +43,15 @@ class Blob:
     size: int
     etag: str = field(default_factory=lambda: f'"0x{secrets.token_hex(8).upper()}"')
     modified: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"ETag": self.etag, "Last-Modified": format_datetime(self.modified, usegmt=True)}
+        return {"ETag": self.etag, "Last-Modified": format_datetime(self.modified, usegmt=True), **self.metadata}
 
 
 class Blobs(Service):
-    """One container of blobs, whose bytes are in files.
+    """One container of artifacts, and one for each upload of an asset; their bytes are in files.
 
     Attributes:
         signed_for: seconds that a signature is good.
@@ -68,16 +69,28 @@ class Blobs(Service):
         self._key = secrets.token_bytes(32)
         self._blobs: dict[str, Blob] = {}
         self._blocks: dict[str, dict[str, Path]] = {}
+        self._uploads: set[str] = set()
         self._lock = threading.Lock()
 
     def sign(self, name: str, permissions: str) -> str:
         """The address at which the blob can be read, or written and read."""
-        now = datetime.datetime.now(datetime.timezone.utc)
-        expiry = (now + datetime.timedelta(seconds=self.signed_for)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        signature = self._signature(name, permissions, expiry)
-        self.signatures.add(signature)
-        query = {"sv": VERSION, "sr": "b", "se": expiry, "sp": permissions, "sig": signature}
-        return f"{self.url}/{CONTAINER}/{quote(name)}?{urlencode(query)}"
+        return f"{self.url}/{CONTAINER}/{quote(name)}?{self._query(name, permissions, 'b')}"
+
+    def new_container(self) -> tuple[str, str]:
+        """The address of a new container, and the one at which all of its blobs can be written and read."""
+        name = str(uuid.uuid4())
+        self._uploads.add(name)
+        address = f"{self.url}/{name}"
+        return address, f"{address}?{self._query(name, ALL, 'c')}"
+
+    def below(self, prefix: str) -> dict[str, Path]:
+        """The files of all blobs whose names begin with the prefix, by the rest of their names.
+
+        Blobs outside of the container of artifacts have its name before theirs.
+        """
+        with self._lock:
+            found = sorted(self._blobs.items())
+        return {name.removeprefix(prefix): blob.file for name, blob in found if name.startswith(prefix)}
 
     def content(self, name: str) -> bytes | None:
         """What is stored; None where nothing was written to its end."""
@@ -90,6 +103,12 @@ class Blobs(Service):
         if blob:
             blob.file.unlink()
 
+    def store(self, name: str, content: bytes) -> None:
+        """Store what the service itself writes."""
+        file = self._new_file()
+        file.write_bytes(content)
+        self._keep(name, file)
+
     def put(self, name: str, call: Call) -> Blob:
         """Store the body of a call, in place of what was there."""
         file = self._receive(call)
@@ -97,10 +116,13 @@ class Blobs(Service):
 
     def answer(self, call: Call) -> Answer:
         _, _, container, name = call.path.split("/", 3)
-        if container != CONTAINER:
+        if container != CONTAINER and container not in self._uploads:
             raise Problem(404, "ContainerNotFound", "The specified container does not exist.")
         writes = call.method in ("PUT", "DELETE")
-        self._check_signature(name, call.query, "w" if writes else "r")
+        signed = container if call.query.get("sr") == "c" else name
+        self._check_signature(signed, call.query, "w" if writes else "r")
+        if container != CONTAINER:
+            name = f"{container}/{name}"
         if call.method in ("GET", "HEAD"):
             return self._get(name, call)
         if call.method == "PUT":
@@ -113,6 +135,13 @@ class Blobs(Service):
         message = f"{problem.message}\nRequestId:{headers['x-ms-request-id']}"
         body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{escape(message)}</Message>'
         return Answer(problem.status, f"{body}</Error>".encode(), headers)
+
+    def _query(self, signed: str, permissions: str, resource: str) -> str:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        expiry = (now + datetime.timedelta(seconds=self.signed_for)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        signature = self._signature(signed, permissions, expiry)
+        self.signatures.add(signature)
+        return urlencode({"sv": VERSION, "sr": resource, "se": expiry, "sp": permissions, "sig": signature})
 
     def _signature(self, name: str, permissions: str, expiry: str) -> str:
         text = "\n".join((name, permissions, expiry)).encode()
@@ -162,6 +191,8 @@ class Blobs(Service):
         if part == "block":
             self._blocks.setdefault(name, {})[call.query["blockid"]] = self._receive(call)
             return Answer(201, headers=_common())
+        if part == "metadata":
+            return self._put_metadata(name, call)
         if call.headers.get("If-None-Match") == "*" and name in self._blobs:
             raise Problem(409, "BlobAlreadyExists", "The specified blob already exists.")
         if part == "blocklist":
@@ -173,6 +204,16 @@ class Blobs(Service):
                 400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format."
             )
         return Answer(201, headers={**_common(), **blob.headers, "x-ms-request-server-encrypted": "true"})
+
+    def _put_metadata(self, name: str, call: Call) -> Answer:
+        blob = self._blobs.get(name)
+        if blob is None:
+            raise Problem(404, "BlobNotFound", "The specified blob does not exist.")
+        blob.metadata.clear()
+        blob.metadata.update(
+            {key: value for key, value in call.headers.items() if key.lower().startswith("x-ms-meta-")}
+        )
+        return Answer(200, headers={**_common(), **blob.headers})
 
     def _assemble(self, name: str, block_list: bytes) -> Path:
         staged = self._blocks.pop(name, {})

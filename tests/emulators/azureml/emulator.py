@@ -14,11 +14,15 @@ from typing import Any
 
 from .arm import CloudMetadata, ResourceManager
 from .artifacts import EXPERIMENT_RUN, Artifacts
+from .assets import Assets
 from .backend import Backend
 from .blobs import Blobs
 from .faults import Effect, Fault
 from .identity import TENANT, Identity
+from .inference import ROUTES, Inference
 from .mlflow_server import MLflowServer
+from .monitors import Monitors
+from .online import OnlineEndpoints
 from .registry import Registry
 from .service import Emulator, HttpsService
 from .tracking import Tracking
@@ -39,6 +43,8 @@ class AzureMLEmulator(Emulator):
         workspace: its ids and names.
         identity: who may sign in.
         tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
+        assets, online: likewise the attached computes, and the online endpoints, whose deployments really run.
+        monitors: likewise the data assets and monitoring schedules.
         resource_manager: the subscription, its resources and its long-running operations.
     """
 
@@ -55,10 +61,19 @@ class AzureMLEmulator(Emulator):
         backend = Backend(self.workspace, self._server)
         self.blobs = Blobs(self._folder / "blobs", self.workspace.storage_url)
         self.artifacts = Artifacts(self.workspace, self.identity, backend, self.blobs)
-        self.tracking = Tracking(self.workspace, self.identity, backend, Registry(backend, self.artifacts))
+        registry = Registry(backend, self.artifacts)
+        self.tracking = Tracking(self.workspace, self.identity, backend, registry)
+        self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
+        self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
+        self.monitors = Monitors(self.workspace, self.online.operations)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
-        self.resource_manager = ResourceManager(self.workspace, self.identity)
+        self.resource_manager = ResourceManager(
+            self.workspace,
+            self.identity,
+            inside=(self.assets.answer, self.online.answer, self.monitors.answer),
+            operations=self.online.operations.answer,
+        )
 
     def __enter__(self) -> AzureMLEmulator:
         self._service.serve(
@@ -68,6 +83,7 @@ class AzureMLEmulator(Emulator):
                 (r"/(?:history|artifact)/", self.artifacts),
                 (r"/subscriptions", self.resource_manager),
                 (r"/metadata/endpoints", self._metadata),
+                (ROUTES, Inference(self.identity, self.online)),
                 (rf"/(?:{TENANT}|msi)/", self.identity),
             ]
         )
@@ -77,6 +93,7 @@ class AzureMLEmulator(Emulator):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._service.close()
+        self.online.close()
         self._server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -161,6 +178,11 @@ class AzureMLEmulator(Emulator):
     def rotate_secret(self, new: str | None = None) -> str:
         """Sign in nobody who does not know the new secret."""
         return self.identity.rotate_secret(new)
+
+    @property
+    def crashes(self) -> list[BaseException]:
+        """Exceptions of the emulator itself, which no test should see."""
+        return [*self._service.crashes, *self.online.operations.crashes]
 
     # What it holds
 

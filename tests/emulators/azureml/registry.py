@@ -50,11 +50,12 @@ class Registry:
     def _check_source(self, source: str, run_id: str) -> None:
         if run_id:
             self._backend.find_run(run_id)
-        origin, container, prefix = self._locate(source)
+        origin, container, prefix = self.locate(source)
         if not self._artifacts.holds(origin, container, prefix):
             raise limits.invalid(f"No artifacts were found at the model source. Provided model source: {source}")
 
-    def _locate(self, source: str) -> tuple[str, str, str]:
+    def locate(self, source: str) -> tuple[str, str, str]:
+        """Origin, container and prefix of the artifacts at a source; raises `Problem` 400."""
         of_run, of_artifacts = _RUN_SOURCE.fullmatch(source), _ARTIFACT_SOURCE.fullmatch(source)
         if of_run:
             self._backend.workspace.within(of_run["path"], r"/mlflow/v[12]\.0")

@@ -59,6 +59,10 @@ class HttpService:
         # The server looks every so often whether it shall stop; half a second, its default, is long for a test.
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
+    def put_before(self, routes: Sequence[tuple[str, Service]]) -> None:
+        """Let more services answer, ahead of those that do."""
+        self._routes = [*((re.compile(pattern), service) for pattern, service in routes), *self._routes]
+
     def close(self) -> None:
         self._closing.set()
         self._server.shutdown()

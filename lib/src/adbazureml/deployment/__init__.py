@@ -1,7 +1,18 @@
-"""Deploy a model behind a URL: a scoring server that is healthy before it is handed over and never left behind."""
+"""Deploy a model behind a URL: tried before it gets traffic, replaced only by one that answers as its model does."""
 
 from adbazureml.deployment.comparison import Comparison
-from adbazureml.deployment.endpoint import Endpoint
-from adbazureml.deployment.front import deploy, endpoints, input_example
+from adbazureml.deployment.endpoint import Endpoint, Endpoints
+from adbazureml.deployment.front import deploy, endpoints, find_endpoint, input_example
+from adbazureml.deployment.target import DeploymentState, EndpointState
 
-__all__ = ["Comparison", "Endpoint", "deploy", "endpoints", "input_example"]
+__all__ = [
+    "Comparison",
+    "DeploymentState",
+    "Endpoint",
+    "EndpointState",
+    "Endpoints",
+    "deploy",
+    "endpoints",
+    "find_endpoint",
+    "input_example",
+]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment.scoring import ask, payload, session
+from adbazureml.deployment.scoring import request_of
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Ask = Callable[[Mapping[str, Any]], Any]
 
 _RELATIVE_TOLERANCE = 1e-6
 # Sums that cancel leave a remainder near 0 whose relative difference says nothing.
@@ -34,7 +37,7 @@ class Comparison:
     calls : int
         Number of single-row calls that were timed.
     p50_ms, p99_ms : float
-        Median and 99th percentile of the time of a single-row call over an open connection, in milliseconds.
+        Median and 99th percentile of the time of a single-row call of `Endpoint.score`, in milliseconds.
     """
 
     table: pd.DataFrame
@@ -51,53 +54,59 @@ class Comparison:
         return summary + str(self.table.head(_ROWS_SHOWN).to_html())
 
 
-def compare(url: str, model_uri: str, frame: pd.DataFrame, *, calls: int) -> Comparison:
+def compare(ask: Ask, model_uri: str, frame: pd.DataFrame, *, calls: int) -> Comparison:
     """Ask the endpoint and the model for the same rows; see `Endpoint.compare`."""
     import numpy as np
     import pandas as pd
     from mlflow import pyfunc
-    from mlflow.pyfunc.scoring_server import predictions_to_json
 
     if not isinstance(frame, pd.DataFrame) or frame.empty:
         raise DeploymentError("frame: give a pandas DataFrame of at least one row to compare.")
-    with session() as connection:
-        answered = ask(connection, url, payload(frame))
-        # The same rendering as the server's, so that both have one shape whatever the model returns.
-        rendered = StringIO()
-        predictions_to_json(pyfunc.load_model(model_uri).predict(frame), rendered)
-        predicted = json.loads(rendered.getvalue())["predictions"]
-        table, largest = _beside(model_uri, _as_frame(answered), _as_frame(predicted))
-        rows = [payload(frame.iloc[[number % len(frame)]]) for number in range(calls)]
-        times_ms = np.array([_timed_ms(connection, url, row) for row in rows])
+    answered = ask(request_of(frame))
+    predicted = rendered(pyfunc.load_model(model_uri).predict(frame))
+    table, largest = beside(model_uri, answered, predicted)
+    rows = [request_of(frame.iloc[[number % len(frame)]]) for number in range(calls)]
+    times_ms = np.array([_timed_ms(ask, row) for row in rows])
     p50, p99 = np.percentile(times_ms, [50, 99])
     return Comparison(table=table, largest_difference=largest, calls=calls, p50_ms=float(p50), p99_ms=float(p99))
 
 
-def _timed_ms(connection: Any, url: str, row: str) -> float:
-    started = time.perf_counter()
-    ask(connection, url, row)
-    return (time.perf_counter() - started) * 1000
+def rendered(predictions: Any) -> Any:
+    """Predictions of a model as its endpoint gives them: rendered as JSON by MLflow, whatever they are."""
+    from mlflow.pyfunc.scoring_server import predictions_to_json
+
+    text = StringIO()
+    predictions_to_json(predictions, text)
+    return json.loads(text.getvalue())["predictions"]
 
 
-def _as_frame(predictions: Any) -> pd.DataFrame:
-    import pandas as pd
+def beside(model_uri: str, answered: Any, predicted: Any) -> tuple[pd.DataFrame, float]:
+    """Put answers and predictions side by side.
 
-    return pd.DataFrame(predictions if isinstance(predictions, (list, dict)) else [predictions])
+    Returns
+    -------
+    table : pandas.DataFrame
+        See `Comparison.table`.
+    largest : float
+        See `Comparison.largest_difference`.
 
-
-def _beside(model_uri: str, answered: pd.DataFrame, predicted: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Put both side by side; raise if they are not the same."""
+    Raises
+    ------
+    DeploymentError
+        They are not the same.
+    """
     import numpy as np
     import pandas as pd
 
-    if answered.shape != predicted.shape or list(answered.columns) != list(predicted.columns):
+    answers, predictions = _as_frame(answered), _as_frame(predicted)
+    if answers.shape != predictions.shape or list(answers.columns) != list(predictions.columns):
         raise DeploymentError(
-            f"The endpoint answers with shape {answered.shape}, {model_uri} with {predicted.shape}: deploy it again."
+            f"The endpoint answers with shape {answers.shape}, {model_uri} with {predictions.shape}: deploy it again."
         )
     columns, largest = {}, 0.0
-    for column in answered.columns:
-        mine, other = answered[column], predicted[column]
-        suffix = "" if len(answered.columns) == 1 else f" {column}"
+    for column in answers.columns:
+        mine, other = answers[column], predictions[column]
+        suffix = "" if len(answers.columns) == 1 else f" {column}"
         columns[f"endpoint{suffix}"], columns[f"model{suffix}"] = mine, other
         if pd.api.types.is_numeric_dtype(mine) and pd.api.types.is_numeric_dtype(other):
             left, right = mine.to_numpy(dtype=float), other.to_numpy(dtype=float)
@@ -114,3 +123,15 @@ def _beside(model_uri: str, answered: pd.DataFrame, predicted: pd.DataFrame) -> 
                 " deploy the model again."
             )
     return pd.DataFrame(columns), largest
+
+
+def _timed_ms(ask: Ask, row: Mapping[str, Any]) -> float:
+    started = time.perf_counter()
+    ask(row)
+    return (time.perf_counter() - started) * 1000
+
+
+def _as_frame(predictions: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(predictions if isinstance(predictions, (list, dict)) else [predictions])

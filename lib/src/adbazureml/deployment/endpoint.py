@@ -2,54 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment import comparison, processes, records
-from adbazureml.deployment.scoring import ask, is_healthy, payload, session
+from adbazureml.deployment import comparison, rollout
+from adbazureml.deployment.progress import progress
+from adbazureml.deployment.scoring import request_of
+from adbazureml.deployment.target import Deadline, EndpointState, Kind, Target
+from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PING_TIMEOUT_S = 5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A model behind a URL. As a context manager it stops at the end of the block, unless it was deployed to be kept.
+    """A model behind a URL. As a context manager it is let go at the end of the block, see `release`.
 
     Attributes
     ----------
     name : str
         Name of the endpoint.
+    kind : {"local", "azureml", "aks", "aci", "databricks"}
+        Where it is.
     url : str
-        Its address, without a path; it answers ``GET /ping`` and ``POST /invocations`` as MLflow's own server does.
-    model_uri : str
-        The model as it was asked for.
-    model_uuid : str
-        MLflow's id of that very model, as an alias in the URI may move on.
-    pid, port : int
-        Process id and port of its server.
-    log : Path
-        What the server prints.
-    started : datetime
-        When it was started, with time zone.
+        Where requests are posted.
     """
 
     name: str
+    kind: Kind
     url: str
-    model_uri: str
-    model_uuid: str
-    pid: int
-    port: int
-    log: Path
-    started: datetime
+    target: Target = field(repr=False, compare=False)
 
-    def score(self, frame: pd.DataFrame | dict[str, Any]) -> list[Any]:
+    def score(self, frame: pd.DataFrame | Mapping[str, Any]) -> list[Any]:
         """Ask for predictions.
 
         Parameters
@@ -67,8 +55,7 @@ class Endpoint:
         DeploymentError
             The model refused the rows (a column is missing, a type is wrong), or nothing answers.
         """
-        with session() as connection:
-            answer = ask(connection, self.url, payload(frame))
+        answer = self.target.score(self.name, request_of(frame))
         return answer if isinstance(answer, list) else [answer]
 
     def compare(self, frame: pd.DataFrame, *, calls: int = 50) -> comparison.Comparison:
@@ -91,34 +78,80 @@ class Endpoint:
         DeploymentError
             They differ by more than 1e-6 of the model's value, or the model refused the rows.
         """
-        return comparison.compare(self.url, self.model_uri, frame, calls=calls)
+        return comparison.compare(
+            lambda request: self.target.score(self.name, request), self.model_uri, frame, calls=calls
+        )
 
-    def status(self) -> Literal["healthy", "not answering", "stopped"]:
-        """Ask the server how it is, now."""
-        if not records.is_server(self.pid, self.log.parent):
-            return "stopped"
-        return "healthy" if is_healthy(self.url, timeout=_PING_TIMEOUT_S) else "not answering"
+    def status(self) -> EndpointState:
+        """Ask the service what is on the endpoint, now; one that is gone has no deployments."""
+        found = self.target.find(self.name)
+        return found or EndpointState(name=self.name, kind=self.kind, url=self.url, auth="none")
 
-    def logs(self, lines: int = 50) -> str:
-        """The last lines that the server printed; kept until the name is deployed again."""
-        return processes.last_lines(self.log.parent, lines)
+    @property
+    def model_uri(self) -> str:
+        """The model that has most of the traffic, as its deployment names it.
 
-    def stop(self) -> None:
-        """Stop the server, for everybody; an endpoint already stopped stays so."""
-        processes.stop(self.pid, self.log.parent)
-        with records.locked(self.name, wait=False) as got:
-            # Whoever holds the lock deploys this name again, and finds the server gone.
-            if got and (record := records.read_record(self.name)) and record["pid"] == self.pid:
-                records.remove_record(self.name)
+        Raises
+        ------
+        DeploymentError
+            No deployment has traffic.
+        """
+        return self._serving.model
 
-    def as_record(self) -> dict[str, Any]:
-        """The fields as JSON takes them."""
-        return {**asdict(self), "log": str(self.log), "started": self.started.isoformat()}
+    @property
+    def deployment(self) -> str:
+        """Name of the deployment that has most of the traffic; raises as `model_uri`."""
+        return self._serving.name
 
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Endpoint:
-        """The endpoint of a record."""
-        return cls(**{**record, "log": Path(record["log"]), "started": datetime.fromisoformat(record["started"])})
+    def logs(self, lines: int = 50, *, deployment: str = "") -> str:
+        """The last lines of a deployment's log; of the one that serves, where none is named."""
+        return self.target.logs(self.name, deployment or self.deployment, lines)
+
+    def rollback(self, *, timeout: float | None = None) -> EndpointState:
+        """Give all traffic back to the deployment before the one that serves now; once more goes forth again.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds that it may take.
+
+        Raises
+        ------
+        DeploymentError
+            There is no other deployment, or the service refused.
+        """
+        with progress(f"endpoint {self.name!r}") as show:
+            deadline = Deadline.after(self.target.timeout if timeout is None else timeout)
+            rollout.go_back(self.target, self.name, progress=show, deadline=deadline)
+        return self.status()
+
+    def delete(self, *, confirm: str) -> None:
+        """Delete the endpoint with all its deployments; one that is gone is no error.
+
+        Parameters
+        ----------
+        confirm : str
+            The endpoint's name, typed once more.
+
+        Raises
+        ------
+        DeploymentError
+            ``confirm`` is something else: nothing is deleted.
+        """
+        if confirm != self.name:
+            raise DeploymentError(f"confirm {confirm!r}: to delete the endpoint, type its name: {self.name!r}.")
+        self.target.delete(self.name)
+
+    def release(self) -> None:
+        """Let go of it: a local endpoint that is not kept stops with the last process that holds it; others stay."""
+        self.target.release(self.name)
+
+    @property
+    def _serving(self) -> Any:
+        found = self.status()
+        if not found.traffic:
+            raise DeploymentError(f"No deployment of endpoint {self.name!r} has traffic: deploy a model.")
+        return max(found.deployments, key=lambda each: each.traffic)
 
     def __enter__(self) -> Endpoint:
         return self
@@ -126,19 +159,20 @@ class Endpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not records.read_lease(self.log.parent).keep:
-            self.stop()
+        self.release()
 
     def _repr_html_(self) -> str:
-        rows = {
-            "endpoint": escape(self.name),
-            "status": self.status(),
-            "address": f'<a href="{self.url}/ping">{self.url}</a>',
-            "model": escape(self.model_uri),
-            "started": f"{self.started:%Y-%m-%d %H:%M:%S %Z}",
-            "process": str(self.pid),
-            "log": escape(str(self.log)),
-        }
-        return (
-            "<table>" + "".join(f"<tr><td>{key}</td><td>{value}</td></tr>" for key, value in rows.items()) + "</table>"
+        return self.status()._repr_html_()
+
+
+class Endpoints(list[Endpoint]):
+    """Endpoints of one target, which show as a table."""
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<p>No endpoint.</p>"
+        rows = "".join(
+            f"<tr><td>{escape(each.name)}</td><td>{escape(each.kind)}</td><td>{escape(each.url)}</td></tr>"
+            for each in self
         )
+        return f"<table><tr><th>endpoint</th><th>target</th><th>address</th></tr>{rows}</table>"

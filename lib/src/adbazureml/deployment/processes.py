@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adbazureml.deployment.records import LOG, MODEL, is_server
+from adbazureml.deployment.records import LOG, is_server
 from adbazureml.deployment.scoring import is_healthy
-from adbazureml.errors import DeploymentError
+from adbazureml.deployment.target import LOG_LINES, Deadline, Progress, with_log
 
 HOST = "127.0.0.1"
 _PING_TIMEOUT_S = 2
 _POLL_S = 0.2
 # The server gives open requests 5 s to end.
 _STOP_TIMEOUT_S = 10
-_LOG_LINES_SHOWN = 15
 
 # A child must be waited for, or it stays a zombie until this process ends.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -59,17 +57,17 @@ def bind(port: int, *, shared: bool = False) -> socket.socket:
     return bound
 
 
-def start(folder: Path, sockets: list[socket.socket]) -> int:
-    """Start the server of a folder on bound sockets; return its process id."""
+def start(
+    command: Sequence[str], folder: Path, sockets: Sequence[socket.socket], environment: Mapping[str, str]
+) -> int:
+    """Start the server of a folder; it gets the folder and its bound sockets as arguments. Return its process id."""
     numbers = [bound.fileno() for bound in sockets]
-    # Workers of a Spark model must be this interpreter, not the first python3 on the PATH.
-    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
-    with (folder / LOG).open("ab") as log:
+    with (folder / LOG).open("wb") as log:
         # A session of its own: interrupting a notebook's cell signals the whole process group of the kernel.
         process = subprocess.Popen(
-            [sys.executable, "-m", "adbazureml.deployment.server", str(folder), *map(str, numbers)],
+            [*command, str(folder), *map(str, numbers)],
             cwd=folder,
-            env=environment,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -81,68 +79,66 @@ def start(folder: Path, sockets: list[socket.socket]) -> int:
 
 
 def wait_until_healthy(
-    pid: int, url: str, folder: Path, *, what: str, timeout: float, progress: Callable[[float], None]
+    pid: int, address: str, folder: Path, *, what: str, deadline: Deadline, progress: Progress
 ) -> None:
-    """Wait for the first answer to ``GET /ping``.
+    """Wait for the first answer to a ``GET`` of the health address.
 
     Parameters
     ----------
     pid : int
         The server, a child of this process.
-    url : str
-        Where it will answer.
+    address : str
+        Where it answers once it is healthy.
     folder : Path
         Its folder.
     what : str
         Beginning of the error's sentence.
-    timeout : float
-        Seconds to wait.
-    progress : callable
-        Called with the seconds waited, a few times a second.
 
     Raises
     ------
     DeploymentError
         The process died or is not healthy in time; with the end of its log.
     """
-    began = time.monotonic()
-    while not is_healthy(url, timeout=_PING_TIMEOUT_S):
-        waited = time.monotonic() - began
-        progress(waited)
-        if _children[pid].poll() is not None:
-            reason = last_lines(folder, 1) or f"exit code {_children[pid].returncode}"
-            raise DeploymentError(f"{what} could not be loaded by its server: {reason}{_end_of_log(folder)}")
-        if waited > timeout:
-            raise DeploymentError(f"{what} is not healthy after {timeout:g} s; raise timeout.{_end_of_log(folder)}")
-        time.sleep(_POLL_S)
+    for waited in deadline.polls(_POLL_S):
+        if is_healthy(address, timeout=_PING_TIMEOUT_S):
+            return
+        progress(f"loading the model, {waited:.0f} s")
+        if not is_running(pid, folder):
+            log = last_lines(folder, LOG_LINES)
+            reason = _said(log) or f"exit code {_children[pid].returncode}"
+            raise with_log(f"{what} could not be loaded by its server: {reason}", log, source=str(folder / LOG))
+    raise deadline.missed(f"{what} is not healthy", log=last_lines(folder, LOG_LINES), source=str(folder / LOG))
 
 
 def stop(pid: int, folder: Path) -> None:
-    """Stop the server of a folder, by force if it does not end by itself, and drop its copy of the model."""
+    """Stop the server of a folder, by force if it does not end by itself."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not _is_running(pid, folder):
-            break
+        if not is_running(pid, folder):
+            return
         os.kill(pid, number)
         deadline = time.monotonic() + _STOP_TIMEOUT_S
-        while _is_running(pid, folder) and time.monotonic() < deadline:
+        while is_running(pid, folder) and time.monotonic() < deadline:
             time.sleep(_POLL_S / 10)
-    shutil.rmtree(folder / MODEL, ignore_errors=True)
 
 
 def last_lines(folder: Path, lines: int) -> str:
-    """The end of a server's log; empty when there is none."""
+    """The end of a server's log, without colours; empty when there is none."""
     log = folder / LOG
     if not log.exists():
         return ""
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return "\n".join(said[-lines:])
+    said = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))
+    return "\n".join(said.strip().splitlines()[-lines:])
 
 
-def _is_running(pid: int, folder: Path) -> bool:
-    if pid in _children:
-        return _children[pid].poll() is None
+def is_running(pid: int, folder: Path) -> bool:
+    """Whether the server of that folder runs."""
+    if pid in _children and _children[pid].poll() is not None:
+        return False
     return is_server(pid, folder)
 
 
-def _end_of_log(folder: Path) -> str:
-    return f"\nThe end of {folder / LOG}:\n{last_lines(folder, _LOG_LINES_SHOWN)}"
+def _said(log: str) -> str:
+    """The error that a log ends with: its last line that names one, or the last line."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or lines or [""])[-1].strip()

@@ -6,17 +6,29 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from adbazureml.errors import SettingsError, TableError, TrackingError
 from adbazureml.monitoring.bins import Binned, Kind, edges_of, frequent_categories, profiles_of
 from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
-_FILE = "drift_baseline.json"
+FOLDER = "drift_baseline"
+_FILE = f"{FOLDER}/baseline.json"
+# How Azure ML reads the folder as a table.
+_MLTABLE = "paths:\n- file: ./rows.parquet\ntransformations:\n- read_parquet\n"
 _BINS = 10
+_ROWS = 1000
+_WHOLE = {"tinyint", "smallint", "int", "bigint"}
+OTHER = "(other)"
 
 
 @dataclass(frozen=True)
@@ -53,15 +65,55 @@ class Baseline:
     columns: tuple[BaselineColumn, ...]
 
     def log(self) -> None:
-        """Keep it with the active MLflow run, where `baseline_of` finds it by the model."""
+        """Keep it with the active MLflow run, where `baseline_of` finds it by the model; its `rows` too, as a table."""
         import mlflow
 
+        with TemporaryDirectory() as folder:
+            place = Path(folder)
+            (place / "MLTable").write_text(_MLTABLE)
+            self.rows().to_parquet(place / "rows.parquet", index=False)
+            mlflow.log_artifacts(folder, FOLDER)
+        # Last: where it is, the baseline is whole.
         mlflow.log_text(json.dumps({"columns": [asdict(column) for column in self.columns]}), _FILE)
+
+    def rows(self) -> pd.DataFrame:
+        """Make rows that are spread as the training rows were, for services that take a baseline as a table.
+
+        Returns
+        -------
+        pandas.DataFrame, shape (1000, n_columns)
+            Each column has the quantiles, the shares of categories and the share of missing values that it had in
+            training. What belongs together in one training row does not here: the columns are shuffled apart, the same
+            way each time. Categories beyond the 100 most frequent are ``(other)``.
+        """
+        import pandas as pd
+
+        order = np.random.default_rng(0)
+        return pd.DataFrame({one.binned.name: order.permutation(_typical(one)) for one in self.columns})
 
     def _repr_html_(self) -> str:
         numbers = sum(column.binned.kind == "numeric" for column in self.columns)
         rows = sum(self.columns[0].counts)
         return f"<p>baseline of {rows:,} rows: {numbers} numeric and {len(self.columns) - numbers} other columns</p>"
+
+
+def _typical(column: BaselineColumn) -> NDArray[np.object_]:
+    """The values of a column in 1,000 rows, missing ones as None."""
+    # The middles of 1,000 equal shares of the rows.
+    shares = (np.arange(_ROWS) + 0.5) / _ROWS
+    counts = np.array(column.counts, dtype=np.float64)
+    upto = np.cumsum(counts) / counts.sum()
+    if column.binned.kind == "categorical":
+        boolean = column.type == "boolean"
+        names = [name == "true" if boolean else name for name in column.binned.bins]
+        values: list[object] = [*names, None if boolean else OTHER, None]
+        return np.array([values[i] for i in np.searchsorted(upto, shares)], dtype=object)
+    there = np.array(column.quantiles)
+    present = shares[shares < 1 - counts[-1] / counts.sum()] if len(there) else shares[:0]
+    # Evenly spread over the quantiles, of which there are as many as rows when nothing is missing.
+    picked = there[((np.arange(len(present)) + 0.5) / max(len(present), 1) * len(there)).astype(int)]
+    whole = column.type in _WHOLE
+    return np.array([*(int(x) if whole else float(x) for x in picked), *[None] * (_ROWS - len(present))], dtype=object)
 
 
 def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int = _BINS) -> Baseline:
@@ -110,7 +162,7 @@ def baseline_of(model: ModelURI) -> Baseline:
     TrackingError
         There is no such model, or its run holds no baseline.
     """
-    from mlflow.artifacts import download_artifacts
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
@@ -119,8 +171,22 @@ def baseline_of(model: ModelURI) -> Baseline:
         run_id = get_model_info(uri).run_id
     except (MlflowException, OSError) as error:
         raise TrackingError(f"baseline: the model {uri!r} can't be found: {error}. Check its name.") from error
+    return read_baseline(MlflowClient(), run_id, uri)
+
+
+def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:
+    """Read the baseline of a run; `model` says in a message whose it is.
+
+    Raises
+    ------
+    TrackingError
+        The run holds none.
+    """
+    from mlflow.exceptions import MlflowException
+
     try:
-        text = Path(download_artifacts(run_id=run_id, artifact_path=_FILE)).read_text()
+        with TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, _FILE, folder)).read_text()
         columns = [
             BaselineColumn(
                 binned=Binned(one["binned"]["name"], one["binned"]["kind"], tuple(one["binned"]["bins"])),
@@ -132,7 +198,7 @@ def baseline_of(model: ModelURI) -> Baseline:
         ]
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise TrackingError(
-            f"baseline: the run {run_id!r} of the model {uri!r} holds no {_FILE} that can be read. Log one while "
+            f"baseline: the run {run_id!r} of the model {model!r} holds no {_FILE} that can be read. Log one while "
             "training, with profile(rows).log(), or give the training rows themselves as baseline=."
         ) from error
     return Baseline(tuple(columns))

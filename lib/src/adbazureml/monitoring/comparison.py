@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adbazureml import runtime
-from adbazureml.errors import SettingsError, TableError
+from adbazureml.errors import TableError
 from adbazureml.monitoring.baseline import Baseline, BaselineColumn, baseline_of, comparable, profile, types_of
 from adbazureml.monitoring.bins import Profile, profiles_of
 from adbazureml.monitoring.distances import (
@@ -18,6 +19,7 @@ from adbazureml.monitoring.distances import (
     wasserstein,
 )
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
+from adbazureml.monitoring.thresholds import Thresholds
 from adbazureml.uris import ModelURI
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def monitor(
     baseline: ModelURI | Baseline | DataFrame,
     where: str | None = None,
     columns: Sequence[str] | None = None,
-    threshold: float = 0.2,
+    threshold: float | Thresholds = 0.2,
     day_column: str | None = None,
 ) -> DriftReport:
     """Tell how far new data has moved from the data that a model learned from, in one pass over it.
@@ -45,9 +47,9 @@ def monitor(
         SQL condition that the new rows must meet.
     columns : sequence of str, optional
         Columns to compare. By default all of the baseline; of a DataFrame those of both frames, which must be the same.
-    threshold : float
+    threshold : float or Thresholds
         Population stability index from which a column counts as drifted: by the usual rule of thumb 0.1 is a slight
-        and 0.2 a marked shift.
+        and 0.2 a marked shift. `Thresholds` sets it, or others, for each figure.
     day_column : str, optional
         Compare each day, or other period, that this column names, too.
 
@@ -66,12 +68,12 @@ def monitor(
     TrackingError
         The model can't be found, or no baseline was logged with it.
     SettingsError
-        `threshold` is not above 0.
+        A threshold is not above 0, or none is given.
     """
     from pyspark.sql import DataFrame
 
-    if not threshold > 0:
-        raise SettingsError(f"drift_threshold: {threshold!r} is wrong; expected a number above 0, such as 0.2.")
+    thresholds = threshold if isinstance(threshold, Thresholds) else Thresholds(psi=threshold)
+    thresholds.check()
     current = _rows(table, where)
     there = types_of(current)
     if day_column is not None and day_column not in there:
@@ -90,12 +92,12 @@ def monitor(
     comparable({"the current data": there, "the baseline": {name: one.type for name, one in known.items()}}, names)
     compared = [known[name] for name in names]
     profiles = profiles_of(current, [column.binned for column in compared], "the current data", day_column)
-    days = tuple(_report(found, compared, threshold, day) for day, found in profiles.items() if day_column)
+    days = tuple(_report(found, compared, thresholds, day) for day, found in profiles.items() if day_column)
     whole = [Profile.empty(column.binned) for column in compared]
     for found in profiles.values():
         for total, part in zip(whole, found, strict=True):
             total.take(part)
-    return _report(whole, compared, threshold, "", days)
+    return _report(whole, compared, thresholds, "", days)
 
 
 def _rows(table: str | DataFrame, where: str | None) -> DataFrame:
@@ -116,22 +118,22 @@ def _rows(table: str | DataFrame, where: str | None) -> DataFrame:
 def _report(
     found: Sequence[Profile],
     baseline: Sequence[BaselineColumn],
-    threshold: float,
+    thresholds: Thresholds,
     day: str,
     days: tuple[DriftReport, ...] = (),
 ) -> DriftReport:
-    columns = tuple(_compared(now, before, threshold) for now, before in zip(found, baseline, strict=True))
-    return DriftReport(columns, threshold, int(found[0].counts.sum()), sum(baseline[0].counts), day, days)
+    columns = tuple(_compared(now, before, thresholds) for now, before in zip(found, baseline, strict=True))
+    return DriftReport(columns, thresholds, int(found[0].counts.sum()), sum(baseline[0].counts), day, days)
 
 
-def _compared(current: Profile, baseline: BaselineColumn, threshold: float) -> ColumnDrift:
+def _compared(current: Profile, baseline: BaselineColumn, thresholds: Thresholds) -> ColumnDrift:
     now, before = current.counts, np.array(baseline.counts)
     psi = population_stability_index(now, before)
     ks = moved = None
     a, b = current.quantiles(), np.array(baseline.quantiles)
     if len(a) and len(b):
         ks, moved = kolmogorov_smirnov(a, b), wasserstein(a, b)
-    return ColumnDrift(
+    found = ColumnDrift(
         column=baseline.binned.name,
         kind=baseline.binned.kind,
         psi=psi,
@@ -140,5 +142,6 @@ def _compared(current: Profile, baseline: BaselineColumn, threshold: float) -> C
         wasserstein=moved,
         missing_current=float(now[-1] / now.sum()),
         missing_baseline=float(before[-1] / before.sum()),
-        drifted=psi >= threshold,
+        drifted=False,
     )
+    return replace(found, drifted=bool(thresholds.reached(asdict(found))))

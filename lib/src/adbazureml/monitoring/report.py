@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
+from adbazureml.monitoring.thresholds import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ class ColumnDrift:
     missing_current, missing_baseline : float
         Shares of null and NaN, from 0 to 1.
     drifted : bool
-        Whether `psi` reaches the threshold.
+        Whether a figure reaches its threshold.
     """
 
     column: str
@@ -67,8 +68,8 @@ class DriftReport:
     ----------
     columns : tuple of ColumnDrift
         One for each column, in the order asked for.
-    threshold : float
-        The population stability index from which a column counts as drifted.
+    thresholds : Thresholds
+        From which figures on a column counts as drifted.
     rows_current, rows_baseline : int
         Rows compared.
     day : str
@@ -78,7 +79,7 @@ class DriftReport:
     """
 
     columns: tuple[ColumnDrift, ...]
-    threshold: float
+    thresholds: Thresholds
     rows_current: int
     rows_baseline: int
     day: str = ""
@@ -127,7 +128,7 @@ class DriftReport:
             .select(
                 functions.lit(model_uri).alias("model_uri"),
                 functions.current_timestamp().alias("compared_at"),
-                functions.lit(self.threshold).alias("threshold"),
+                functions.lit(str(self.thresholds)).alias("thresholds"),
                 "*",
             )
         )
@@ -146,9 +147,13 @@ class DriftReport:
             Names the columns.
         """
         if self.drifted:
-            named = ", ".join(f"{column.column} (PSI {column.psi:.3f})" for column in self.columns if column.drifted)
+            named = ", ".join(
+                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))})"
+                for column in self.columns
+                if column.drifted
+            )
             raise DriftError(
-                f"{self._sentence()}, drift_threshold being {self.threshold:g}: {named}. Look at the figures, then "
+                f"{self._sentence()}, drift_threshold being {self.thresholds}: {named}. Look at the figures, then "
                 "train anew, or raise drift_threshold if this is no concern."
             )
 
@@ -201,9 +206,10 @@ class DriftReport:
         # A '$' would start a formula.
         axes.set_yticks(places, [column.column.replace("$", r"\$") for column in ordered])
         axes.bar_label(bars, [f"{column.psi:.3f}" for column in ordered], padding=3)
-        axes.axvline(self.threshold, color="#605e5c", linestyle="--")
+        if self.thresholds.psi is not None:
+            axes.axvline(self.thresholds.psi, color="#605e5c", linestyle="--")
         axes.margins(x=0.12)
-        axes.set_xlabel(f"population stability index (dashed: threshold {self.threshold:g})")
+        axes.set_xlabel("population stability index (dashed: its threshold; red: drifted)")
         axes.set_title(self._sentence())
         axes.spines[["top", "right"]].set_visible(False)
         return figure
@@ -222,7 +228,8 @@ class DriftReport:
         for index in sorted(range(len(self.columns)), key=lambda i: -self.columns[i].psi)[:_LINES]:
             name = self.columns[index].column.replace("$", r"\$")
             axes.plot([one.day for one in self.days], [one.columns[index].psi for one in self.days], "o-", label=name)
-        axes.axhline(self.threshold, color="#605e5c", linestyle="--")
+        if self.thresholds.psi is not None:
+            axes.axhline(self.thresholds.psi, color="#605e5c", linestyle="--")
         axes.set_ylabel("population stability index")
         axes.tick_params(axis="x", rotation=30)
         axes.legend()
@@ -254,7 +261,7 @@ class DriftReport:
                 "Wasserstein",
                 "missing",
                 "in the baseline",
-                f"PSI &ge; {self.threshold:g}",
+                f"from {self.thresholds}",
             )
         )
         return f"<p>{self._sentence()}</p><table><tr>{head}</tr>{rows}</table>"

@@ -86,8 +86,8 @@ class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
         Parameters
         ----------
         source : str
-            ``azureml://`` artifacts of this workspace, a logged model of it as ``models:/m-…``, or a local folder,
-            which is uploaded.
+            ``azureml://`` artifacts of this workspace, a logged model of it as ``models:/m-…``, a version of it as
+            ``models:/<name>/<version>``, or a local folder, which is uploaded.
         run_id : str, optional
             Of a run of this workspace. Without it, the run that ``source`` belongs to.
 
@@ -126,9 +126,12 @@ class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
         parts = urlsplit(source)
         if parts.scheme == "azureml":
             return source
-        if parts.scheme == "models" and "/" not in parts.path.strip("/"):
+        if parts.scheme == "models":
+            name, _, version = parts.path.strip("/").partition("/")
+            if version:
+                return str(self.get_model_version_download_uri(name, version))
             client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-            return str(client.get_logged_model(parts.path.strip("/")).artifact_location)
+            return str(client.get_logged_model(name).artifact_location)
         folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
         if parts.scheme in ("", "file") and (folder / "MLmodel").is_file():
             return self._upload(folder)

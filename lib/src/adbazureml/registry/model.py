@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adbazureml.errors import RegistryError
@@ -11,6 +11,7 @@ from adbazureml.registry import names
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.models.model import ModelInfo
+    from mlflow.models.signature import ModelSignature
 
     from adbazureml.uris import HasURI
 
@@ -33,6 +34,8 @@ class FoundModel:
         Tells it from the other models of its run: the logged model's id, or its ``runs:/`` URI.
     run : Run or None
         The run that logged it.
+    signature : ModelSignature or None
+        What it takes and gives.
     """
 
     uri: str
@@ -40,6 +43,22 @@ class FoundModel:
     name: str
     key: str
     run: Run | None
+    signature: ModelSignature | None = None
+
+    def check_signature(self) -> None:
+        """Refuse a model that Unity Catalog would refuse, before anything is made of it.
+
+        Raises
+        ------
+        RegistryError
+            Its signature lacks inputs or outputs.
+        """
+        lacks = "signature" if self.signature is None else "outputs in its signature"
+        if self.signature is None or self.signature.outputs is None:
+            raise RegistryError(
+                f"Model {self.uri} has no {lacks}, which Unity Catalog demands: log it with signature= or"
+                " input_example=."
+            )
 
     @property
     def run_id(self) -> str:
@@ -48,7 +67,7 @@ class FoundModel:
 
 
 def find_model(source: Model, name: str) -> FoundModel:
-    """Find the model that the caller means, and check that it can be registered.
+    """Find the model that the caller means.
 
     Parameters
     ----------
@@ -60,22 +79,16 @@ def find_model(source: Model, name: str) -> FoundModel:
     Raises
     ------
     RegistryError
-        There is no such model, it is not finished, or it has no signature.
+        There is no such model, or it is not finished.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
         found = _find(source, name)
-        signature = mlflow.models.get_model_info(found.uri).signature
+        return replace(found, signature=mlflow.models.get_model_info(found.uri).signature)
     except MlflowException as error:
         raise RegistryError(f"{_said(source, name)}: there is no such finished model ({error.message}).") from error
-    if signature is None:
-        raise RegistryError(
-            f"{_said(source, name)} has no signature, which Unity Catalog demands: log it with signature= or"
-            " input_example=."
-        )
-    return found
 
 
 def _find(source: Model, name: str) -> FoundModel:
@@ -121,7 +134,7 @@ def _logged(client: Any, model_id: str) -> FoundModel:
 
 
 def _registered(client: Any, name: str, version: str) -> FoundModel:
-    """The model of a version that `register` or ``log_model`` made."""
+    """The model that a version was made of, by `register` or by MLflow itself."""
     found = client.get_model_version(name, version)
     key = found.tags.get(names.MODEL) or found.model_id or ""
     if key.startswith("runs:/"):
@@ -129,7 +142,12 @@ def _registered(client: Any, name: str, version: str) -> FoundModel:
         return _of_run(client, run_id, folder)
     if key:
         return _logged(client, key)
-    # Registered by something else than this package: what it was logged as is not known.
+    if found.run_id:
+        run = client.get_run(found.run_id)
+        folder = found.source.removeprefix(f"{run.info.artifact_uri}/")
+        if folder != found.source:
+            return _of_run(client, found.run_id, folder)
+    # Of no run of this store: what it was logged as is not known.
     uri = f"models:/{name}/{version}"
     return FoundModel(uri, client.get_model_version_download_uri(name, version), name, uri, None)
 

@@ -8,11 +8,15 @@ import re
 # Tags of a version. Unity Catalog takes none of ". , - = / :" in a tag's key.
 RUN_ID = "adbazureml_run_id"
 MODEL = "adbazureml_model"
+# Tells the versions of one call, should an answer be lost and the request be sent again.
+REQUEST = "adbazureml_request"
 # Where the counterpart in the other workspace is.
 COUNTERPART_WORKSPACE = "adbazureml_counterpart_workspace"
 COUNTERPART_VERSION = "adbazureml_counterpart_version"
 COUNTERPART_RUN = "adbazureml_counterpart_run_id"
 COUNTERPART_URL = "adbazureml_counterpart_url"
+# Tag of the registered model in Azure ML: the name that it was made for.
+DATABRICKS_NAME = "adbazureml_databricks_name"
 
 
 def azureml_model_name(name: str) -> str:
@@ -27,8 +31,18 @@ def azureml_model_name(name: str) -> str:
     >>> azureml_model_name("house prices")
     'house-prices-7c775f49'
     """
-    plain = name.lower().replace(".", "--") if name.count(".") == 2 else name
+    whole = databricks_model_name(name)
+    plain = whole.replace(".", "--") if whole.count(".") == 2 else whole
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", plain):
         return plain
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-_.")[:200] or "model"
-    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{readable}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def databricks_model_name(name: str) -> str:
+    """Give the name as Databricks keeps it: in small letters where it has Unity Catalog's three parts.
+
+    >>> databricks_model_name("Main.houses.Prices")
+    'main.houses.prices'
+    """
+    return name.lower() if name.count(".") == 2 else name

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
-from adbazureml.errors import RegistryError
+from adbazureml.errors import AdbAzureMLError, RegistryError
 from adbazureml.registry import names
+from adbazureml.registry.lineage import tell_of_each_other
+from adbazureml.registry.made_before import drop_repeats, made_before
 from adbazureml.registry.model import FoundModel, find_model
 from adbazureml.registry.versions import RegisteredVersion
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
     from adbazureml.registry.model import Model
@@ -50,9 +55,11 @@ def register(
     Raises
     ------
     RegistryError
-        There is no such model, it has no signature, its run could not be brought to Azure ML, or a registry refused.
+        There is no such model; it is to go to Databricks and has no signature; its run could not be brought to Azure
+        ML; or a registry refused. The message says what is registered already.
     """
     import mlflow
+    from databricks.sdk.errors import DatabricksError
     from mlflow.exceptions import MlflowException
 
     if registry not in ("both", "databricks", "azureml"):
@@ -62,24 +69,33 @@ def register(
             f"registry {registry!r} needs an Azure ML workspace: register(…, workspace=AzureMLWorkspace.get(…))."
         )
     found = find_model(source, model)
-    ours = DatabricksWorkspace.current()
-    in_databricks: ModelVersion | None = None
-    in_azureml: ModelVersion | None = None
-    created = False
+    if registry != "azureml":
+        found.check_signature()
+    ours = _databricks()
+    in_databricks, in_azureml, created = None, None, False
     if registry != "azureml":
         try:
             in_databricks, created = _in_databricks(ours, found, name)
-        except MlflowException as error:
-            raise RegistryError(f"Databricks refused {name!r}: {error.message}") from error
+        except (MlflowException, DatabricksError) as error:
+            raise RegistryError(f"Databricks refused {name!r}: {_said(error)}") from error
     if workspace is not None and registry != "databricks":
+        kept = f" Version {in_databricks.version} in Databricks stays;" if in_databricks else ""
         try:
-            in_azureml, made = _in_azureml(ours, workspace, found, names.azureml_model_name(name))
-        except (MlflowException, RegistryError) as error:
-            kept = f" Version {in_databricks.version} in Databricks stays;" if in_databricks else ""
-            raise RegistryError(f"Azure ML refused {name!r}: {error}{kept} call register again to complete.") from error
+            in_azureml, made = _in_azureml(ours, workspace, found, name)
+        except (MlflowException, AdbAzureMLError) as error:
+            raise RegistryError(
+                f"Azure ML refused {name!r}: {_said(error)}{kept} call register again to complete."
+            ) from error
         created = created or made
-        if in_databricks is not None:
-            _tell_of_each_other(ours, in_databricks, workspace, in_azureml)
+        try:
+            # Also where it was registered in Databricks some time before.
+            counterpart = in_databricks or _made_in_databricks(ours, found, name)
+            tell_of_each_other(found, ours, counterpart, workspace, in_azureml)
+        except (MlflowException, DatabricksError) as error:
+            raise RegistryError(
+                f"{name!r} is registered, but the tags that lead from one workspace to the other are not whole:"
+                f" {_said(error)}; call register again to complete."
+            ) from error
     asked_first = in_azureml if workspace and mlflow.get_registry_uri() == workspace.registry_uri else in_databricks
     version = asked_first or in_databricks or in_azureml
     assert version is not None
@@ -97,44 +113,71 @@ def register(
     )
 
 
+def _databricks() -> DatabricksWorkspace:
+    """Return this workspace, with the one of its registries that MLflow is set to."""
+    import mlflow
+
+    ours, chosen = DatabricksWorkspace.current(), mlflow.get_registry_uri()
+    both_are = chosen.startswith("databricks") and ours.registry_uri.startswith("databricks")
+    return replace(ours, registry_uri=chosen) if both_are else ours
+
+
 def _in_databricks(ours: DatabricksWorkspace, found: FoundModel, name: str) -> tuple[ModelVersion, bool]:
     import mlflow
 
     client = ours.client()
-    if before := _made_before(client, name, found.run_id, found):
+    if before := made_before(ours, name, found):
         return before, False
-    tags = {names.RUN_ID: found.run_id, names.MODEL: found.key}
+    tags = {**_origin(found), names.REQUEST: uuid4().hex}
     if mlflow.get_tracking_uri() == ours.tracking_uri:
-        return mlflow.register_model(found.uri, name, tags=tags), True
-    # Tracked in Azure ML only: Databricks has no run of it, and cannot read its files by their address.
-    _create_model(client, name)
-    with tempfile.TemporaryDirectory() as folder:
-        local = ours.registry_uri.startswith("databricks")
-        source = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder) if local else found.location
-        return client.create_model_version(name, source, tags=tags), True
+        with _registry(ours.registry_uri):
+            made = mlflow.register_model(found.uri, name, tags=tags)
+    else:
+        # Tracked in Azure ML only: Databricks has no run of it, and cannot read its files by their address.
+        _create_model(ours, name)
+        with tempfile.TemporaryDirectory() as folder:
+            local = ours.registry_uri.startswith("databricks")
+            source = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder) if local else found.location
+            made = client.create_model_version(name, source, tags=tags)
+    drop_repeats(client, made)
+    # The workspace registry first gives a version without its run.
+    return (made if made.run_id else client.get_model_version(made.name, made.version)), True
+
+
+def _made_in_databricks(ours: DatabricksWorkspace, found: FoundModel, name: str) -> ModelVersion | None:
+    from mlflow.exceptions import RestException
+
+    try:
+        return made_before(ours, name, found)
+    except RestException:
+        # Databricks may take no such name, or this identity may not look there: it was not asked to register.
+        return None
 
 
 def _in_azureml(
-    ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: FoundModel, name: str
+    ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: FoundModel, databricks_name: str
 ) -> tuple[ModelVersion, bool]:
     import mlflow
 
-    client = workspace.client()
+    client, name = workspace.client(), names.azureml_model_name(databricks_name)
+    if before := made_before(workspace, name, found):
+        return before, False
     if mlflow.get_tracking_uri() == workspace.tracking_uri:
         run_id, source = found.run_id, found.location
     elif found.run is None:
         run_id, source = "", found.location
     else:
         run_id, source = _mirrored(ours, workspace, found)
-    if before := _made_before(client, name, run_id, found):
-        return before, False
-    _create_model(client, name)
-    tags = {names.RUN_ID: found.run_id, names.MODEL: found.key}
+    _create_model(workspace, name, made_for=names.databricks_model_name(databricks_name))
     with tempfile.TemporaryDirectory() as folder:
         if not run_id and workspace.tracking_uri.startswith("azureml:"):
             # No run made it: its files are uploaded, and its tags are all that tells of its origin.
             source = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder)
-        return client.create_model_version(name, source, run_id or None, tags=tags), True
+        return client.create_model_version(name, source, run_id or None, tags=_origin(found)), True
+
+
+def _origin(found: FoundModel) -> dict[str, str]:
+    return {key: value for key, value in {names.RUN_ID: found.run_id, names.MODEL: found.key}.items() if value}
 
 
 def _mirrored(ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: FoundModel) -> tuple[str, str]:
@@ -155,52 +198,45 @@ def _mirrored(ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: Fou
     return settled.mirrored_run_id, f"{client.get_run(settled.mirrored_run_id).info.artifact_uri}/{folder}"
 
 
-def _create_model(client: MlflowClient, name: str) -> None:
+def _create_model(place: Workspace, name: str, *, made_for: str = "") -> None:
+    """Create a registered model, or find that of an earlier version.
+
+    Raises
+    ------
+    RegistryError
+        It belongs to another model: the names of two fall together in Azure ML.
+    """
     from mlflow.exceptions import MlflowException
 
+    client = place.client()
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, {names.DATABRICKS_NAME: made_for} if made_for else None)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
+        # One that was made by hand tells no other name.
+        taken_by = made_for and client.get_registered_model(name).tags.get(names.DATABRICKS_NAME, made_for)
+        if taken_by != made_for:
+            raise RegistryError(
+                f"{made_for!r} would be {name!r} in Azure ML, which is {taken_by!r} already: choose another name."
+            ) from None
 
 
-def _made_before(client: MlflowClient, name: str, run_id: str, found: FoundModel) -> ModelVersion | None:
-    """The version that an earlier call made of the same model; the oldest, should there be several.
+@contextmanager
+def _registry(uri: str) -> Iterator[None]:
+    """Let MLflow ask this registry; it is another one where the caller chose Azure ML's."""
+    import mlflow
 
-    Unity Catalog filters by the name only, and finds versions without their tags.
-    """
-    same = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        for version in page:
-            if version.run_id and version.run_id != run_id:
-                continue
-            whole = version if names.MODEL in version.tags else client.get_model_version(name, version.version)
-            if whole.tags.get(names.MODEL) == found.key:
-                same.append(whole)
-        token = page.token
-        if not token:
-            return min(same, key=lambda version: int(version.version), default=None)
+    before = mlflow.get_registry_uri()
+    if before == uri:
+        yield
+        return
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri(before)
 
 
-def _tell_of_each_other(
-    ours: DatabricksWorkspace, in_databricks: ModelVersion, theirs: AzureMLWorkspace, in_azureml: ModelVersion
-) -> None:
-    """Tag each version with where the other is: workspace, name and version, run, page."""
-    sides: tuple[tuple[Workspace, ModelVersion, Workspace, ModelVersion], ...] = (
-        (ours, in_databricks, theirs, in_azureml),
-        (theirs, in_azureml, ours, in_databricks),
-    )
-    for place, version, other_place, other in sides:
-        tags = {
-            names.COUNTERPART_WORKSPACE: other_place.name,
-            names.COUNTERPART_VERSION: f"{other.name}/{other.version}",
-            names.COUNTERPART_RUN: other.tags.get(names.RUN_ID, "") if other is in_databricks else other.run_id,
-            names.COUNTERPART_URL: other_place.model_url(other.name, str(other.version)),
-        }
-        client = place.client()
-        for key, value in tags.items():
-            if value and version.tags.get(key) != value:
-                client.set_model_version_tag(version.name, str(version.version), key, value)
+def _said(error: Exception) -> str:
+    return str(getattr(error, "message", "") or error).rstrip(".") + "."

@@ -22,6 +22,13 @@ def notebook_global(name: str) -> Any:
     return None if shell is None else shell.user_ns.get(name)
 
 
+def in_notebook() -> bool:
+    """Whether a cell's last value is shown without being printed."""
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython() is not None
+
+
 def dbutils() -> Any:
     """Return the notebook's ``dbutils``.
 

@@ -1,26 +1,19 @@
-"""Copy a run's artifacts and logged models to its mirror, a few files at a time.
-
-Artifacts never pass through a tracking store: each side's artifact repository is asked itself. Azure ML has no logged
-models, so a logged model becomes a folder of the mirrored run's artifacts, where ``runs:/<run id>/<name>`` finds it as
-MLflow 2 did.
-"""
+"""Copy files from one artifact repository to another, a few at a time."""
 
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import inspect
+import json
 import posixpath
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from adbazureml.tracking.failures import is_missing, is_refusal, reason
-
-if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Run
-    from mlflow.store.tracking.abstract_store import AbstractStore
+from adbazureml.tracking.failures import is_refusal, reason
 
 # What one upload takes: so much disk is needed for a moment, and a service that takes folders has few requests.
 _BATCH_FILES, _BATCH_BYTES = 50, 64 * 2**20
@@ -46,10 +39,51 @@ class Copied:
     refused: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
+    def add(self, other: Copied) -> None:
+        """Count another copy in."""
+        self.files += other.files
+        self.refused.update(other.refused)
+        self.failures += other.failures
+
     @property
     def hopeless(self) -> bool:
         """Whether a side seems to be away."""
         return len(self.failures) >= _FAILURES
+
+
+class Listing:
+    """A digest of the paths and sizes of files, in any order.
+
+    Parameters
+    ----------
+    salt : object
+        What else the digest shall stand for.
+    """
+
+    def __init__(self, salt: object) -> None:
+        self._total = 0
+        self._tells_sizes = True
+        self.add("", str(salt), 0)
+
+    def add(self, folder: str, path: str, size: int | None) -> None:
+        """Count a file in."""
+        self._tells_sizes = self._tells_sizes and size is not None and size >= 0
+        text = json.dumps([folder, path, size])
+        self._total += int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Any], salt: object) -> Listing:
+        """List repositories, by the folders that their files go to."""
+        listing = cls(salt)
+        for folder, source in sources.items():
+            for path, size in _files(source, ""):
+                listing.add(folder, path, size)
+        return listing
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits; "-" where sizes are not told, so that nothing is known of what the files hold."""
+        return f"{self._total & 0xFFFFFFFFFFFFFFFF:016x}" if self._tells_sizes else "-"
 
 
 def repository(location: str, tracking_uri: str) -> Any:
@@ -63,46 +97,16 @@ def repository(location: str, tracking_uri: str) -> Any:
     return get_artifact_repository(uri, **({"tracking_uri": tracking_uri} if takes_it else {}))
 
 
-def logged_models(store: AbstractStore, run: Run) -> list[LoggedModel]:
-    """The run's logged models, the oldest first; none where the store knows no logged models."""
-    found: list[LoggedModel] = []
-    token = None
-    while True:
-        try:
-            page = store.search_logged_models(
-                [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'", page_token=token
-            )
-        except Exception as error:
-            if is_missing(error) or isinstance(error, NotImplementedError):
-                return []
-            raise
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
-
-
-def model_folders(models: list[LoggedModel], taken: Mapping[str, str]) -> dict[str, str]:
-    """Folder of each finished model, by model id: the name, or the name and id where another model has the name.
-
-    Parameters
-    ----------
-    models : list of LoggedModel
-        The oldest first.
-    taken : mapping of str to str
-        Folders given before; a model keeps its folder.
-    """
-    folders = dict(taken)
-    used = set(folders.values())
-    for model in models:
-        if str(model.status) == "READY" and model.model_id not in folders:
-            free = model.name not in used
-            folders[model.model_id] = model.name if free else f"{model.name}-{model.model_id}"
-            used.add(folders[model.model_id])
-    return folders
-
-
-def copy_missing(source: Any, target: Any, folder: str, refused: Mapping[str, str], *, is_empty: bool) -> Copied:
+def copy_missing(
+    source: Any,
+    target: Any,
+    folder: str,
+    refused: Mapping[str, str],
+    listing: Listing,
+    *,
+    is_empty: bool,
+    progress: Callable[[int], None],
+) -> Copied:
     """Copy each file that the mirror lacks or holds otherwise.
 
     A few files at a time go through a temporary folder, so neither memory nor disk grows with the run. One that fails
@@ -116,15 +120,20 @@ def copy_missing(source: Any, target: Any, folder: str, refused: Mapping[str, st
         Where in the target.
     refused : mapping of str to str
         Files known to be refused, by `file_name`.
+    listing : Listing
+        Counts the files in.
     is_empty : bool
         Whether the target is known to hold nothing there, which saves asking.
+    progress : callable
+        Told how many files were just written.
     """
-    transfer = _Transfer(source, target, folder)
+    transfer = _Transfer(source, target, folder, progress)
     there = set() if is_empty else {path for path, _ in _files(target, folder)}
     batch: list[tuple[str, int]] = []
     for path, size in _files(source, ""):
         if transfer.copied.hopeless:
             break
+        listing.add(folder, path, size)
         wanted = posixpath.join(folder, path)
         if file_name(wanted, size) in refused:
             continue
@@ -148,8 +157,8 @@ def file_name(path: str, size: int | None) -> str:
 class _Transfer:
     """Copies files from one repository to a folder of another."""
 
-    def __init__(self, source: Any, target: Any, folder: str) -> None:
-        self._source, self._target, self._folder = source, target, folder
+    def __init__(self, source: Any, target: Any, folder: str, progress: Callable[[int], None]) -> None:
+        self._source, self._target, self._folder, self._progress = source, target, folder, progress
         self.copied = Copied()
 
     def copy(self, files: list[tuple[str, int]]) -> None:
@@ -163,7 +172,7 @@ class _Transfer:
                     self._target.log_artifact(str(Path(scratch, path)), posixpath.dirname(self._wanted(path)) or None)
                 else:
                     self._target.log_artifacts(scratch, self._folder or None)
-            self.copied.files += len(files)
+            self._wrote(len(files))
         except Exception as error:
             if len(files) == 1:
                 self._note_failure(*files[0], error)
@@ -182,9 +191,13 @@ class _Transfer:
                 if filecmp.cmp(ours, theirs, shallow=False):
                     return
                 self._target.log_artifact(str(ours), posixpath.dirname(self._wanted(path)) or None)
-            self.copied.files += 1
+            self._wrote(1)
         except Exception as error:
             self._note_failure(path, size, error)
+
+    def _wrote(self, files: int) -> None:
+        self.copied.files += files
+        self._progress(files)
 
     def _wanted(self, path: str) -> str:
         return posixpath.join(self._folder, path)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from adbazureml import runtime
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import names
 from adbazureml.tracking.failures import reason
 from adbazureml.tracking.outbox import flush, outbox_of
 from adbazureml.tracking.pair import Pair, current_pair
+from adbazureml.tracking.progress import Progress
 from adbazureml.tracking.settling import Mirror, Settled
 from adbazureml.tracking.visible import is_settled
 
@@ -27,7 +28,6 @@ _AT_ONCE = 4
 _PAGE = 500
 # So many runs in a row that end in an error mean that a workspace is away.
 _ERRORS_IN_A_ROW = 3
-_SECONDS_A_LINE = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,20 @@ class CatchUp:
         """The runs that are still not equal."""
         return tuple(run for run in self.runs if not run.settled)
 
+    def check(self) -> None:
+        """Do nothing where all runs are equal.
+
+        Raises
+        ------
+        TrackingError
+            Names the runs that are not, each with the reason.
+        """
+        if self.behind:
+            rows = "\n  ".join(f"{run.run_id} {run.run_name}: {run.reason}" for run in self.behind)
+            raise TrackingError(
+                f"{len(self.behind)} of {len(self.runs)} runs are not equal in both workspaces:\n  {rows}"
+            )
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a run."""
         import pandas as pd
@@ -48,19 +62,22 @@ class CatchUp:
         return pd.DataFrame([asdict(run) for run in self.runs])
 
     def __str__(self) -> str:
-        return self.to_pandas().to_string(index=False) if self.runs else _NOTHING
+        table = self._told().to_pandas()
+        return self._head() if table.empty else f"{self._head()}\n{table.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        if not self.runs:
-            return f"<p>{_NOTHING}</p>"
-        equal, written = len(self.runs) - len(self.behind), sum(run.written for run in self.runs)
-        head = f"<p>{equal} of {len(self.runs)} runs are equal in both workspaces; {written} items were written.</p>"
-        rows = [run for run in self.runs if run.written or not run.settled or run.reason]
-        if not rows:
-            return head
-        import pandas as pd
+        table = self._told().to_pandas()
+        return f"<p>{self._head()}</p>{'' if table.empty else table.to_html(index=False)}"
 
-        return head + str(pd.DataFrame([asdict(run) for run in rows]).to_html(index=False))
+    def _head(self) -> str:
+        if not self.runs:
+            return _NOTHING
+        equal, written = len(self.runs) - len(self.behind), sum(run.written for run in self.runs)
+        return f"{equal} of {len(self.runs)} runs are equal in both workspaces; {written} items were written."
+
+    def _told(self) -> CatchUp:
+        """The runs of which there is more to tell than that they are equal."""
+        return CatchUp(tuple(run for run in self.runs if run.written or not run.settled or run.reason))
 
 
 _NOTHING = "No runs: runs are tracked in one workspace, or there are none."
@@ -76,7 +93,7 @@ def catch_up(
     """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again, from any machine.
 
     Runs older than this package are brought over as well. Memory does not grow with a run: histories are read in pages,
-    artifacts copied a few at a time.
+    artifacts copied a few at a time. Outside a notebook, which shows what is returned, the outcome is printed.
 
     Parameters
     ----------
@@ -87,9 +104,10 @@ def catch_up(
     since : datetime or str, optional
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
     recheck : bool
-        Compare everything, also of runs that are recorded as settled. A settled run is otherwise compared only when a
-        look at it shows a change or a process with this package wrote to it: what a client without this package added
-        to an ended run unseen, such as a file, is found by this alone.
+        Compare everything, also of runs that are recorded as settled, and try again what Azure ML refused. A settled
+        run is otherwise compared only when a look at it shows a change or a process with this package wrote to it:
+        what a client without this package added to an ended run unseen, such as a file, is found by this alone; so is
+        a file that was written again with the same size after the run had ended.
 
     Returns
     -------
@@ -109,19 +127,27 @@ def catch_up(
         return CatchUp(())
     # What this process still has to write, it writes itself.
     flush()
-    mirror = Mirror(pair)
+    progress = Progress(None if run_ids is None else len(run_ids))
+    mirror = Mirror(pair, progress=progress.wrote)
     if run_ids is not None:
         wanted: Iterator[tuple[str, Run | None, str]] = ((run_id, None, "") for run_id in run_ids)
     elif experiment is not None:
         wanted = _runs_of_experiment(mirror, experiment)
     else:
         wanted = ((run.info.run_id, None, "") for run in _runs_since(pair, _milliseconds(since)))
-    return CatchUp(tuple(_settle_all(mirror, wanted, recheck=recheck)))
+    try:
+        outcome = CatchUp(tuple(_settle_all(mirror, wanted, progress, recheck=recheck)))
+    finally:
+        progress.close()
+    if not runtime.in_notebook():
+        print(outcome)
+    return outcome
 
 
-def _settle_all(mirror: Mirror, wanted: Iterator[tuple[str, Run | None, str]], *, recheck: bool) -> Iterator[Settled]:
+def _settle_all(
+    mirror: Mirror, wanted: Iterator[tuple[str, Run | None, str]], progress: Progress, *, recheck: bool
+) -> Iterator[Settled]:
     """Settle runs, a few at once, in their order."""
-    progress = _progress()
     errors = 0
 
     def settle(run_id: str) -> Settled:
@@ -147,10 +173,10 @@ def _settle_all(mirror: Mirror, wanted: Iterator[tuple[str, Run | None, str]], *
                 under_way.append(pool.submit(settle, run_id))
             while under_way and (under_way[0].done() or len(under_way) > 2 * _AT_ONCE):
                 yield under_way.popleft().result()
-                progress()
+                progress.run()
         for future in under_way:
             yield future.result()
-            progress()
+            progress.run()
 
 
 def _already(run: Run) -> Future[Settled]:
@@ -229,27 +255,3 @@ def _milliseconds(since: datetime | str | None) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return int(moment.timestamp() * 1000)
-
-
-def _progress() -> Callable[[], None]:
-    """Count runs: on a bar where tqdm is in the environment, else on a line every ten seconds."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return _lines()
-    # Nobody needs a bar for what takes a moment.
-    bar = tqdm(desc="catch_up", unit=" runs", delay=2.0)
-    return lambda: bar.update() and None
-
-
-def _lines() -> Callable[[], None]:
-    count, shown = 0, time.monotonic()
-
-    def step() -> None:
-        nonlocal count, shown
-        count += 1
-        if time.monotonic() - shown >= _SECONDS_A_LINE:
-            shown = time.monotonic()
-            print(f"catch_up: {count} runs", flush=True)
-
-    return step

@@ -110,7 +110,9 @@ class Delivery:
 
     def settle(self, writing: Writing, *, files: bool) -> Settled:
         """Compare the run with its mirror and write what lacks."""
-        return self._mirror.settle(writing.run_id, mirrored=writing.mirrored, is_known=writing.is_known, files=files)
+        return self._mirror.settle(
+            writing.run_id, mirrored=writing.mirrored, is_known=writing.is_known, files=files, quick=True
+        )
 
     def is_left_over(self, writing: Writing) -> bool:
         """Whether a run that another process leads has ended, so that this one is to settle what it wrote late."""
@@ -118,6 +120,10 @@ class Delivery:
         if names.own_mark() not in run.data.tags:
             writing.mark = ""
         return has_ended(run)
+
+    def experiment_changed(self, experiment_id: str) -> None:
+        """Look at the tags of an experiment again when one of its runs is mirrored next."""
+        self._mirror.pairing.experiment_changed(experiment_id)
 
     def mark(self, writing: Writing) -> None:
         """Mark a run as behind on the primary, where that is possible."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Limits of one log-batch request (MLflow's REST API).
 _ITEMS, _PARAMS, _TAGS = 1000, 100, 100
+# So many points of a kind that are refused, and none that is taken, stand for all of them: each costs requests.
+_REFUSALS = 10
 
 
 class MirroredRun:
@@ -47,6 +50,8 @@ class MirroredRun:
         self.refused: dict[str, str] = {}
         self.holds_files = True
         self.taken: set[str] | None = None
+        self._refusals: Counter[str] = Counter()
+        self._taken_kinds: set[str] = set()
 
     def look(self) -> Run:
         """Read the run; what earlier sessions found refused is known from then on.
@@ -76,7 +81,7 @@ class MirroredRun:
         recorded as taken over in the request that brings them: one that is deleted in the primary later is so told
         from one that a person set in the secondary.
         """
-        metrics = [_bare(metric) for metric in metrics]
+        metrics = [_bare(metric) for metric in metrics if not self.refuses_point(metric)]
         taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
         if taken:
             if self.taken is None:
@@ -127,9 +132,20 @@ class MirroredRun:
         """Whether the secondary is known to refuse an item of that name."""
         return item in self.refused
 
+    def refuses_point(self, metric: Metric) -> bool:
+        """Whether the secondary is known to refuse a point, or all of its kind."""
+        return bool(self.refused) and (self.refuses(self.point_name(metric)) or self.refuses(self.kind_name(metric)))
+
+    def try_refused_again(self) -> None:
+        """Forget what was refused, here and in the record."""
+        if self.refused:
+            self.delete_tag(names.REFUSED)
+            self.refused.clear()
+
     def refused_tag(self) -> str:
         """What the tag that keeps the refused items shall hold; those that find no room are tried again."""
-        items = sorted(self.refused)
+        # Whole kinds first: they stand for the most.
+        items = sorted(self.refused, key=lambda item: (not item.endswith("*"), item))
         while len(text := json.dumps(items)) > names.TAG_LENGTH:
             items.pop()
         return text
@@ -148,6 +164,12 @@ class MirroredRun:
     def point_name(metric: Metric) -> str:
         """Name of a point among the refused."""
         return f"metric {metric.key} {metric.step} {metric.timestamp}"
+
+    @staticmethod
+    def kind_name(metric: Metric) -> str:
+        """Name, among the refused, of all points of a metric that are finite, NaN or infinite as this one is."""
+        value = "finite" if math.isfinite(metric.value) else str(metric.value)
+        return f"metric {metric.key} {value} *"
 
     def _acknowledged(self, metrics: Iterable[Metric]) -> None:
         for metric in metrics:
@@ -173,11 +195,33 @@ class MirroredRun:
             lambda tag: self.pair_name("tag", tag.key, tag.value),
         )
 
-        def log(some: Sequence[Metric]) -> None:
-            self._store.log_batch(self.run_id, list(some), [], [])
-            self._acknowledged(some)
+        by_kind = defaultdict(list)
+        for metric in lacking:
+            by_kind[self.kind_name(metric)].append(metric)
+        for kind, some in by_kind.items():
+            self._write_points_around(kind, some)
 
-        self._halve(lacking, log, self.point_name)
+    def _write_points_around(self, kind: str, metrics: Sequence[Metric]) -> None:
+        """Write points of one kind, of which some may be refused; after ten refusals and nothing else, all are."""
+        if self.refuses(kind):
+            return
+        try:
+            self._store.log_batch(self.run_id, list(metrics), [], [])
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            middle = len(metrics) // 2
+            for half in (metrics[:middle], metrics[middle:]) if middle else ():
+                self._write_points_around(kind, half)
+            if not middle:
+                message = str(error).splitlines()[0][:200]
+                self.refused[self.point_name(metrics[0])] = message
+                self._refusals[kind] += 1
+                if self._refusals[kind] == _REFUSALS and kind not in self._taken_kinds:
+                    self.refused[kind] = message
+        else:
+            self._taken_kinds.add(kind)
+            self._acknowledged(metrics)
 
     def _halve(self, items: Sequence[Any], send: Callable[[Sequence[Any]], None], name: Callable[[Any], str]) -> None:
         if not items:

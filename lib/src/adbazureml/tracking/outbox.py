@@ -128,6 +128,10 @@ class Outbox:
         with self._changed:
             self._runs.setdefault(run_id, Writing(run_id)).is_own = True
 
+    def experiment_changed(self, experiment_id: str) -> None:
+        """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
+        self._delivery.experiment_changed(experiment_id)
+
     def is_child(self, run_id: str) -> bool:
         """Whether a run is known to be nested in another."""
         with self._changed:
@@ -218,7 +222,8 @@ class Outbox:
         """Make a write due, and wake a thread that would sleep too long."""
         wait = 0.0 if len(writing.changes.metrics) >= _FULL else INTERVAL
         due = time.monotonic() + wait
-        if due < writing.due and not writing.is_behind:
+        # A run that failed has its time; one that is behind for want of room has none yet.
+        if due < writing.due and not writing.failures:
             writing.due = due
             self._start()
             self._changed.notify_all()
@@ -280,7 +285,8 @@ class Outbox:
                 wait = max(first.due, self._paused_until) - time.monotonic()
                 if wait <= 0:
                     return first
-            self._changed.wait(wait)
+            # A time without end is more than a wait takes.
+            self._changed.wait(None if wait == _NEVER else wait)
 
     def _done(self, writing: Writing, outcome: Settled | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
         with self._changed:

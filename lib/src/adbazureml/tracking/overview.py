@@ -35,6 +35,8 @@ class RunState:
         Time, UTC.
     reason : str
         Why it is behind.
+    link : str
+        Page of the mirror; empty when there is none yet.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class RunState:
     state: Literal["settled", "running", "behind"]
     since: str
     reason: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Status:
         return f"{self.mode}\n{self.to_pandas().to_string(index=False)}" if self.runs else self.mode
 
     def _repr_html_(self) -> str:
-        table = str(self.to_pandas().to_html(index=False)) if self.runs else ""
+        table = str(self.to_pandas().to_html(index=False, render_links=True)) if self.runs else ""
         return f"<p>{self.mode}</p>{table}"
 
 
@@ -135,4 +138,5 @@ def _state(run: Run, writing: Writing | None) -> RunState:
         state=state,
         since=since,
         reason=why,
+        link=run.data.tags.get(names.AZUREML_RUN_URL, ""),
     )

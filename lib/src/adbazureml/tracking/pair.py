@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ class Pair:
     primary_page: str
     secondary_uri: str
     secondary_page: str
-    strict: bool = False
+    # No part of what a pair is: one that becomes strict keeps what its processes still have to write.
+    strict: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, primary: Workspace, secondary: Workspace, *, strict: bool = False) -> Pair:

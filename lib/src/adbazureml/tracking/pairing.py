@@ -7,18 +7,21 @@ then keeps the one with the smallest id, and tags the other as its twin and dele
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import names
-from adbazureml.tracking.failures import is_missing
+from adbazureml.tracking.failures import is_missing, is_refusal, reason
 from adbazureml.tracking.visible import PARENT, mirrored_tags
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
     from adbazureml.tracking.pair import Pair
+
+_logger = logging.getLogger(__name__)
 
 
 class Pairing:
@@ -113,32 +116,52 @@ class Pairing:
         """Id of the experiment that mirrors one of the primary; None when there is none and none is to be made."""
         with self._lock:
             if experiment_id not in self._experiments:
-                databricks_name = self._pair.primary.get_experiment(experiment_id).name
-                found = self._experiment(databricks_name, make=make)
+                found = self._experiment(self._pair.primary.get_experiment(experiment_id), make=make)
                 if found is None:
                     return None
                 self._experiments[experiment_id] = found
             return self._experiments[experiment_id]
 
-    def _experiment(self, databricks_name: str, *, make: bool) -> str | None:
+    def experiment_changed(self, experiment_id: str) -> None:
+        """Compare the tags of an experiment when it is next needed."""
+        self._experiments.pop(experiment_id, None)
+
+    def _experiment(self, experiment: Experiment, *, make: bool) -> str | None:
         from mlflow.entities import ExperimentTag
 
-        name = names.azureml_experiment_name(databricks_name)
-        found = self._pair.secondary.get_experiment_by_name(name)
+        name = names.azureml_experiment_name(experiment.name)
+        store = self._pair.secondary
+        found = store.get_experiment_by_name(name)
         if found is None and not make:
             return None
+        there: Mapping[str, str] = {names.DATABRICKS_EXPERIMENT: experiment.name}
         if found is None:
-            tags = [ExperimentTag(names.DATABRICKS_EXPERIMENT, databricks_name)]
             try:
-                return str(self._pair.secondary.create_experiment(name, None, tags))
+                found_id = str(store.create_experiment(name, None, [ExperimentTag(*tag) for tag in there.items()]))
             except Exception:
                 # Made by somebody else meanwhile, or by a request whose answer was lost.
-                found = self._pair.secondary.get_experiment_by_name(name)
+                found = store.get_experiment_by_name(name)
                 if found is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            self._pair.secondary.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if found is not None:
+            found_id, there = str(found.experiment_id), found.tags
+            if found.lifecycle_stage == "deleted":
+                store.restore_experiment(found_id)
+        for key, value in experiment.tags.items():
+            if there.get(names.azureml_tag_key(key)) != value:
+                self._tag_experiment(found_id, names.azureml_tag_key(key), value)
+        return found_id
+
+    def _tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
+        from mlflow.entities import ExperimentTag
+
+        try:
+            self._pair.secondary.set_experiment_tag(experiment_id, ExperimentTag(key, value))
+        except Exception as error:
+            # The tags of an experiment, as a long description, never keep its runs behind.
+            if not is_refusal(error) and not is_missing(error):
+                raise
+            _logger.warning("Tag %s of the experiment is refused in Azure ML: %s.", key, reason(error))
 
     def _candidates(self, run: Run) -> list[Run]:
         from mlflow.entities import ViewType

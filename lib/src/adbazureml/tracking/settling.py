@@ -8,13 +8,13 @@ killed at any moment; a second call changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.tracking import names
-from adbazureml.tracking.artifacts import Copied, copy_missing, logged_models, model_folders, repository
+from adbazureml.tracking.copying import copy_files
 from adbazureml.tracking.failures import MirrorLostError
 from adbazureml.tracking.lacking import first_lacking, lacking_datasets, lacking_params, lacking_tags, shown_info
 from adbazureml.tracking.mirrored_run import MirroredRun
@@ -72,10 +72,18 @@ class Settled:
 
 
 class Mirror:
-    """Keeps runs of a pair's secondary equal to those of its primary."""
+    """Keeps runs of a pair's secondary equal to those of its primary.
 
-    def __init__(self, pair: Pair) -> None:
+    Parameters
+    ----------
+    pair : Pair
+    progress : callable, optional
+        Told how many points or files were just written.
+    """
+
+    def __init__(self, pair: Pair, *, progress: Callable[[int], None] = lambda _: None) -> None:
         self.pair = pair
+        self._progress = progress
         self.pairing = Pairing(pair)
 
     def mirrored_run(self, run: Run, *, is_new: bool = False) -> tuple[MirroredRun, bool]:
@@ -95,6 +103,7 @@ class Mirror:
         is_known: bool = False,
         recheck: bool = False,
         files: bool = True,
+        quick: bool = False,
     ) -> Settled:
         """Make the mirror of a run equal to it.
 
@@ -110,6 +119,9 @@ class Mirror:
             Whether to compare everything even where the record says that the run is settled.
         files : bool
             Whether to copy artifacts and models as well, and record the run as settled.
+        quick : bool
+            Whether files need not be read that have the names and sizes which they had when this end of the run was
+            recorded as settled. Otherwise a tag that is set on an ended run would cost its artifacts twice.
 
         Returns
         -------
@@ -131,7 +143,7 @@ class Mirror:
                     mirrored, is_known = self.mirrored_run(run)
                 if lost:
                     self.pairing.replace(run, lost, mirrored.look())
-                return self._settle(run, mirrored, is_known=is_known, recheck=recheck, files=files)
+                return self._settle(run, mirrored, is_known=is_known, recheck=recheck, files=files, quick=quick)
             except MirrorLostError:
                 if mirrored is not None:
                     lost = mirrored.run_id
@@ -140,7 +152,9 @@ class Mirror:
                 mirrored = None
         raise MirrorLostError(f"the mirror of run {run_id} is deleted again and again")
 
-    def _settle(self, run: Run, mirrored: MirroredRun, *, is_known: bool, recheck: bool, files: bool) -> Settled:
+    def _settle(
+        self, run: Run, mirrored: MirroredRun, *, is_known: bool, recheck: bool, files: bool, quick: bool
+    ) -> Settled:
         look = mirrored.look()
         outcome = {
             "run_id": run.info.run_id,
@@ -158,13 +172,16 @@ class Mirror:
             return Settled(**outcome, settled=True, reason=_told(mirrored.refused))
         if look.info.lifecycle_stage == "deleted":
             self.pair.secondary.restore_run(mirrored.run_id)
-        refused_before = len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
+        if recheck:
+            mirrored.try_refused_again()
+        refused_before = 0 if recheck else len(json.loads(look.data.tags.get(names.REFUSED, "[]")))
         written = self._write_look(run, look, mirrored)
         written += self._write_points(run, look, mirrored, is_known=is_known)
         written += self._write_datasets(run, look, mirrored)
         failures: list[str] = []
+        listed = ""
         if files:
-            copied = self._copy_files(run, look, mirrored)
+            copied, listed = copy_files(self.pair, run, look, mirrored, quick=quick, progress=self._progress)
             mirrored.refused.update(copied.refused)
             written += copied.files
             failures += copied.failures
@@ -178,7 +195,7 @@ class Mirror:
         if is_deleted:
             self.pair.secondary.delete_run(mirrored.run_id)
         elif files and not failures and has_ended(run):
-            self._record(run, look, mirrored)
+            self._record(run, look, mirrored, listed)
         return Settled(
             **outcome,
             written=written,
@@ -212,6 +229,7 @@ class Mirror:
             if len(batch) == _POINTS:
                 mirrored.write(metrics=batch)
                 written += len(batch)
+                self._progress(len(batch))
                 batch = []
         mirrored.write(metrics=batch)
         return written + len(batch)
@@ -232,42 +250,13 @@ class Mirror:
         for there, history in _at_once(read, list(run.data.metrics)):
             for page in history:
                 for metric in there.missing(page):
-                    if not mirrored.refuses(mirrored.point_name(metric)):
+                    if not mirrored.refuses_point(metric):
                         yield metric
 
     def _write_datasets(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
         lacking = lacking_datasets(run, look, mirrored)
         mirrored.log_datasets(lacking)
         return len(lacking)
-
-    def _copy_files(self, run: Run, look: Run, mirrored: MirroredRun) -> Copied:
-        """Copy the artifacts and models that the mirror lacks."""
-        from mlflow.entities import RunTag
-
-        pair = self.pair
-        target = repository(look.info.artifact_uri, pair.secondary_uri)
-        source = repository(run.info.artifact_uri, pair.primary_uri)
-        is_empty, mirrored.holds_files = not mirrored.holds_files, True
-        copied = copy_missing(source, target, "", mirrored.refused, is_empty=is_empty)
-        models = logged_models(pair.primary, run)
-        prefix = names.COPIED_MODEL
-        before = {key.removeprefix(prefix): folder for key, folder in look.data.tags.items() if key.startswith(prefix)}
-        folders = model_folders(models, before)
-        mirrored.write(tags=[RunTag(prefix + key, folder) for key, folder in folders.items() if key not in before])
-        for model in models:
-            if model.model_id in folders and not copied.hopeless:
-                source = repository(model.artifact_location, pair.primary_uri)
-                more = copy_missing(
-                    source,
-                    target,
-                    folders[model.model_id],
-                    mirrored.refused,
-                    is_empty=model.model_id not in before,
-                )
-                copied.files += more.files
-                copied.refused.update(more.refused)
-                copied.failures += more.failures
-        return copied
 
     def _write_info(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
         """Give the mirror the run's status, end and name."""
@@ -290,14 +279,14 @@ class Mirror:
             mirrored.write(tags=[RunTag(PARENT, parent)])
             written = parent
 
-    def _record(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
+    def _record(self, run: Run, look: Run, mirrored: MirroredRun, listed: str) -> None:
         """Record on both sides that the run is settled, as it looked when the comparison began.
 
         A mark that a process set meanwhile stays, so that the run still counts as behind.
         """
         from mlflow.entities import RunTag
 
-        record = settled_record(run)
+        record = settled_record(run, listed=listed)
         tags = {names.SETTLED: record}
         if mirrored.refused:
             tags[names.REFUSED] = mirrored.refused_tag()

@@ -19,6 +19,7 @@ from adbazureml.tracking.pair import Pair, current_pair
 if TYPE_CHECKING:
     from mlflow.entities import (
         DatasetInput,
+        ExperimentTag,
         LoggedModel,
         LoggedModelInput,
         LoggedModelOutput,
@@ -138,6 +139,11 @@ def mirrored_class(store_class: Any) -> Any:
                 _write(self, run_id, lambda: None, change)
                 _status_changed(outbox, run_id, run_status, _pair(self))
             return info
+
+        def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
+            store_class.set_experiment_tag(self, experiment_id, tag)
+            if (outbox := _outbox(self)) is not None:
+                outbox.experiment_changed(experiment_id)
 
         def delete_run(self, run_id: str) -> None:
             _write(self, run_id, lambda: store_class.delete_run(self, run_id), _lifecycle("deleted"))

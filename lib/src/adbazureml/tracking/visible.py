@@ -70,9 +70,15 @@ def marks(run: Run) -> dict[str, str]:
     return {key: value for key, value in run.data.tags.items() if key.startswith(names.BEHIND)}
 
 
-def settled_record(run: Run) -> str:
-    """The record that a run as it looks now is settled: the time, and a digest of the look."""
-    return f"{now()} {digest(run)}"
+def settled_record(run: Run, *, listed: str) -> str:
+    """The record that a run as it looks now is settled: the time, a digest of its files' listing, one of the look."""
+    return f"{now()} {listed} {digest(run)}"
+
+
+def listed_before(record: str) -> str:
+    """The digest of the files' listing in a `settled_record`; empty where it tells nothing."""
+    found = record.split(" ")[1:-1]
+    return found[0] if found and found[0] != "-" else ""
 
 
 def is_settled(run: Run, record: str) -> bool:

@@ -3,7 +3,7 @@
 from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.creation import create_workspace
 from adbazureml.workspace.databricks import DatabricksWorkspace
-from adbazureml.workspace.leaks import LeakedVariables, leaked_variables
+from adbazureml.workspace.leaks import LeakedVariables, inherited_from, leaked_variables
 from adbazureml.workspace.stand_in import stand_in_artifacts
 from adbazureml.workspace.workspace import Workspace
 
@@ -13,6 +13,7 @@ __all__ = [
     "LeakedVariables",
     "Workspace",
     "create_workspace",
+    "inherited_from",
     "leaked_variables",
     "stand_in_artifacts",
 ]

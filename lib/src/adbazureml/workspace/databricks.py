@@ -49,3 +49,9 @@ class DatabricksWorkspace(Workspace):
             host = self.url.removesuffix("/ml")
             return f"{host}/explore/data/models/{name.replace('.', '/')}/version/{version}"
         return super().model_url(name, version)
+
+    def table_url(self, name: str) -> str:
+        """Address of a table's page; empty for a name without catalog and schema, and for a stand-in."""
+        if name.count(".") != 2 or not self.url.endswith("/ml"):
+            return ""
+        return f"{self.url.removesuffix('/ml')}/explore/data/{name.replace('.', '/')}"

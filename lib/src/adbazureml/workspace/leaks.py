@@ -13,7 +13,7 @@ _TOKEN, _TRACKING_URI = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI"
 
 # `mlflow.set_experiment` sets the variable too. MLflow loads this package's entry points while it is imported, so what
 # is there now is not of this process.
-_INHERITED_EXPERIMENT_ID = os.environ.get(_EXPERIMENT_ID)
+_INHERITED = {name: os.environ.get(name) for name in (*_RUN_IDS, _EXPERIMENT_ID)}
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,18 @@ def leaked_variables(tracking_uri: str) -> LeakedVariables | None:
     names = [name for name in _RUN_IDS if os.environ.get(name)]
     of_a_run = bool(names)
     experiment_id = os.environ.get(_EXPERIMENT_ID)
-    if experiment_id and experiment_id == _INHERITED_EXPERIMENT_ID and (of_a_run or inherited_uri):
+    if experiment_id and experiment_id == _INHERITED[_EXPERIMENT_ID] and (of_a_run or inherited_uri):
         names.append(_EXPERIMENT_ID)
     names += [name for name in (_EXPERIMENT_NAME, _TOKEN) if of_a_run and os.environ.get(name)]
     return LeakedVariables(tuple(names), inherited_uri) if names else None
+
+
+def inherited_from(value: str) -> str:
+    """Name the variable that a run's or experiment's id came in by; empty when this process was not started with it.
+
+    MLflow takes ``MLFLOW_RUN_ID`` out of the environment before it asks for the run.
+    """
+    return next((name for name, inherited in _INHERITED.items() if inherited == value), "")
 
 
 def _same_store(one: str, other: str) -> bool:

@@ -20,6 +20,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
 from adbazureml.tracking.azureml.connection import connect, renew
+from adbazureml.tracking.azureml.transfers import blob_options, in_words, time_limits, transfer
 from adbazureml.workspace.address import Address
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class AzureMLArtifacts(ArtifactRepository):
 
         path = self._path(remote_file_path)
         try:
-            found = self._ask(lambda client: _content_information(client, path))
+            found = self._ask(lambda client: _call(client, "get_content_information", path=path))
         except ResourceNotFoundError as error:
             raise MlflowException(
                 f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.",
@@ -84,8 +85,13 @@ class AzureMLArtifacts(ArtifactRepository):
         # Written beside its place first: half a file is never taken for a whole one.
         unfinished = Path(f"{local_path}.unfinished")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file, BlobClient.from_blob_url(found.content_uri, **_blob_options()) as blob:
-            _without_address(lambda: blob.download_blob().readinto(file), remote_file_path)
+        with unfinished.open("wb") as file, BlobClient.from_blob_url(found.content_uri, **blob_options()) as blob:
+
+            def read() -> None:
+                file.seek(0)
+                blob.download_blob().readinto(file)
+
+            transfer(read, remote_file_path)
         os.replace(unfinished, local_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
@@ -110,17 +116,30 @@ class AzureMLArtifacts(ArtifactRepository):
         return LocalArtifactClient(self._context, self._origin, self._container, self._root)
 
     def _ask(self, call: Callable[[Any], Any]) -> Any:
-        """Call the service, and again with a new token when it answers 401."""
-        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+        """Call the service, and again with a new token when it answers 401.
+
+        Raises
+        ------
+        azure.core.exceptions.ResourceNotFoundError
+            There is no such artifact.
+        mlflow.exceptions.MlflowException
+            The service refuses, or does not answer.
+        """
+        from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
         try:
-            return call(self._client)
-        except HttpResponseError as error:
-            if not isinstance(error, ClientAuthenticationError) and error.status_code != 401:
-                raise
-            renew(self._context)
-            self._client = self._connect()
-            return call(self._client)
+            try:
+                return call(self._client)
+            except HttpResponseError as error:
+                if error.status_code != 401:
+                    raise
+                renew(self._context)
+                self._client = self._connect()
+                return call(self._client)
+        except ResourceNotFoundError:
+            raise
+        except AzureError as error:
+            raise in_words(error, "Azure ML's artifact service", self._context.workspace_name) from error
 
     def _in_service(self, operation: str, **arguments: Any) -> Any:
         """Call the artifact service itself, by which a path can be written again or deleted; not so by that of runs."""
@@ -129,7 +148,7 @@ class AzureMLArtifacts(ArtifactRepository):
         def call(_: Any) -> Any:
             client = LocalArtifactClient(self._context, self._origin, self._container, None)
             return getattr(client._client.artifacts, operation)(
-                *_scope(self._context), origin=self._origin, container=self._container, **arguments
+                *_scope(self._context), origin=self._origin, container=self._container, **arguments, **time_limits()
             )
 
         return self._ask(call)
@@ -139,7 +158,7 @@ class AzureMLArtifacts(ArtifactRepository):
 
     def _relative_paths(self) -> Iterator[str]:
         inside = f"{self._root}/" if self._root else ""
-        for path in self._ask(lambda client: list(client.get_file_paths())):
+        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container")]):
             if path.startswith(inside):
                 yield path.removeprefix(inside)
 
@@ -173,9 +192,14 @@ class AzureMLArtifacts(ArtifactRepository):
         from azure.storage.blob import BlobClient
 
         address = address or self._in_service("get_sas", path=path).content_uri
-        with file.open("rb") as content, BlobClient.from_blob_url(address, **_blob_options()) as blob:
-            # The path is ours alone: overwriting also makes an answer that was lost harmless.
-            _without_address(lambda: blob.upload_blob(content, overwrite=True), path)
+        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options()) as blob:
+
+            def write() -> None:
+                content.seek(0)
+                # The path is ours alone: overwriting also makes an answer that was lost harmless.
+                blob.upload_blob(content, overwrite=True)
+
+            transfer(write, path)
 
 
 class RunsArtifacts(RunsArtifactRepository):
@@ -230,62 +254,27 @@ def _scope(context: ServiceContext) -> tuple[str, str, str]:
     return context.subscription_id, context.resource_group_name, context.workspace_name
 
 
+def _call(client: Any, operation: str, **arguments: Any) -> Any:
+    """Ask the service of runs for a run's artifacts, and the artifact service for others."""
+    if _is_of_run(client):
+        operations = client._client.run_artifacts
+        where = {"experiment_name": client._experiment_name, "run_id": client._run_id}
+    else:
+        operations = client._client.artifacts
+        where = {"origin": client._origin, "container": client._container}
+    return getattr(operations, operation)(*_scope(client._service_context), **where, **arguments, **time_limits())
+
+
+def _is_of_run(client: Any) -> bool:
+    return hasattr(client, "_run_id")
+
+
 def _create_empty(client: Any, paths: list[str]) -> Any:
-    from azureml.mlflow._restclient.artifact.models import ArtifactPath, ArtifactPathList
+    from azureml.mlflow._restclient.artifact import models
     from azureml.mlflow._restclient.run_artifact import models as of_runs
 
+    kinds: Any = of_runs if _is_of_run(client) else models
+    body = kinds.ArtifactPathList(paths=[kinds.ArtifactPath(path=path) for path in paths])
     # A repeat after a lost answer only makes the paths exist already, which `_send` overwrites.
     again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"]), "retry_connect": 5}
-    if hasattr(client, "_run_id"):
-        return client._client.run_artifacts.batch_create_empty_artifacts(
-            *_scope(client._service_context),
-            experiment_name=client._experiment_name,
-            run_id=client._run_id,
-            body=of_runs.ArtifactPathList(paths=[of_runs.ArtifactPath(path=path) for path in paths]),
-            **again,
-        )
-    return client._client.artifacts.batch_create_empty_artifacts(
-        *_scope(client._service_context),
-        origin=client._origin,
-        container=client._container,
-        body=ArtifactPathList(paths=[ArtifactPath(path=path) for path in paths]),
-        **again,
-    )
-
-
-def _content_information(client: Any, path: str) -> Any:
-    scope = _scope(client._service_context)
-    if hasattr(client, "_run_id"):
-        return client._client.run_artifacts.get_content_information(
-            *scope, experiment_name=client._experiment_name, run_id=client._run_id, path=path
-        )
-    return client._client.artifacts.get_content_information(
-        *scope, origin=client._origin, container=client._container, path=path
-    )
-
-
-def _blob_options() -> dict[str, Any]:
-    """Retries as MLflow makes them for its other requests; azure-storage's own first pause is 15 s."""
-    from azure.storage.blob import ExponentialRetry
-    from mlflow import environment_variables as settings
-
-    return {
-        "retry_policy": ExponentialRetry(
-            initial_backoff=0,
-            increment_base=settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get(),
-            random_jitter_range=settings.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.get(),
-            retry_total=settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(),
-        )
-    }
-
-
-def _without_address(call: Callable[[], Any], path: str) -> None:
-    """Run a transfer; what goes wrong is told without the signed address."""
-    from azure.core.exceptions import AzureError
-
-    try:
-        call()
-    except AzureError as error:
-        status = getattr(error, "status_code", None)
-        said = f"blob storage answered {status}" if status else f"{type(error).__name__}, the connection broke"
-        raise MlflowException(f"Artifact {path!r} was not transferred: {said}. Call again to complete it.") from None
+    return _call(client, "batch_create_empty_artifacts", body=body, **again)

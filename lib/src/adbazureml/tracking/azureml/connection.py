@@ -107,7 +107,7 @@ class AzureMLRequests:
         if response.status_code in (401, 403):
             raise MlflowException(self._refused(response), error_code="PERMISSION_DENIED")
         if response.status_code != 200:
-            _raise_as_mlflow(response)
+            _raise_as_mlflow(response, endpoint)
         parse_dict(verify_rest_response(response, endpoint).json(), answer)
         return answer
 
@@ -142,10 +142,14 @@ class AzureMLRequests:
         )
 
 
-def _raise_as_mlflow(response: Response) -> None:
+def _raise_as_mlflow(response: Response, endpoint: str) -> None:
     """Raise what the service said, where it says it: under ``Error``, which MLflow does not read."""
     from mlflow.exceptions import RestException
 
+    if response.status_code == 404 and not response.content:
+        asked = endpoint.rpartition("/mlflow/")[2]
+        message = f"Azure ML has no {asked!r}: its service speaks a part of MLflow 2's API."
+        raise RestException({"error_code": "ENDPOINT_NOT_FOUND", "message": message})
     try:
         said = response.json()
         message = said["Error"]["Message"]

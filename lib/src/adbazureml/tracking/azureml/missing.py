@@ -13,6 +13,7 @@ _LACKING = (
     (re.compile(r"Dataset(?!s?Input)"), "evaluation datasets", "keep them in Databricks"),
     (re.compile(r"Alias"), "aliases of model versions", "name the version, or set a tag on it"),
     (re.compile(r"Prompt"), "prompts", "keep them in Databricks"),
+    (re.compile(r"RenameRegisteredModel"), "other names for a model", "register its versions under the new name"),
     (re.compile(r"Webhook"), "webhooks", "use Azure Event Grid on the workspace"),
     (re.compile(r"Gateway|Secret|Endpoint"), "an AI gateway", "use Databricks' or an MLflow server's"),
 )

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import mlflow
 from azureml.mlflow._store.tracking.store import AzureMLRestStore
 from mlflow.entities import Experiment, Metric, RunStatus, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.service_pb2 import CreateExperiment, CreateRun, MlflowService
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.rest_store import RestStore
@@ -25,17 +25,17 @@ from mlflow.utils.proto_json_utils import message_to_json
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
 from adbazureml.tracking import names
-from adbazureml.tracking.azureml import connection, records
+from adbazureml.tracking.azureml import batches, connection, records
 from adbazureml.tracking.azureml.logged_models import LoggedModels
 from adbazureml.tracking.azureml.missing import refuse_what_azure_ml_lacks
-from adbazureml.workspace import AzureMLWorkspace
+from adbazureml.tracking.failures import is_refusal
+from adbazureml.workspace import AzureMLWorkspace, inherited_from
 from adbazureml.workspace.address import Address
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _logger = logging.getLogger(__name__)
-_VALUES_OF_A_METRIC = 250
 _ROUTES = extract_api_info_for_service(MlflowService, "/api/2.0")
 # Found again by this tag, a run whose create was not answered is not created twice.
 _REQUEST = "adbazureml.request_id"
@@ -114,7 +114,9 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         return _named(found)
 
     def search_experiments(self, *args: Any, **kwargs: Any) -> PagedList[Experiment]:
-        """Search experiments; each is returned under the name that it was created by."""
+        """Search experiments, also by the names that they were created by, under which they are returned."""
+        if kwargs.get("filter_string"):
+            kwargs["filter_string"] = _by_path(kwargs["filter_string"])
         page = super().search_experiments(*args, **kwargs)
         return PagedList([_named(experiment) for experiment in page], page.token)
 
@@ -151,8 +153,18 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         )
 
     def get_run(self, run_id: str) -> Run:
-        """Return a run with its logged models as outputs."""
-        return _with_outputs(super().get_run(run_id))
+        """Return a run with its logged models as outputs; an unknown id that leaked in is told as such."""
+        try:
+            return _with_outputs(super().get_run(run_id))
+        except RestException as error:
+            variable = inherited_from(run_id) if error.error_code == "RESOURCE_DOES_NOT_EXIST" else ""
+            if not variable:
+                raise
+            raise MlflowException(
+                f"{variable}={run_id} came in from the environment of another run, and Azure ML has no such run: unset"
+                " it before the process starts, or delete it from os.environ.",
+                error_code=error.error_code,
+            ) from error
 
     def shut_down_async_logging(self) -> None:
         """Send what waits.
@@ -179,15 +191,24 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Log a metric to its run; the service has no metrics by model or dataset."""
-        super().log_metric(run_id, _plain(metric))
+        super().log_metric(run_id, batches.plain(metric))
 
     def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
         """Log to a run, in as many requests as Azure ML's limits ask for; none for an empty batch."""
-        first, *more = _batches([_plain(metric) for metric in metrics])
-        if first or params or tags:
-            super().log_batch(run_id, first, params, tags)
+        send = partial(super().log_batch, run_id)
+        first, *more = batches.within_limits([batches.plain(metric) for metric in metrics])
+        refused = None
+        try:
+            if first or params or tags:
+                batches.send_around_refused(send, first, params, tags)
+        except MlflowException as error:
+            if not more or not is_refusal(error):
+                raise
+            refused = error
         for batch in more:
-            super().log_batch(run_id, batch, [], [])
+            send(batch, [], [])
+        if refused:
+            raise refused
 
     def get_metric_history(self, run_id: str, metric_key: str, *args: Any, **kwargs: Any) -> PagedList[Metric]:
         """Return a metric's history.
@@ -209,6 +230,8 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
     def start_trace(self, trace_info: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Drop a trace, with one warning: the service has none."""
         _warn_of_traces()
+        # As if the spans were in the store: otherwise MLflow looks for a place to upload them to, and warns each time.
+        trace_info.tags["mlflow.trace.spansLocation"] = "TRACKING_STORE"
         return trace_info
 
     def log_spans(self, location: str, spans: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
@@ -234,26 +257,26 @@ def _asked_by_log_model() -> bool:
     return False
 
 
+def _by_path(filter_string: str) -> str:
+    """Let a filter by a path, as Databricks names experiments, find the plain name or the tag that stands for it."""
+
+    def plain(found: re.Match[str]) -> str:
+        is_pattern = "like" in found["comparator"].lower()
+        if is_pattern:
+            return f"tags.`{names.DATABRICKS_EXPERIMENT}` {found['comparator']} '{found['path']}'"
+        return f"name {found['comparator']} '{names.azureml_experiment_name(found['path'])}'"
+
+    return re.sub(
+        r"\b(?:attributes?\.)?name\s*(?P<comparator>!?=|I?LIKE)\s*'(?P<path>[^']*/[^']*)'",
+        plain,
+        filter_string,
+        flags=re.I,
+    )
+
+
 def _named(experiment: Experiment) -> Experiment:
     experiment._set_name(experiment.tags.get(names.DATABRICKS_EXPERIMENT, experiment.name))
     return experiment
-
-
-def _batches(metrics: list[Metric]) -> list[list[Metric]]:
-    """Split metrics so that none has more than 250 values in a batch (Azure ML's limit, mlflow issue 11462)."""
-    batches: list[list[Metric]] = [[]]
-    taken: Counter[str] = Counter()
-    for metric in metrics:
-        number = taken[metric.key] // _VALUES_OF_A_METRIC
-        taken[metric.key] += 1
-        if number == len(batches):
-            batches.append([])
-        batches[number].append(metric)
-    return batches
-
-
-def _plain(metric: Metric) -> Metric:
-    return Metric(metric.key, metric.value, metric.timestamp, metric.step)
 
 
 def _with_outputs(run: Run) -> Run:

@@ -1,0 +1,162 @@
+"""Bring a new version up beside the old one, try it, and move the traffic; on any failure the old one serves on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adbazureml.deployment.comparison import beside
+from adbazureml.deployment.target import (
+    LOG_LINES,
+    Deadline,
+    DeploymentState,
+    EndpointState,
+    Progress,
+    Target,
+    TargetOptions,
+    with_log,
+)
+from adbazureml.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from adbazureml.deployment.deployable import Deployable
+
+WHOLE = 100
+
+
+def deployment_name(model: Deployable, options: TargetOptions) -> str:
+    """Name a deployment by what it serves and how, so that asking for the same again finds it.
+
+    It has 3 to 32 lower-case letters, digits and '-', a letter first, as every target takes it.
+    """
+    how = [options.instance_type, options.instance_count, options.collect, options.request_timeout]
+    digest = hashlib.sha256(json.dumps([model.fingerprint, *how]).encode()).hexdigest()[:10]
+    version = model.azureml or model.databricks
+    return f"v{version[1]}-{digest}" if version and len(version[1]) <= 10 else f"m-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollOut:
+    """A new deployment on its way to the traffic of an endpoint."""
+
+    target: Target
+    name: str
+    deployment: str
+    model: Deployable
+    progress: Progress
+    deadline: Deadline
+
+    def run(self, steps: Sequence[int]) -> None:
+        """Do what is not done yet: create, compare, move the traffic, and remove what is older than the one before.
+
+        Raises
+        ------
+        DeploymentError
+            With the reason. The traffic is as it was, and the new deployment is gone.
+        """
+        before = self.target.find(self.name)
+        there = before.deployment(self.deployment) if before else None
+        if there and there.state == "healthy" and there.traffic == WHOLE:
+            return
+        self.progress("fetching the model and resolving its requirements")
+        self.model.prepare()
+        old = {name: share for name, share in before.traffic.items() if name != self.deployment} if before else {}
+        moved = False
+        try:
+            self.target.create(self.name, self.deployment, self.model, progress=self.progress, deadline=self.deadline)
+            self._compare()
+            for step in steps if old else (WHOLE,):
+                if there is None or step > there.traffic:
+                    moved = True
+                    self.progress(f"moving {step} % of the traffic")
+                    self._shift({self.deployment: step, **_shared(old, WHOLE - step)}, self.deadline)
+                    self._compare()
+        except BaseException as error:
+            said = self._put_back(before, moved=moved)
+            if isinstance(error, DeploymentError):
+                sentence, newline, log = str(error).partition("\n")
+                raise DeploymentError(f"{sentence} {said}{newline}{log}") from error
+            raise
+        if before and old:
+            self._prune(before, max(old, key=lambda name: old[name]))
+
+    def _compare(self) -> None:
+        """Check that the deployment answers the model's input example as the model does."""
+        example = self.model.input_example
+        if example is None:
+            return
+        self.progress("comparing its answers with the model's")
+        try:
+            answered = self.target.score(self.name, example, deployment=self.deployment)
+            beside(self.model.uri, answered, self.model.own_answers)
+        except DeploymentError as error:
+            log = self.target.logs(self.name, self.deployment, LOG_LINES)
+            raise with_log(str(error), log, source="the deployment's log") from error
+
+    def _shift(self, traffic: Mapping[str, int], deadline: Deadline) -> None:
+        self.target.shift(self.name, traffic, progress=self.progress, deadline=deadline)
+
+    def _put_back(self, before: EndpointState | None, *, moved: bool) -> str:
+        """Leave the endpoint as it was, as far as that goes, and say what serves."""
+        traffic = before.traffic if before else {}
+        try:
+            if moved and traffic:
+                # The time for the roll-out may be over.
+                self._shift(traffic, Deadline.after(self.target.timeout))
+            if self.deployment not in traffic:
+                self.target.remove(self.name, self.deployment)
+            now = self.target.find(self.name)
+            if before is None and now is not None and not now.deployments:
+                self.target.delete(self.name)
+        except DeploymentError as error:
+            return f"Putting things back failed as well: {str(error).partition(chr(10))[0]}"
+        serving = ", ".join(f"{name!r} ({share} %)" for name, share in traffic.items())
+        return f"Deployment {serving} goes on serving." if serving else "Nothing is left of it."
+
+    def _prune(self, before: EndpointState, previous: str) -> None:
+        """Remove our deployments without traffic that are older than the one which `rollback` goes back to."""
+        names = [each.name for each in before.deployments]
+        for each in before.deployments[: names.index(previous)]:
+            if each.fingerprint and not each.traffic and each.name != self.deployment:
+                try:
+                    self.target.remove(self.name, each.name)
+                except DeploymentError as error:
+                    warnings.warn(f"Deployment {each.name!r} could not be removed: {error}", stacklevel=2)
+
+
+def go_back(target: Target, name: str, *, progress: Progress, deadline: Deadline) -> DeploymentState:
+    """Give the whole traffic to the deployment before the one that serves; again goes forth.
+
+    Raises
+    ------
+    DeploymentError
+        There is none to go back to.
+    """
+    state = target.find(name)
+    names = [each.name for each in state.deployments] if state else []
+    serving = max(state.traffic, key=lambda each: state.traffic[each], default=None) if state else None
+    usable = [
+        each
+        for each in (state.deployments if state else ())
+        if each.name != serving and each.state in ("healthy", "stopped")
+    ]
+    if serving is None or not usable:
+        raise DeploymentError(f"endpoint {name!r} has no earlier deployment to go back to: deploy a model.")
+    earlier = [each for each in usable if names.index(each.name) < names.index(serving)]
+    chosen = (earlier or usable)[-1]
+    target.shift(name, {chosen.name: WHOLE}, progress=progress, deadline=deadline)
+    return chosen
+
+
+def _shared(shares: Mapping[str, int], total: int) -> dict[str, int]:
+    """Scale shares to a total, in whole percent: what rounding leaves goes to the largest."""
+    whole = sum(shares.values())
+    scaled = {name: share * total // whole for name, share in shares.items()}
+    largest = max(scaled, key=lambda name: shares[name], default="")
+    if largest:
+        scaled[largest] += total - sum(scaled.values())
+    return {name: share for name, share in scaled.items() if share}

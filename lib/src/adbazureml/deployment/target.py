@@ -1,0 +1,312 @@
+"""What a place that serves models has to do for the front: the contract that every target keeps.
+
+A target is found by its kind, and its module is imported then: Azure's clients are an extra of the wheel. An endpoint
+has a name and holds deployments; each is one model, and traffic is shared among them in percent. The front decides what
+is made, compared, moved and removed; a target does it, with the client that its users would use.
+
+What every target does alike:
+
+- A deployment carries its model's URI and its fingerprint where the service keeps tags (`MODEL_TAG` and
+  `FINGERPRINT_TAG`), so that another process finds it. One without was not made by this package: it is shown, may
+  serve, and is never removed by the front.
+- Whatever waits, waits until a `Deadline`, and tells its progress.
+- What a service refuses is a `DeploymentError` of one sentence that names the setting and what to do. Where a log tells
+  more, `with_log` adds its end. Keys and tokens never appear in either.
+- Another operation in progress on the endpoint is waited for, until the deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from adbazureml.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from adbazureml.deployment.deployable import Deployable
+    from adbazureml.workspace import AzureMLWorkspace
+
+Kind: TypeAlias = Literal["local", "azureml", "aks", "aci", "databricks"]
+Auth: TypeAlias = Literal["key", "token", "aad", "none"]
+State: TypeAlias = Literal["creating", "healthy", "failed", "stopped", "deleting"]
+# Called with a short text, as often as one likes: "building the image, 40 s".
+Progress: TypeAlias = Callable[[str], None]
+
+LOG_LINES = 15
+MODEL_TAG = "adbazureml-model"
+FINGERPRINT_TAG = "adbazureml-fingerprint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """What a target is told beyond the model; each reads those it knows.
+
+    Attributes
+    ----------
+    workspace : AzureMLWorkspace or None
+        The Azure ML workspace; its ARM id names subscription and resource group. Needed but for "local" and
+        "databricks".
+    instance_type : str
+        Machine: an Azure VM size ("azureml"), an instance type of the cluster ("aks"), ``<cores>x<GB>`` ("aci"), a
+        workload size ("databricks"). Empty: the target's default.
+    instance_count : int
+        How many.
+    compute : str
+        Name of the Kubernetes cluster as it is attached to the workspace ("aks").
+    container_registry : str
+        Name of the container registry whose tasks build the image ("aci"); empty: the workspace's own.
+    auth : {"key", "token", "aad", "none"}
+        How callers sign in. "none" is for "local", which only this machine reaches.
+    collect : bool
+        Keep inputs and outputs for monitoring, where the target can.
+    request_timeout : float
+        Seconds in which one request must be answered.
+    port : int
+        Port of a local endpoint; 0 takes a free one.
+    keep : bool
+        Leave a local endpoint running when the last process that asked for it ends.
+    poll : float
+        Seconds between two looks at something that takes minutes.
+    """
+
+    workspace: AzureMLWorkspace | None = None
+    instance_type: str = ""
+    instance_count: int = 1
+    compute: str = ""
+    container_registry: str = ""
+    auth: Auth = "key"
+    collect: bool = False
+    request_timeout: float = 60
+    port: int = 0
+    keep: bool = False
+    poll: float = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentState:
+    """One model on an endpoint.
+
+    Attributes
+    ----------
+    name : str
+        Name of the deployment.
+    model : str
+        The model as its tag names it; empty where nothing does.
+    fingerprint : str
+        What tells it from others, see `Deployable.fingerprint`; empty for one that this package did not make.
+    state : {"creating", "healthy", "failed", "stopped", "deleting"}
+        As the service says.
+    traffic : int
+        Share of the endpoint's requests, in percent.
+    made : datetime or None
+        When, with time zone, where the service tells.
+    note : str
+        What the service says about the state, such as why it failed.
+    """
+
+    name: str
+    model: str = ""
+    fingerprint: str = ""
+    state: State
+    traffic: int = 0
+    made: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointState:
+    """An endpoint as the service describes it now.
+
+    Attributes
+    ----------
+    name : str
+        Name of the endpoint.
+    kind : str
+        Kind of its target.
+    url : str
+        Where requests are posted; empty until the service gives one.
+    auth : {"key", "token", "aad", "none"}
+        How callers sign in.
+    deployments : tuple of DeploymentState
+        What is on it, in the order in which it was made where that is known.
+    page : str
+        Its page for a browser; empty where there is none.
+    """
+
+    name: str
+    kind: Kind
+    url: str
+    auth: Auth
+    deployments: tuple[DeploymentState, ...] = ()
+    page: str = ""
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Percent by deployment, those that have any."""
+        return {each.name: each.traffic for each in self.deployments if each.traffic}
+
+    def deployment(self, name: str) -> DeploymentState | None:
+        """The deployment of that name."""
+        return next((each for each in self.deployments if each.name == name), None)
+
+    def _repr_html_(self) -> str:
+        page = f' (<a href="{escape(self.page)}">page</a>)' if self.page else ""
+        about = f"<p>endpoint {escape(self.name)}{page} ({self.kind}): {escape(self.url)}, sign-in by {self.auth}</p>"
+        titles = ("deployment", "model", "state", "traffic", "made", "note")
+        rows = [
+            (each.name, each.model, each.state, f"{each.traffic} %", _minute(each.made), each.note)
+            for each in self.deployments
+        ]
+        if not rows:
+            return f"{about}<p>It has no deployment.</p>"
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f"{about}<table><tr>{head}</tr>{body}</table>"
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M %Z}" if moment else ""
+
+
+class Target(Protocol):
+    """Where endpoints are. Each module has ``connect(options: TargetOptions) -> Target``, which asks nobody yet.
+
+    A target's class names this one as its base.
+
+    Attributes
+    ----------
+    kind : str
+        What `deploy` calls it.
+    registry : {"azureml", "databricks"} or None
+        Registry that the model has to be in; the front registers it there before `check`, as far as it can.
+    splits_traffic : bool
+        Whether two deployments can share the traffic; otherwise `shift` is asked for 100 percent only.
+    timeout : float
+        Seconds that a deployment may take where the user says nothing.
+    """
+
+    kind: Kind
+    registry: Literal["azureml", "databricks"] | None
+    splits_traffic: bool
+    timeout: float
+
+    def check(self, name: str, model: Deployable) -> None:
+        """Raise for what this target will refuse: names, flavours, missing settings. Nothing is created."""
+
+    def find(self, name: str) -> EndpointState | None:
+        """Return what the endpoint is now; None when there is none."""
+
+    def create(self, name: str, deployment: str, model: Deployable, *, progress: Progress, deadline: Deadline) -> None:
+        """Make the endpoint where it is missing, and a deployment that takes no traffic; wait until it is healthy.
+
+        Idempotent: one that is healthy stays, one that is being made is waited for, one that failed is made anew, so
+        that a run that was killed half-way is gone on with.
+
+        Raises
+        ------
+        DeploymentError
+            With the reason (quota, image build, never healthy, …) and the end of the deployment's log.
+        """
+
+    def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
+        """Post a request of the scoring protocol and return the predictions.
+
+        Parameters
+        ----------
+        name : str
+            The endpoint.
+        payload : mapping
+            Whose values JSON takes: ``{"dataframe_split": …}``.
+        deployment : str, optional
+            Ask this deployment whatever its traffic is; otherwise traffic decides.
+        """
+
+    def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
+        """Share the traffic, in percent by deployment; 100 in all. Those not named get none. Wait until it is so.
+
+        A deployment that is stopped is started first. An endpoint that can't split its traffic may stop the others, as
+        long as they can be started again.
+        """
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """Return the last lines of a deployment's log; empty where there is none."""
+
+    def remove(self, name: str, deployment: str) -> None:
+        """Delete a deployment that has no traffic; one that is gone is no error."""
+
+    def delete(self, name: str) -> None:
+        """Delete the endpoint with all that is on it; one that is gone is no error."""
+
+    def list(self) -> list[EndpointState]:
+        """Return the endpoints that hold a deployment made by this package, by name."""
+
+    def hold(self, name: str) -> None:  # noqa: ARG002
+        """Count this process among those that an endpoint lives for, and take over whether it is kept.
+
+        Only local endpoints live for somebody: another target inherits this and `release`, which do nothing.
+        """
+        return
+
+    def release(self, name: str) -> None:  # noqa: ARG002
+        """Let go of an endpoint: one that is not kept stops with the last process that holds it."""
+        return
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment until which something may be waited for, on the monotonic clock.
+
+    >>> deadline = Deadline.after(1800)
+    >>> for waited in deadline.polls(5):  # doctest: +SKIP
+    ...     if is_ready():
+    ...         break
+    ...     progress(f"waiting, {waited:.0f} s")
+    ... else:
+    ...     raise deadline.missed("deployment 'm-1' is not healthy")
+    """
+
+    at: float
+    seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now."""
+        return cls(time.monotonic() + seconds, seconds)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, at least 0."""
+        return max(0.0, self.at - time.monotonic())
+
+    def polls(self, every: float) -> Iterator[float]:
+        """Yield the seconds waited so far, at once and then every so many seconds, until the deadline has passed."""
+        began = time.monotonic()
+        while True:
+            yield time.monotonic() - began
+            if not self.remaining:
+                return
+            time.sleep(min(every, self.remaining))
+
+    def missed(self, what: str, *, log: str = "", source: str = "its log") -> DeploymentError:
+        """Return the error to raise when time is up, from a sentence such as "deployment 'm-1' is not healthy"."""
+        return with_log(f"{what} after {self.seconds:g} s; raise timeout.", log, source=source)
+
+
+def with_log(sentence: str, log: str, *, source: str) -> DeploymentError:
+    """Return an error of one sentence and, where there is a log, its end.
+
+    Parameters
+    ----------
+    sentence : str
+        What happened and what to do.
+    log : str
+        The log, or its end.
+    source : str
+        What the log is called, such as "the deployment's log".
+    """
+    tail = "\n".join(log.strip().splitlines()[-LOG_LINES:])
+    return DeploymentError(f"{sentence}\nThe end of {source}:\n{tail}" if tail else sentence)

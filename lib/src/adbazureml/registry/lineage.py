@@ -1,0 +1,60 @@
+"""Tags by which a version in one registry leads to its counterpart in the other workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adbazureml.registry import names
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from adbazureml.registry.model import FoundModel
+    from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
+
+
+def tell_of_each_other(
+    found: FoundModel,
+    ours: DatabricksWorkspace,
+    in_databricks: ModelVersion | None,
+    theirs: AzureMLWorkspace,
+    in_azureml: ModelVersion | None,
+) -> None:
+    """Tag each version with its origin and with where the other is: workspace, name and version, run, page.
+
+    Without a version in Databricks, that in Azure ML leads to the run there.
+    """
+    origin = {names.RUN_ID: found.run_id, names.MODEL: found.key}
+    if in_azureml is not None:
+        in_theirs = found.run is not None and in_azureml.run_id == found.run_id
+        run_id = "" if in_theirs else found.run_id
+        if in_databricks is not None:
+            there = _version_tags(ours, in_databricks, run_id or in_databricks.run_id or "")
+        elif run_id and found.run is not None:
+            there = {
+                names.COUNTERPART_WORKSPACE: ours.name,
+                names.COUNTERPART_RUN: run_id,
+                names.COUNTERPART_URL: ours.run_url(found.run.info.experiment_id, run_id),
+            }
+        else:
+            there = {}
+        _set_tags(theirs, in_azureml, {**origin, **there})
+    if in_databricks is not None:
+        there = _version_tags(theirs, in_azureml, in_azureml.run_id or "") if in_azureml is not None else {}
+        _set_tags(ours, in_databricks, {**origin, **there})
+
+
+def _version_tags(place: Workspace, version: ModelVersion, run_id: str) -> dict[str, str]:
+    return {
+        names.COUNTERPART_WORKSPACE: place.name,
+        names.COUNTERPART_VERSION: f"{version.name}/{version.version}",
+        names.COUNTERPART_RUN: run_id,
+        names.COUNTERPART_URL: place.model_url(version.name, str(version.version)),
+    }
+
+
+def _set_tags(place: Workspace, version: ModelVersion, tags: dict[str, str]) -> None:
+    client = place.client()
+    for key, value in tags.items():
+        if value and version.tags.get(key) != value:
+            client.set_model_version_tag(version.name, str(version.version), key, value)

@@ -1,0 +1,117 @@
+"""Time limits, retries and errors of what Azure's own clients do for us: the artifact service and blob storage."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mlflow import environment_variables as settings
+from mlflow.exceptions import MlflowException
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError
+
+_LONGEST_WAIT = 60.0
+_CODES = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    409: "RESOURCE_CONFLICT",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+class _WithoutSignatures(logging.Filter):
+    """Strikes signatures out of addresses, which urllib3 writes in full into its log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                re.sub(r"(?<=[?&]sig=)[^&\s\"']+", "***", one) if isinstance(one, str) else one for one in record.args
+            )
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutSignatures())
+
+
+def time_limits() -> dict[str, float]:
+    """How long MLflow lets a request take; azure-core would wait five minutes."""
+    seconds = float(settings.MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    return {"connection_timeout": seconds, "read_timeout": seconds}
+
+
+def blob_options() -> dict[str, Any]:
+    """Retries as MLflow makes them for its other requests; azure-storage's own first pause is 15 s."""
+    from azure.storage.blob import ExponentialRetry
+
+    return {
+        **time_limits(),
+        "retry_policy": ExponentialRetry(
+            initial_backoff=0,
+            increment_base=settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get(),
+            random_jitter_range=settings.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.get(),
+            retry_total=settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(),
+        ),
+    }
+
+
+def transfer(call: Callable[[], object], path: str) -> None:
+    """Run a transfer from or to blob storage; what goes wrong is told without the signed address.
+
+    Raises
+    ------
+    mlflow.exceptions.MlflowException
+        It failed as often as MLflow makes retries.
+    """
+    from azure.core.exceptions import AzureError
+
+    for left in range(settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), -1, -1):
+        try:
+            call()
+        except AzureError as error:
+            status = getattr(error, "status_code", None)
+            if status == 429 and left:
+                # azure-storage tries all else that passes again, but not this.
+                time.sleep(_asked_to_wait(error))
+                continue
+            said = f"blob storage answered {status}" if status else f"{type(error).__name__}, the connection broke"
+            advice = "Call again to complete it."
+            if status == 403:
+                advice = "Its signed address is not accepted from here: does the storage account let this network in?"
+            raise MlflowException(
+                f"Artifact {path!r} was not transferred: {said}. {advice}",
+                error_code=_CODES.get(status or 503, "INTERNAL_ERROR"),
+            ) from None
+        return
+
+
+def in_words(error: AzureError, service: str, workspace: str) -> MlflowException:
+    """Say what an error of Azure's client means, with the code that MLflow has for it."""
+    status = getattr(error, "status_code", None)
+    if status == 403:
+        said = (
+            f"This identity may not do that in Azure ML workspace {workspace!r} (403): give it the role"
+            " 'AzureML Data Scientist' on the workspace."
+        )
+    elif status:
+        said = f"{service} of workspace {workspace!r} answered {status}: {_first_line(error)}"
+    else:
+        said = f"{service} of workspace {workspace!r} did not answer: {_first_line(error)}"
+    return MlflowException(said, error_code=_CODES.get(status or 503, "INTERNAL_ERROR"))
+
+
+def _first_line(error: AzureError) -> str:
+    return (str(error.message or error).splitlines() or [type(error).__name__])[0]
+
+
+def _asked_to_wait(error: AzureError) -> float:
+    response = getattr(error, "response", None)
+    after = response.headers.get("Retry-After", "") if response is not None else ""
+    backoff = settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
+    return min(float(after) if after.isdigit() else backoff, _LONGEST_WAIT)

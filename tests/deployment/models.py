@@ -1,0 +1,54 @@
+"""Models whose classes are pickled whole, not by name, as they are made in functions: no server has this module."""
+
+
+def line(slope):
+    """Predict ``slope * age + visits / 7``; age -1 takes a minute, -2 breaks the model."""
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class Line(RegressorMixin, BaseEstimator):
+        def __init__(self, slope):
+            self.slope = slope
+
+        def predict(self, rows):
+            import time
+
+            if (rows["age"] == -1).any():
+                time.sleep(60)
+            if (rows["age"] == -2).any():
+                raise RuntimeError("the weights\nare from another planet")
+            if (rows["age"] == -3).any():
+                raise ValueError("age can't be -3")
+            return (rows["age"] * self.slope + rows["visits"] / 7).to_numpy()
+
+    return Line(slope)
+
+
+def liar():
+    """Predict 1, but 2 where an inference server runs it."""
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class Liar(RegressorMixin, BaseEstimator):
+        def predict(self, rows):
+            import os
+
+            import numpy as np
+
+            return np.full(len(rows), 2.0 if "AZUREML_MODEL_DIR" in os.environ else 1.0)
+
+    return Liar()
+
+
+def unloadable():
+    """A model that can be logged only."""
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class Unloadable(RegressorMixin, BaseEstimator):
+        def predict(self, rows):
+            return rows
+
+        def __setstate__(self, state):
+            raise RuntimeError("the weights are from another planet")
+
+    made = Unloadable()
+    made.weights_ = [1.0]
+    return made

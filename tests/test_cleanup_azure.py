@@ -1,0 +1,164 @@
+"""Clean-up where Azure is: Azure ML's own limits and refusals, and the resource group, by Azure's own client."""
+
+import mlflow
+import pytest
+
+from adbazureml import AzureMLWorkspace, Settings, clean_up, inventory, register, track
+from adbazureml.errors import CleanUpError
+from adbazureml.workspace import management
+
+EXPERIMENT = "/Users/ada@example.com/houses/prices"
+KEY_VAULT, STORAGE, INSIGHTS = (
+    "Microsoft.KeyVault/vaults",
+    "Microsoft.Storage/storageAccounts",
+    "Microsoft.Insights/components",
+)
+GROUPS = "Microsoft.Resources/resourceGroups"
+
+
+@pytest.fixture
+def settings(azure):
+    return Settings(
+        experiment=EXPERIMENT,
+        model_name="prices",
+        subscription_id=azure.subscription_id,
+        resource_group=azure.resource_group,
+        workspace_name=azure.workspace_name,
+    )
+
+
+@pytest.fixture
+def workspace(azure, settings, tmp_path, monkeypatch):
+    """The emulated Azure ML workspace; the Databricks stand-in is new. Tracking is left off afterwards."""
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+    yield AzureMLWorkspace.of(settings)
+    track(mode="databricks")
+
+
+@pytest.fixture
+def arm(azure, monkeypatch):
+    """Azure Resource Manager, with what Azure makes beside the Azure ML workspace."""
+    monkeypatch.setattr(management, "POLL_SECONDS", 0.05)
+    resources = azure.resource_manager.resources
+    logs = resources.add("Microsoft.OperationalInsights/workspaces", "ml-logs")
+    resources.add(STORAGE, azure.workspace.storage_account)
+    resources.add(KEY_VAULT, "ml-vault")
+    resources.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
+    resources.add("microsoft.alertsManagement/smartDetectorAlertRules", "Failure Anomalies - ml-insights")
+    resources.add("microsoft.insights/actionGroups", "Application Insights Smart Detection")
+    resources.add("Microsoft.Compute/virtualMachines", "vm", group="neighbours")
+    return azure.resource_manager
+
+
+def group_of(settings, workspace):
+    found = inventory(settings, workspace=workspace)
+    return found.only("resource group"), found.left
+
+
+def delete_group(settings, workspace, *, typed=None, **options):
+    found, _ = group_of(settings, workspace)
+    options = {"timeout": 20, **options}
+    typed = settings.resource_group if typed is None else typed
+    return clean_up(found, confirm=EXPERIMENT, confirm_resource_group=typed, **options)
+
+
+def test_azure_ml_s_side_goes_and_a_refusal_leaves_what_others_need(azure, settings, workspace, log_model):
+    track(workspace)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run():
+        log_model()
+    with mlflow.start_run() as run:
+        log_model()
+    register(run, name="prices", workspace=workspace)
+    found = inventory(settings, workspace=workspace).only()
+    azure.fail_next(1, "model-versions/delete", status=403)
+    with pytest.raises(CleanUpError, match=r"1 of 2 could not be deleted \(model version\)") as raised:
+        clean_up(found, confirm=EXPERIMENT)
+    assert "prices/1: " in str(raised.value)
+    rest = inventory(settings, workspace=workspace).only()
+    assert [item.kind for item in rest.items] == ["model version", "model", "model", *["run"] * 4]
+    azure.fail_next(1, "runs/delete", status=503)
+    azure.lose_answer(1, "model-versions/delete")
+    clean_up(rest, confirm=EXPERIMENT)
+    assert inventory(settings, workspace=workspace).only().items == ()
+
+
+class TestResourceGroup:
+    def test_is_never_deleted_unless_asked_for_by_kind_and_by_name(self, arm, settings, workspace):
+        found = inventory(settings, workspace=workspace)
+        (group,) = found.items
+        assert (group.kind, group.name) == ("resource group", settings.resource_group)
+        assert group.note.startswith("all of Application Insights Smart Detection, Failure Anomalies - ml-insights")
+        assert group.link.endswith(f"/resourceGroups/{settings.resource_group}/overview")
+        clean_up(found.only(), confirm=EXPERIMENT)
+        for wrong in ("", settings.resource_group.upper(), "neighbours", EXPERIMENT):
+            with pytest.raises(CleanUpError, match=f"type its name: '{settings.resource_group}'. Nothing was deleted"):
+                delete_group(settings, workspace, typed=wrong)
+        assert settings.resource_group.lower() in arm.resources.groups
+
+    def test_is_deleted_and_its_neighbour_stays(self, azure, arm, settings, workspace):
+        assert delete_group(settings, workspace).deleted
+        assert set(arm.resources.groups) == {"neighbours"}
+        assert [one["name"] for one in arm.resources.within()] == ["vm"]
+        (asked,) = azure.requests_to(rf"/resourcegroups/{settings.resource_group}$", method="DELETE")
+        assert asked
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            ("Microsoft.Databricks/workspaces", "dbw"),
+            ("Microsoft.MachineLearningServices/workspaces", "other-aml"),
+            (STORAGE, "otherstorage"),
+            ("Microsoft.MachineLearningServices/workspaces/onlineEndpoints", "somebody-s"),
+        ],
+    )
+    def test_with_somebody_else_s_resource_it_is_left_alone(self, arm, settings, workspace, kind, name):
+        before, _ = group_of(settings, workspace)
+        arm.resources.add(kind, name)
+        found, left = group_of(settings, workspace)
+        assert found.items == ()
+        assert left[-1] == f"resource group {settings.resource_group}: it also holds {kind} {name}."
+        # It came after the list was made.
+        with pytest.raises(CleanUpError, match=f"It is not deleted. Resource group .* also holds {kind} {name}"):
+            clean_up(before, confirm=EXPERIMENT, confirm_resource_group=settings.resource_group)
+        assert settings.resource_group.lower() in arm.resources.groups
+
+    def test_with_somebody_else_s_work_in_azure_ml_it_is_left_alone(self, arm, settings, workspace):
+        client = workspace.client()
+        client.create_run(client.create_experiment("theirs"))
+        client.create_registered_model("theirs")
+        client.create_experiment("empty")
+        found, left = group_of(settings, workspace)
+        assert found.items == ()
+        assert "in Azure ML experiment theirs, in Azure ML model theirs." in left[-1]
+
+    def test_what_the_caller_may_not_see_or_delete_is_told(self, arm, settings, workspace):
+        arm.deny("DELETE", "/resourcegroups/")
+        with pytest.raises(CleanUpError, match=r"AuthorizationFailed: .* Have somebody with the role 'Contributor'"):
+            delete_group(settings, workspace)
+        arm.deny("GET", r"/resources$")
+        found, left = group_of(settings, workspace)
+        assert found.items == ()
+        assert "it can't be looked into (AuthorizationFailed" in left[-1]
+
+    def test_a_lock_is_told(self, arm, settings, workspace):
+        arm.resources.group(settings.resource_group).locked = True
+        with pytest.raises(CleanUpError, match=r"ScopeLocked: .* Remove the lock first"):
+            delete_group(settings, workspace)
+
+    def test_a_deletion_that_never_ends_has_a_deadline(self, arm, settings, workspace):
+        arm.operations.never_end_next(GROUPS)
+        with pytest.raises(CleanUpError, match=r"Azure has not finished within 0.5 s .* run this again later"):
+            delete_group(settings, workspace, timeout=0.5)
+        # The next try is told by Azure whether it is gone.
+        assert delete_group(settings, workspace).deleted
+        assert settings.resource_group.lower() not in arm.resources.groups
+
+    def test_a_deletion_that_fails_later_is_told(self, arm, settings, workspace):
+        arm.operations.fail_next(GROUPS, "ResourceGroupDeletionBlocked", "Deletion of 'ml-vault' failed.")
+        with pytest.raises(CleanUpError, match="ResourceGroupDeletionBlocked"):
+            delete_group(settings, workspace)
+
+    def test_throttled_it_waits_and_goes_on(self, azure, arm, settings, workspace):
+        azure.fail_next(2, "/resourcegroups/", status=429, retry_after=0)
+        assert delete_group(settings, workspace).deleted
