@@ -35,8 +35,11 @@ TARGETS = ["dev", "serverless", "staging", "prod"]
 JOBS = ["clean_up", "score", "train"]
 # Settings of a server on a person's own machine: a job cluster, and the server on it, ends with the job.
 LOCAL_ONLY = {"endpoint_port", "keep_endpoint"}
-# What only a person in a notebook types, never a job.
-TYPED_BY_HAND = {"confirm_resource_group"}
+# What only a person in a notebook types, never a job: the link and a new workspace are made once.
+TYPED_BY_HAND = {
+    "confirm_resource_group",
+    *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
+}
 # The fields of a target, and of the file, that this bundle uses; https://docs.databricks.com/dev-tools/bundles/reference
 TARGET_FIELDS = {"mode", "default", "workspace", "run_as", "permissions", "resources", "variables"}
 FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets"}

@@ -153,7 +153,7 @@ class TestOnACluster:
             stale = InstallReport((Row("packaging", ">=24", None, fine=False),))
             assert install_missing(stale, client=client).missing == ()
             absent = InstallReport((ABSENT,))
-            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-twin.*does not import"):
+            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-twin .*does not import"):
                 install_missing(absent, client=client)
         finally:
             spark.conf.unset(CLUSTER_ID_CONF)
@@ -280,6 +280,8 @@ class TestVerify:
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         [row] = verify(InstallReport((Row("deadly", ">=1", "1.0", fine=True),))).rows
         assert "ended with 3" in row.note
+        with pytest.raises(EnvironmentNotReadyError, match=r"There, but of no use: deadly 1\.0 does not import"):
+            install_missing(InstallReport((row,)))
 
     @pytest.mark.parametrize(
         ("package", "module"),

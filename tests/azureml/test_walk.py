@@ -21,6 +21,7 @@ WALK = "import sys; sys.path.insert(0, 'tools'); import walk; walk.walk(walk.not
 def walked(azureml_emulator, tmp_path_factory):
     """Walk in one kernel, then run each notebook by itself; yield the folder of the Databricks stand-in."""
     home = tmp_path_factory.mktemp("walk")
+    azureml_emulator.resource_manager.resources.add_databricks("adb")
     environment = {
         **os.environ,
         **azureml_emulator.environment,
@@ -28,6 +29,8 @@ def walked(azureml_emulator, tmp_path_factory):
         "ADBAZUREML_SUBSCRIPTION_ID": azureml_emulator.subscription_id,
         "ADBAZUREML_RESOURCE_GROUP": azureml_emulator.resource_group,
         "ADBAZUREML_WORKSPACE_NAME": azureml_emulator.workspace_name,
+        "ADBAZUREML_DATABRICKS_WORKSPACE": "adb",
+        "ADBAZUREML_SET_LINK": "true",
         "ADBAZUREML_EPOCHS": "3",
     }
     notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("0[1-4]_*.ipynb"))
@@ -73,6 +76,11 @@ def _experiment(walked):
     return azureml_experiment_name(
         next(one.name for one in databricks.search_experiments() if one.name.startswith("/Users/"))
     )
+
+
+def test_the_two_are_linked_in_azure(walked, azureml_emulator):
+    adb = azureml_emulator.resource_manager.resources.add_databricks("adb")
+    assert adb["properties"]["parameters"]["amlWorkspaceId"]["value"] == azureml_emulator.workspace.scope
 
 
 def test_no_secret_is_left_in_notebooks_logs_or_stores(walked, azureml_emulator):

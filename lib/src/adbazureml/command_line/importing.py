@@ -118,9 +118,7 @@ def attach_hint(client: WorkspaceClient, *, cluster_id: str = "") -> str:
     try:
         if cluster_id:
             one = client.clusters.get(cluster_id)
-            return (
-                f"Open 01_install, attach cluster {one.cluster_name!r} ({host}/compute/clusters/{cluster_id}), run it."
-            )
+            return f"Open 01_install and attach cluster {one.cluster_name}: {host}/compute/clusters/{cluster_id}"
         ours = [one for one in client.clusters.list() if "-ml-" in (one.spark_version or "")]
     except DatabricksError as error:
         raise WorkspaceError(f"cluster_id {cluster_id!r}: {error}") from error

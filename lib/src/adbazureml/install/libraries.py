@@ -57,12 +57,18 @@ def install_missing(
     Raises
     ------
     EnvironmentNotReadyError
-        Something is missing locally, on serverless or in a job; the user is not signed in, or may not install on the
-        cluster; the cluster is unknown, not running, or ends meanwhile; a package failed to install, or does not import
-        then; or time ran out.
+        A package was found not to import; something is missing locally, on serverless or in a job; the user is not
+        signed in, or may not install on the cluster; the cluster is unknown, not running, or ends meanwhile; a package
+        failed to install, or does not import then; or time ran out.
     """
     if not report.missing:
         return report
+    if broken := [row for row in report.missing if not row.importable]:
+        raise EnvironmentNotReadyError(
+            "There, but of no use: "
+            + "; ".join(f"{row.package} {row.found or ''} {row.note}" for row in broken)
+            + ". Another package does not fit it: compare with the versions in requirements.txt, or install anew."
+        )
     place = runtime.place()
     if place is runtime.Place.LOCAL:
         raise EnvironmentNotReadyError(_how_to_mend_locally(report.missing))
@@ -83,7 +89,8 @@ def install_missing(
     _install(client or signed_in(), cluster, wanted, start=start, timeout=timeout)
     after = InstallReport(tuple(row if row.fine else _row_after_install(row) for row in report.rows))
     if cluster_id is None:
-        _check_imports(verify(InstallReport(tuple(_new(report, after)))))
+        new = (row for row, was in zip(after.rows, report.rows, strict=True) if not was.fine)
+        install_missing(verify(InstallReport(tuple(new))))
     return after
 
 
@@ -297,19 +304,6 @@ def _row_after_install(row: Row) -> Row:
         return fresh
     note = "installed on the cluster; run dbutils.library.restartPython() to use it in this notebook"
     return replace(fresh, fine=True, note=note)
-
-
-def _new(before: InstallReport, after: InstallReport) -> list[Row]:
-    return [row for row, was in zip(after.rows, before.rows, strict=True) if not was.fine]
-
-
-def _check_imports(report: InstallReport) -> None:
-    if report.missing:
-        raise EnvironmentNotReadyError(
-            "Installed, but of no use: "
-            + "; ".join(f"{row.requirement} {row.note}" for row in report.missing)
-            + ". Another library of the cluster does not fit it: look at the cluster's Libraries tab."
-        )
 
 
 def _refused(error: DatabricksError, cluster: str, wanted: Iterable[str]) -> str:

@@ -35,6 +35,8 @@ class Row:
         Whether nothing more has to be done for it.
     note : str
         What a reader should know beside that.
+    importable : bool
+        False where `verify` found that it does not import; the note says why.
     """
 
     package: str
@@ -42,6 +44,7 @@ class Row:
     found: str | None
     fine: bool
     note: str = ""
+    importable: bool = True
 
     @property
     def requirement(self) -> str:
@@ -111,12 +114,12 @@ def verify(report: InstallReport) -> InstallReport:
     """
     packages = [row.package for row in report.rows if row.fine and row.package != JAVA]
     reasons = _import_errors(packages)
-    return InstallReport(
-        tuple(
-            replace(row, fine=False, note=f"does not import: {reasons[row.package]}") if row.package in reasons else row
-            for row in report.rows
-        )
-    )
+    broken = {
+        row.package: replace(row, fine=False, importable=False, note=f"does not import: {reasons[row.package]}")
+        for row in report.rows
+        if row.package in reasons
+    }
+    return InstallReport(tuple(broken.get(row.package, row) for row in report.rows))
 
 
 def row_of(requirement: Requirement) -> Row:
