@@ -104,7 +104,7 @@ def test_killed_half_way_and_run_again(store, frame, home):
     killed = python(
         f"from adbazureml.deployment import deploy; deploy({store.v2!r}, name='halfway', timeout=400)", store
     )
-    assert wait_for(lambda: list(home.glob("endpoints/halfway/*/server.json")), seconds=120)
+    assert wait_for(lambda: list(home.glob("endpoints/halfway/*/server.json")), seconds=400)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     with deploy(store.v2, name="halfway", timeout=400) as endpoint:

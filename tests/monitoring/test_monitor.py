@@ -302,7 +302,7 @@ def test_a_model_without_a_baseline_is_named(spark, samples, version):
 
 def test_a_baseline_with_half_a_file_is_named(spark, samples, version):
     with mlflow.start_run() as run:
-        mlflow.log_text('{"columns": [', "drift_baseline.json")
+        mlflow.log_text('{"columns": [', "drift_baseline/baseline.json")
         model = mlflow.pyfunc.log_model(python_model=Doubling(), name="model", pip_requirements=["mlflow"])
     with pytest.raises(TrackingError, match=f"{run.info.run_id}' .* that can be read"):
         monitor(spark.createDataFrame(samples[0]), baseline=model.model_uri)

@@ -104,7 +104,8 @@ class Assets:
             raise Problem(404, "UserError", f"Model with name {name} and version {version} was not found.") from problem
         model = found["model_version"]
         tags = {tag["key"]: tag["value"] for tag in model.get("tags", ())}
-        return {"modelUri": model["source"], "modelType": "mlflow_model", "tags": tags, "isAnonymous": False}
+        flavors: dict[str, Any] = {"python_function": {"data": {}}}
+        return {"modelUri": model["source"], "modelType": "mlflow_model", "flavors": flavors, "tags": tags}
 
     def _start_upload(self) -> dict[str, Any]:
         address, signed = self._blobs.new_container()

@@ -21,6 +21,7 @@ from .faults import Effect, Fault
 from .identity import TENANT, Identity
 from .inference import ROUTES, Inference
 from .mlflow_server import MLflowServer
+from .monitors import Monitors
 from .online import OnlineEndpoints
 from .registry import Registry
 from .service import Emulator, HttpsService
@@ -43,6 +44,7 @@ class AzureMLEmulator(Emulator):
         identity: who may sign in.
         tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
         assets, online: likewise the attached computes, and the online endpoints, whose deployments really run.
+        monitors: likewise the data assets and monitoring schedules.
         resource_manager: the subscription, its resources and its long-running operations.
     """
 
@@ -63,12 +65,13 @@ class AzureMLEmulator(Emulator):
         self.tracking = Tracking(self.workspace, self.identity, backend, registry)
         self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
         self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
+        self.monitors = Monitors(self.workspace, self.online.operations)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
         self.resource_manager = ResourceManager(
             self.workspace,
             self.identity,
-            inside=(self.assets.answer, self.online.answer),
+            inside=(self.assets.answer, self.online.answer, self.monitors.answer),
             operations=self.online.operations.answer,
         )
 

@@ -17,6 +17,8 @@ from .messages import Answer, Call, Problem, Service, json_answer
 # MSAL asks a directory of this name for its addresses directly; any other it would first look up at Microsoft's.
 TENANT = "adfs"
 LIFETIME = 3600
+# What tokens for online endpoints are of.
+ENDPOINTS = "https://ml.azure.com"
 CLIENT_CREDENTIALS = "client_credentials"
 DEVICE_CODE = "device_code"
 
@@ -41,6 +43,7 @@ class Identity(Service):
         self.given_out = {self.client_secret, self.identity_header}
         self._valid: set[str] = set()
         self._expired: set[str] = set()
+        self._audiences: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @property
@@ -59,25 +62,33 @@ class Identity(Service):
             self._expired |= self._valid
             self._valid.clear()
 
-    def issue(self) -> str:
-        """A token that looks like a JWT, as some clients read its expiry."""
+    def issue(self, audience: str = "") -> str:
+        """A token that looks like a JWT, as some clients read its expiry; by default for Azure Resource Manager."""
         now = int(time.time())
-        claims = {"aud": self.url, "appid": self.client_id, "iat": now, "exp": now + LIFETIME, "uti": _secret()}
+        claims = {
+            "aud": audience or self.url,
+            "appid": self.client_id,
+            "iat": now,
+            "exp": now + LIFETIME,
+            "uti": _secret(),
+        }
         token = ".".join((_encoded({"alg": "RS256", "typ": "JWT"}), _encoded(claims), secrets.token_urlsafe(64)))
         with self._lock:
             self._valid.add(token)
             self.given_out.add(token)
+            if audience:
+                self._audiences[token] = audience
         return token
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Raises `Problem` 401 unless the call shows a token that is good."""
+    def check(self, headers: Mapping[str, str], audience: str = "") -> None:
+        """Raises `Problem` 401 unless the call shows a token that is good, for this audience."""
         scheme, _, token = (headers.get("Authorization") or "").partition(" ")
         if scheme != "Bearer" or not token:
             raise _unauthorized("AuthenticationFailed", "Bearer token not provided.")
         with self._lock:
             if token in self._expired:
                 raise _unauthorized("ExpiredAuthenticationToken", "Bearer token expired.")
-            if token not in self._valid:
+            if token not in self._valid or self._audiences.get(token, "") != audience:
                 raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
 
     def answer(self, call: Call) -> Answer:
@@ -121,9 +132,11 @@ class Identity(Service):
                 f"client secret value, not the client secret ID, for a secret added to app '{self.client_id}'."
             )
             raise Problem(401, "invalid_client", message)
-        if self.scope not in asked.get("scope", "").split():
+        audiences = {self.scope: "", f"{ENDPOINTS}/.default": ENDPOINTS}
+        known = [audiences[scope] for scope in asked.get("scope", "").split() if scope in audiences]
+        if not known:
             raise Problem(400, "invalid_scope", f"AADSTS70011: The scope {asked.get('scope')} is not valid.")
-        return {"token_type": "Bearer", "expires_in": LIFETIME, "access_token": self.issue()}
+        return {"token_type": "Bearer", "expires_in": LIFETIME, "access_token": self.issue(known[0])}
 
     def _device_code(self, _: Call) -> dict[str, Any]:
         return {

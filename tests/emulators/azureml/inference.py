@@ -6,7 +6,7 @@ import random
 import re
 import uuid
 
-from .identity import Identity
+from .identity import ENDPOINTS, Identity
 from .messages import Answer, Call, Problem, Service, json_answer
 from .online import Deployment, Endpoint, OnlineEndpoints
 
@@ -42,7 +42,7 @@ class Inference(Service):
     def _check(self, endpoint: Endpoint, call: Call) -> None:
         mode = endpoint.properties["authMode"]
         if mode == "AADToken":
-            self._identity.check(call.headers)
+            self._identity.check(call.headers, ENDPOINTS)
             return
         shown = call.headers.get("Authorization", "").removeprefix("Bearer ")
         if shown not in ((endpoint.token,) if mode == "AMLToken" else endpoint.keys):

@@ -77,6 +77,10 @@ class Deployable:
         """
         return folder.make(self.uri, self.requirements, Path(self._place.name), java=self.is_spark)
 
+    def prepare(self) -> None:
+        """Make the folder now, as its errors shall come before anything is created; see `folder`."""
+        assert self.folder
+
     @cached_property
     def _place(self) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix="adbazureml-")

@@ -194,7 +194,8 @@ class ImageRegistry:
             if run.status == "Succeeded":
                 return
             if run.status not in ("Queued", "Started", "Running"):
-                what = f"container_registry {self.name!r}: the build of the image ended as {run.status}"
+                status = getattr(run.status, "value", run.status)
+                what = f"container_registry {self.name!r}: the build of the image ended as {status}"
                 reason = f": {run.run_error_message}" if run.run_error_message else ""
                 raise with_log(
                     f"{what}{reason} (run {run_id}).", self._log(run_id), source=f"the log of build {run_id}"

@@ -244,14 +244,14 @@ class Target(Protocol):
     def list(self) -> list[EndpointState]:
         """Return the endpoints that hold a deployment made by this package, by name."""
 
-    def hold(self, name: str) -> None:
+    def hold(self, name: str) -> None:  # noqa: ARG002
         """Count this process among those that an endpoint lives for, and take over whether it is kept.
 
         Only local endpoints live for somebody: another target inherits this and `release`, which do nothing.
         """
         return
 
-    def release(self, name: str) -> None:
+    def release(self, name: str) -> None:  # noqa: ARG002
         """Let go of an endpoint: one that is not kept stops with the last process that holds it."""
         return
 

@@ -1,5 +1,6 @@
 """Watch what a model is fed: how far new data has moved from the data that it learned from."""
 
+from adbazureml.monitoring.azureml import AzureMLMonitor, create_azureml_monitor
 from adbazureml.monitoring.baseline import Baseline, baseline_of, profile
 from adbazureml.monitoring.comparison import monitor
 from adbazureml.monitoring.databricks import DatabricksMonitor, create_databricks_monitor
@@ -7,12 +8,14 @@ from adbazureml.monitoring.report import ColumnDrift, DriftReport
 from adbazureml.monitoring.thresholds import Thresholds
 
 __all__ = [
+    "AzureMLMonitor",
     "Baseline",
     "ColumnDrift",
     "DatabricksMonitor",
     "DriftReport",
     "Thresholds",
     "baseline_of",
+    "create_azureml_monitor",
     "create_databricks_monitor",
     "monitor",
     "profile",

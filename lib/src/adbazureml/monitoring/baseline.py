@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,14 @@ from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow import MlflowClient
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
-_FILE = "drift_baseline.json"
+FOLDER = "drift_baseline"
+_FILE = f"{FOLDER}/baseline.json"
+# How Azure ML reads the folder as a table.
+_MLTABLE = "paths:\n- file: ./rows.parquet\ntransformations:\n- read_parquet\n"
 _BINS = 10
 _ROWS = 1000
 _WHOLE = {"tinyint", "smallint", "int", "bigint"}
@@ -60,9 +65,15 @@ class Baseline:
     columns: tuple[BaselineColumn, ...]
 
     def log(self) -> None:
-        """Keep it with the active MLflow run, where `baseline_of` finds it by the model."""
+        """Keep it with the active MLflow run, where `baseline_of` finds it by the model; its `rows` too, as a table."""
         import mlflow
 
+        with TemporaryDirectory() as folder:
+            place = Path(folder)
+            (place / "MLTable").write_text(_MLTABLE)
+            self.rows().to_parquet(place / "rows.parquet", index=False)
+            mlflow.log_artifacts(folder, FOLDER)
+        # Last: where it is, the baseline is whole.
         mlflow.log_text(json.dumps({"columns": [asdict(column) for column in self.columns]}), _FILE)
 
     def rows(self) -> pd.DataFrame:
@@ -151,7 +162,7 @@ def baseline_of(model: ModelURI) -> Baseline:
     TrackingError
         There is no such model, or its run holds no baseline.
     """
-    from mlflow.artifacts import download_artifacts
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
@@ -160,8 +171,22 @@ def baseline_of(model: ModelURI) -> Baseline:
         run_id = get_model_info(uri).run_id
     except (MlflowException, OSError) as error:
         raise TrackingError(f"baseline: the model {uri!r} can't be found: {error}. Check its name.") from error
+    return read_baseline(MlflowClient(), run_id, uri)
+
+
+def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:
+    """Read the baseline of a run; `model` says in a message whose it is.
+
+    Raises
+    ------
+    TrackingError
+        The run holds none.
+    """
+    from mlflow.exceptions import MlflowException
+
     try:
-        text = Path(download_artifacts(run_id=run_id, artifact_path=_FILE)).read_text()
+        with TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, _FILE, folder)).read_text()
         columns = [
             BaselineColumn(
                 binned=Binned(one["binned"]["name"], one["binned"]["kind"], tuple(one["binned"]["bins"])),
@@ -173,7 +198,7 @@ def baseline_of(model: ModelURI) -> Baseline:
         ]
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise TrackingError(
-            f"baseline: the run {run_id!r} of the model {uri!r} holds no {_FILE} that can be read. Log one while "
+            f"baseline: the run {run_id!r} of the model {model!r} holds no {_FILE} that can be read. Log one while "
             "training, with profile(rows).log(), or give the training rows themselves as baseline=."
         ) from error
     return Baseline(tuple(columns))

@@ -142,6 +142,10 @@ class AzureMLWorkspace(Workspace):
         """Address of an online endpoint's page in Azure Machine Learning studio; the workspace's own for a stand-in."""
         return self._page(f"endpoints/realtime/{quote(name)}/detail") or self.url
 
+    def monitoring_url(self) -> str:
+        """Address of the page that lists monitors in Azure Machine Learning studio."""
+        return self._page("monitoring") or self.url
+
     def facts(self) -> dict[str, str]:
         """Region, resource id and workspace id, as far as they are known."""
         facts = {"region": self.location, "ARM id": self.arm_id, "workspace id": self.workspace_id}

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.azureml.client import carry_out, client_of
+from adbazureml.deployment.azureml.client import carry_out
 from adbazureml.deployment.azureml.refusals import is_missing, refusals
 from adbazureml.deployment.azureml.scoring import Scorer
 from adbazureml.deployment.target import (
@@ -29,6 +29,7 @@ from adbazureml.deployment.target import (
     with_log,
 )
 from adbazureml.errors import DeploymentError
+from adbazureml.workspace.ml_client import ml_client
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -86,7 +87,7 @@ class OnlineEndpoints(Target):
 
     @cached_property
     def _client(self) -> MLClient:
-        return client_of(self._workspace, poll=self.options.poll)
+        return ml_client(self._workspace, poll=self.options.poll)
 
     @cached_property
     def _scorer(self) -> Scorer:
