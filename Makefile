@@ -11,13 +11,13 @@ help:  ## show this list
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
 	@$(BIN)/python tools/walk.py
 
-test: $(READY)  ## run the tests, and each notebook by itself
+test: $(READY) .venv/connect/ready  ## run the tests, and each notebook by itself
 	@$(BIN)/python -m pytest
 	@rm -rf .local/test
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
 
 test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
-	@.venv-17.3/bin/python -m pytest tests/azureml --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
+	@.venv-17.3/bin/python -m pytest tests/azureml tests/test_registry.py --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
 	@rm -rf .local/test-17.3
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 
@@ -61,6 +61,14 @@ $(READY) .venv-17.3/ready:
 		$(PYTHON) -m venv $(@D) && \
 		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $< && \
 		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable ./lib; \
+	fi
+	@touch $@
+
+.venv/connect/ready: requirements-connect.txt $(READY)
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<; \
 	fi
 	@touch $@
 

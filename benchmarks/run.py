@@ -17,6 +17,7 @@ from pathlib import Path
 from azure_ml import azure_ml
 from rounds import alternate
 from scoring import scoring
+from serving import serving
 from tracking import tracking
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,9 @@ def walk() -> None:
         print(f"the walk: {time.perf_counter() - start:.0f} s on {os.cpu_count()} cores")
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (imports, log_model, tracking, azure_ml, scoring, walk)}
+BENCHMARKS = {
+    benchmark.__name__: benchmark for benchmark in (imports, log_model, tracking, azure_ml, scoring, serving, walk)
+}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -24,14 +25,18 @@ def scoring() -> None:
     for table, rows in (("rows", _ROWS), ("many_rows", _MANY_ROWS)):
         _grow(table, rows)
     numbers = count()
-    for name, medians in (
-        (f"{_ROWS:,} rows", alternate(_on_all_rows(numbers), rounds=5)),
-        (f"1 % new of {_MANY_ROWS:,} rows", alternate(_on_new_rows(), rounds=3)),
-        (f"{_ROWS:,} rows of 20 columns", alternate(_watching(), rounds=5)),
+    for name, ways, rounds in (
+        (f"{_ROWS:,} rows", lambda: _on_all_rows(numbers), 5),
+        (f"1 % new of {_MANY_ROWS:,} rows", _on_new_rows, 3),
+        (f"{_ROWS:,} rows of 20 columns", _watching, 5),
     ):
+        medians = alternate(ways(), rounds=rounds)
         first = next(iter(medians.values()))
         for way, seconds in medians.items():
             print(f"{name}, {way}: {seconds:.2f} s, {seconds / first:.2f}", flush=True)
+        # In kilobytes, where this is Linux.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name}, the driver's Python so far: {peak:.0f} MB at most", flush=True)
     runtime.spark().stop()
 
 

@@ -7,15 +7,17 @@ import zipfile
 from configparser import ConfigParser
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
-from adbazureml import check, install, install_missing, model_requirements
+from adbazureml import check, install, install_missing, model_requirements, verify
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
+from adbazureml.install.importing import modules
 
 LIB = Path(__file__).parents[1] / "lib"
 CLUSTER = "1123-101010-walk"
@@ -43,8 +45,18 @@ def on_cluster(monkeypatch):
 
 
 @pytest.fixture
+def job_context(monkeypatch):
+    """What Databricks puts into every process of a notebook, for a notebook that a job runs."""
+    context = SimpleNamespace(jobId="11", idInJob="12", isInJob=True, isInNotebook=True)
+    module = ModuleType("dbruntime.databricks_repl_context")
+    module.get_context = lambda: context
+    monkeypatch.setitem(sys.modules, "dbruntime", ModuleType("dbruntime"))
+    monkeypatch.setitem(sys.modules, "dbruntime.databricks_repl_context", module)
+
+
+@pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(install, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(install.libraries, "FIRST_PAUSE", 0.01)
 
 
 class TestCheck:
@@ -138,7 +150,11 @@ class TestOnACluster:
             install_missing(REPORT, client=client)
         spark.conf.set(CLUSTER_ID_CONF, CLUSTER)
         try:
-            assert install_missing(REPORT, client=client).missing == ()
+            stale = InstallReport((Row("packaging", ">=24", None, fine=False),))
+            assert install_missing(stale, client=client).missing == ()
+            absent = InstallReport((ABSENT,))
+            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-twin .*does not import"):
+                install_missing(absent, client=client)
         finally:
             spark.conf.unset(CLUSTER_ID_CONF)
 
@@ -171,6 +187,54 @@ class TestOnACluster:
             install_missing(REPORT, cluster_id=CLUSTER, client=client)
         assert databricks.requests_to("/libraries/install") == []
 
+    def test_stopped_cluster_is_started_when_told(self, databricks, client, capsys):
+        databricks.clusters[CLUSTER].state = "TERMINATED"
+        with pytest.raises(EnvironmentNotReadyError, match="start=True"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        assert install_missing(REPORT, cluster_id=CLUSTER, client=client, start=True).missing == ()
+        told = capsys.readouterr().out
+        assert f"cluster {CLUSTER}: PENDING" in told
+        assert f"cluster {CLUSTER}: RUNNING" in told
+
+    def test_cluster_that_is_starting_is_waited_for(self, databricks, client):
+        databricks.clusters[CLUSTER].state = "PENDING"
+        assert install_missing(REPORT, cluster_id=CLUSTER, client=client).missing == ()
+        assert databricks.requests_to("clusters/start") == []
+
+    def test_cluster_that_does_not_start(self, databricks, client):
+        databricks.clusters[CLUSTER].state = "TERMINATED"
+        databricks.clusters[CLUSTER].will_not_start = "The quota of cores is used up."
+        with pytest.raises(EnvironmentNotReadyError, match=r"did not start: CLOUD_PROVIDER_LAUNCH_FAILURE.*quota"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client, start=True)
+
+    def test_cluster_that_starts_for_too_long(self, databricks, client):
+        databricks.clusters[CLUSTER].state = "TERMINATED"
+        databricks.clusters[CLUSTER].looks_to_start = 1_000
+        with pytest.raises(EnvironmentNotReadyError, match=r"has not started within 0\.2 s"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client, start=True, timeout=0.2)
+
+    def test_no_permission_to_start(self, databricks, client):
+        databricks.clusters[CLUSTER].state = "TERMINATED"
+        databricks.clusters[CLUSTER].may_restart = False
+        with pytest.raises(EnvironmentNotReadyError, match=r"You may not start cluster.*CAN RESTART"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client, start=True)
+
+    @pytest.mark.parametrize("look", [1, 3])
+    def test_cluster_that_dies_during_the_installation(self, databricks, client, look):
+        databricks.clusters[CLUSTER].dies_at_look = look
+        with pytest.raises(EnvironmentNotReadyError, match=r"ended during the installation: DRIVER_UNREACHABLE"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client, timeout=20)
+
+    def test_a_wheel_of_the_workspace(self, databricks, client):
+        path = "/Workspace/Users/someone@example.com/adbazureml-0.1.0-py3-none-any.whl"
+        install.install_wheel(path, cluster_id=CLUSTER, client=client)
+        assert list(databricks.clusters[CLUSTER].libraries) == [path]
+
+    def test_in_a_job_nothing_is_installed(self, databricks, client, job_context):
+        with pytest.raises(EnvironmentNotReadyError, match="A job's libraries come from its definition"):
+            install_missing(REPORT, cluster_id=CLUSTER, client=client)
+        assert databricks.requests == []
+
     def test_no_permission(self, databricks, client):
         databricks.clusters[CLUSTER].may_manage = False
         with pytest.raises(EnvironmentNotReadyError, match=r"You may not install libraries.*CAN MANAGE"):
@@ -195,6 +259,42 @@ class TestOnACluster:
         databricks.fail_next(1_000, "/libraries/cluster-status", status=500)
         with pytest.raises(EnvironmentNotReadyError, match=r"within 0\.5 s .*unknown.*run this again"):
             install_missing(REPORT, cluster_id=CLUSTER, client=client, timeout=0.5)
+
+
+class TestVerify:
+    def test_imports_what_is_there_and_says_what_does_not(self, tmp_path, monkeypatch):
+        for name, code in (("sound", ""), ("broken", "raise RuntimeError('built for another')"), ("dies", "")):
+            (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        rows = [Row(name, ">=1", "1.0", fine=True) for name in ("sound", "broken", "azure-identity", "scikit-learn")]
+        seen = {row.package: row for row in verify(InstallReport((*rows, ABSENT))).rows}
+        assert seen["sound"].fine
+        assert seen["azure-identity"].fine
+        assert seen["scikit-learn"].fine
+        assert not seen["broken"].fine
+        assert seen["broken"].note == "does not import: RuntimeError: built for another"
+        assert seen[ABSENT.package] == ABSENT
+
+    def test_a_package_that_ends_its_process(self, tmp_path, monkeypatch):
+        (tmp_path / "deadly.py").write_text("import os; os._exit(3)")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        [row] = verify(InstallReport((Row("deadly", ">=1", "1.0", fine=True),))).rows
+        assert "ended with 3" in row.note
+        with pytest.raises(EnvironmentNotReadyError, match=r"There, but of no use: deadly 1\.0 does not import"):
+            install_missing(InstallReport((row,)))
+
+    @pytest.mark.parametrize(
+        ("package", "module"),
+        [
+            ("azure-mgmt-databricks", "azure.mgmt.databricks"),
+            ("azureml-mlflow", "azureml.mlflow"),
+            ("scikit-learn", "sklearn"),
+            ("ipython", "IPython"),
+            ("mlflow", "mlflow"),
+        ],
+    )
+    def test_which_module_is_the_packages_own(self, package, module):
+        assert modules(package) == [module]
 
 
 class TestModelRequirements:
@@ -224,6 +324,7 @@ def wheel(tmp_path_factory):
     """The wheel, built from a copy, so that nothing is left in the source."""
     folder = tmp_path_factory.mktemp("wheel")
     source = shutil.copytree(LIB, folder / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
+    shutil.copytree(LIB.parent / "notebooks", folder / "notebooks")
     built = subprocess.run([*_front_end(), str(source)], cwd=folder, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     [path] = folder.rglob("*.whl")
@@ -248,11 +349,14 @@ def test_wheel_is_whole(wheel):
         modules = {path.relative_to(LIB / "src").as_posix() for path in (LIB / "src").rglob("*.py")}
         assert "adbazureml/py.typed" in names
         assert {name for name in names if name.endswith(".py")} == modules
+        notebooks = {f"adbazureml/notebooks/{path.name}" for path in (LIB.parent / "notebooks").glob("*.ipynb")}
+        assert {name for name in names if name.endswith(".ipynb")} == notebooks
         [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
         parser = ConfigParser()
         parser.optionxform = str
         parser.read_string(archive.read(entry_points).decode())
     stores = dict(parser["mlflow.tracking_store"])
     assert "databricks" in stores
-    declared = {point.name: point.value for point in metadata.distribution("adbazureml").entry_points}
-    assert stores == declared
+    assert parser["console_scripts"]["adbazureml"] == "adbazureml.command_line:main"
+    points = metadata.distribution("adbazureml").entry_points
+    assert stores == {point.name: point.value for point in points if point.group == "mlflow.tracking_store"}

@@ -1,5 +1,7 @@
 """The pins of a local machine and the wheel's own demands, held against what each supported runtime ships."""
 
+import shutil
+import subprocess
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -47,3 +49,30 @@ def test_the_wheel_replaces_nothing_that_a_runtime_ships(runtime):
         if specifier is not None:
             (ships,) = specifier
             assert Version(ships.version) in wanted.specifier, f"{wanted}, and the runtime ships {specifier}"
+
+
+@pytest.mark.parametrize("runtime", ["18", "17.3"])
+def test_a_resolver_finds_a_set_that_leaves_the_runtime_as_it_is(runtime, tmp_path):
+    """The whole closure, by uv, as `%pip install` of the wheel would resolve it on a cluster."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not here")
+    wanted = [text for text in requires("adbazureml") if 'extra == "local"' not in text.replace("'", '"')]
+    (tmp_path / "wheel.in").write_text("\n".join(text.split(";")[0] for text in wanted))
+    constraints = ROOT / "runtimes" / f"dbr-{runtime}-lts-ml.txt"
+    command = [uv, "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--python-version", "3.12"]
+    command += ["--constraints", str(constraints), str(tmp_path / "wheel.in"), "-o", str(tmp_path / "resolved.txt")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the package index does not answer")
+    if done.returncode and any(sign in done.stderr for sign in ("Failed to fetch", "client error", "dns error")):
+        pytest.skip("the package index is out of reach")
+    assert done.returncode == 0, done.stderr
+    there = shipped(runtime)
+    resolved = requirements_in(tmp_path / "resolved.txt")
+    assert len(resolved) > 50
+    for pin in resolved:
+        (specifier,) = pin.specifier
+        ships = there.get(canonicalize_name(pin.name))
+        assert ships is None or Version(specifier.version) in ships, f"{pin} against {ships}"

@@ -8,7 +8,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.databricks import TOKEN
 from tests.emulators.mlflow_server import MLflowServer
-from tests.emulators.unity_catalog import UnityCatalog
+from tests.emulators.unity_catalog import UnityCatalogMLflow
 
 from adbazureml import AzureMLWorkspace, find_version, register, runtime, track
 from adbazureml.errors import RegistryError
@@ -25,7 +25,7 @@ def tracking_server(tmp_path_factory):
 @pytest.fixture
 def unity(tracking_server, azure, tmp_path, monkeypatch):
     """A notebook in an emulated Databricks workspace with Unity Catalog."""
-    with UnityCatalog(tracking_server.url, tmp_path) as databricks:
+    with UnityCatalogMLflow(tracking_server.url, tmp_path) as databricks:
         monkeypatch.setenv("DATABRICKS_HOST", databricks.host)
         monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
         # MLflow asks the variable that says so as well, and would start Spark.
@@ -139,8 +139,12 @@ def test_lost_answers_and_makers_that_died_leave_one_version_that_counts(workspa
     version = register(run, name=NAME, registry="databricks")
     assert list(unity.models[NAME].versions) == [version.databricks]
     assert unity.models[NAME].versions[version.databricks]["status"] == "READY"
+    with pytest.raises(RegistryError, match="no version is registered"):
+        find_version("", name="main.houses.none")
     # Killed before its files were there.
     unity.models[NAME].versions[version.databricks]["status"] = "PENDING_REGISTRATION"
+    with pytest.raises(RegistryError, match="no version is registered"):
+        find_version("", name=NAME)
     completed = register(run, name=NAME, registry="databricks")
     assert completed.created
     assert completed.databricks != version.databricks

@@ -1,23 +1,27 @@
-"""Notebooks 01 to 04, each by itself under nbval, with an Azure ML workspace named instead of the local stand-in."""
+"""Notebooks 01 to 04 with an Azure ML workspace named instead of the local stand-in: as a walk, and under nbval."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import pytest
 
 from adbazureml.tracking.names import azureml_experiment_name
 
+# Four notebooks twice, and each time Spark.
+pytestmark = pytest.mark.timeout(1800)
 ROOT = Path(__file__).parents[2]
+WALK = "import sys; sys.path.insert(0, 'tools'); import walk; walk.walk(walk.notebooks()[:4])"
 
 
 @pytest.fixture(scope="module")
 def walked(azureml_emulator, tmp_path_factory):
-    """Run the notebooks in processes of their own; yield the folder of the Databricks stand-in."""
+    """Walk in one kernel, then run each notebook by itself; yield the folder of the Databricks stand-in."""
     home = tmp_path_factory.mktemp("walk")
+    azureml_emulator.resource_manager.resources.add_databricks("adb")
     environment = {
         **os.environ,
         **azureml_emulator.environment,
@@ -25,21 +29,25 @@ def walked(azureml_emulator, tmp_path_factory):
         "ADBAZUREML_SUBSCRIPTION_ID": azureml_emulator.subscription_id,
         "ADBAZUREML_RESOURCE_GROUP": azureml_emulator.resource_group,
         "ADBAZUREML_WORKSPACE_NAME": azureml_emulator.workspace_name,
+        "ADBAZUREML_DATABRICKS_WORKSPACE": "adb",
+        "ADBAZUREML_SET_LINK": "true",
         "ADBAZUREML_EPOCHS": "3",
     }
     notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("0[1-4]_*.ipynb"))
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", *notebooks]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-5000:]
+    nbval = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", *notebooks]
+    for name, command in {"walk": [sys.executable, "-c", WALK], "nbval": nbval}.items():
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+        (home / f"{name}.log").write_text(done.stdout + done.stderr)
     return home
 
 
-def test_both_runs_stand_in_azure_ml_with_their_models(walked, azureml_emulator):
+def test_all_runs_stand_in_azure_ml_with_their_models(walked, azureml_emulator):
     databricks = mlflow.MlflowClient(tracking_uri=f"sqlite:///{walked}/databricks/mlflow.db")
     (experiment,) = (one for one in databricks.search_experiments() if one.name.startswith("/Users/"))
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
     theirs = azureml_emulator.find_runs(azureml_experiment_name(experiment.name))
-    assert len(ours) == len(theirs) == 2
+    assert len(ours) == len(theirs) == 4
     for mirrored in theirs:
         tags = {tag["key"]: tag["value"] for tag in mirrored["data"]["tags"]}
         run = ours[tags["adbazureml.databricks.run_id"]]
@@ -52,13 +60,15 @@ def test_both_runs_stand_in_azure_ml_with_their_models(walked, azureml_emulator)
 
 
 @pytest.mark.parametrize("name", ["adbazureml_diabetes", "adbazureml_diabetes_spark"])
-def test_each_model_is_version_one_of_its_mirrored_run(walked, azureml_emulator, name):
-    (version,) = azureml_emulator.find_model_versions(name)
-    tags = {tag["key"]: tag["value"] for tag in version["tags"]}
-    assert version["version"] == "1"
-    assert tags["adbazureml_counterpart_version"] == f"{name}/1"
+def test_each_version_belongs_to_a_mirrored_run(walked, azureml_emulator, name):
+    versions = sorted(azureml_emulator.find_model_versions(name), key=lambda version: version["version"])
+    assert [version["version"] for version in versions] == ["1", "2"]
     runs = {run["info"]["run_id"] for run in azureml_emulator.find_runs(_experiment(walked))}
-    assert version["run_id"] in runs
+    for version in versions:
+        tags = {tag["key"]: tag["value"] for tag in version["tags"]}
+        assert tags["adbazureml_counterpart_version"] == f"{name}/{version['version']}"
+        assert version["run_id"] in runs
+    assert len({version["run_id"] for version in versions}) == 2
 
 
 def _experiment(walked):
@@ -68,7 +78,18 @@ def _experiment(walked):
     )
 
 
-def test_no_secret_is_left_in_the_local_folder(walked, azureml_emulator):
-    handed_on = (json.dumps(path.read_text(errors="ignore")) for path in walked.rglob("*.json") if path.is_file())
-    for text in handed_on:
-        assert not [secret for secret in azureml_emulator.secrets if secret in text]
+def test_the_two_are_linked_in_azure(walked, azureml_emulator):
+    adb = azureml_emulator.resource_manager.resources.add_databricks("adb")
+    assert adb["properties"]["parameters"]["amlWorkspaceId"]["value"] == azureml_emulator.workspace.scope
+
+
+def test_no_secret_is_left_in_notebooks_logs_or_stores(walked, azureml_emulator):
+    """Search everything that the walk wrote: executed notebooks, output, databases with their tags, artifacts."""
+    secrets = {form.encode() for secret in azureml_emulator.secrets for form in (secret, quote(secret, safe=""))}
+    files = [path for path in walked.rglob("*") if path.is_file()]
+    assert {"01_install.ipynb", "04_register.ipynb", "kernel.log", "mlflow.db", "nbval.log"} <= {
+        one.name for one in files
+    }
+    for path in files:
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if secret in content], path

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.pyfunc.scoring_server import get_cmd
-
 from tests.emulators.databricks import Routes, refused
 
 _ENDPOINTS = "/api/2.0/serving-endpoints"
@@ -27,7 +26,7 @@ _ONE = rf"{_ENDPOINTS}/(?P<name>[^/]+)"
 _ENTITY = r"/served-models/(?P<entity>[^/]+)"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _MOST_ENTITIES = 10
-_START_S = 90
+_START_S = 300
 
 Config = dict[str, Any]
 
@@ -59,6 +58,7 @@ class ServingEndpoint:
     versions: int = 0
     states: dict[str, tuple[str, str]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    started: set[str] = field(default_factory=set)
 
 
 class Serving:
@@ -225,6 +225,7 @@ class Serving:
         if folder is None:
             return "Failed to download model artifacts. Please check that the model's creator can read them."
         server = self._servers.start(folder)
+        endpoint.started.add(entity["name"])
         if server.wait_until_healthy(_START_S):
             return ""
         return "The container exited unexpectedly. Please see service logs for more information."
@@ -264,7 +265,7 @@ class Serving:
     def _logs(self, endpoint: ServingEndpoint, entity: str) -> dict[str, Any]:
         served = self._entity(endpoint, entity)
         folder = self.versions[served["entity_name"], served["entity_version"]].folder
-        return {"logs": self._servers.printed(folder)}
+        return {"logs": self._servers.printed(folder) if entity in endpoint.started else ""}
 
     def _build_logs(self, endpoint: ServingEndpoint, entity: str) -> dict[str, Any]:
         self._entity(endpoint, entity)

@@ -58,7 +58,7 @@ class MLflowServer:
     def __enter__(self) -> MLflowServer:
         if self._process is None:
             self.start()
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until:
             with suppress(URLError, OSError), urlopen(f"{self.url}/health", timeout=5):
                 return self

@@ -1,4 +1,4 @@
-"""The models of Unity Catalog in an emulated Databricks workspace, which MLflow's own client registers and loads."""
+"""The registry that MLflow's own client has in Unity Catalog, in an emulated Databricks workspace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Model:
     last: int = 0
 
 
-class UnityCatalog(DatabricksMLflow):
+class UnityCatalogMLflow(DatabricksMLflow):
     """A Databricks workspace with Unity Catalog, listening while its ``with`` block runs.
 
     Attributes

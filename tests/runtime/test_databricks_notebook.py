@@ -1,47 +1,10 @@
 """A notebook as Databricks runs it: a stand-in `dbutils` in its namespace, parameters that arrive as text."""
 
 import pytest
-from IPython.testing.globalipapp import start_ipython
+from tests.emulators.dbutils import Dbutils
 
 from adbazureml import Settings, hand_on
 from adbazureml.errors import SettingsError
-
-
-class Widgets:
-    """`dbutils.widgets`: a job's parameters are there before any widget is made, and cannot be overwritten by one."""
-
-    def __init__(self, passed):
-        self.values = dict(passed)
-
-    def text(self, name, default):
-        self.values.setdefault(name, default)
-
-    def get(self, name):
-        if name not in self.values:
-            raise RuntimeError(f"InputWidgetNotDefined: No input widget named {name} is defined")
-        return self.values[name]
-
-    def getAll(self):
-        return dict(self.values)
-
-
-class TaskValues:
-    def __init__(self):
-        self.kept = {}
-
-    def set(self, key, value):
-        self.kept[key] = value
-
-
-class Dbutils:
-    def __init__(self, **passed):
-        self.widgets = Widgets(passed)
-        self.jobs = type("Jobs", (), {"taskValues": TaskValues()})()
-
-
-@pytest.fixture(scope="module")
-def shell():
-    return start_ipython()
 
 
 @pytest.fixture
@@ -50,7 +13,7 @@ def notebook(shell, monkeypatch):
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
 
     def start(**passed):
-        shell.user_ns["dbutils"] = Dbutils(**passed)
+        shell.user_ns["dbutils"] = Dbutils(passed)
         return shell.user_ns["dbutils"]
 
     yield start

@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+import time
 
 from adbazureml import runtime
 
@@ -23,3 +25,12 @@ def test_files_without_a_commit_are_no_table(spark, home):
     spark.range(3).write.format("delta").mode("overwrite").saveAsTable("half_written")
     assert spark.table("half_written").count() == 3
     runtime.drop_table("half_written")
+
+
+def test_progress_is_told_while_spark_works(spark, capsys):
+    with runtime.progress("Waiting", seconds_between=0.05):
+        spark.sparkContext.parallelize(range(4), 4).foreach(lambda _: time.sleep(0.5))
+    assert re.search(r"\rWaiting: \d of 4 tasks, \d+ s", capsys.readouterr().out)
+    with runtime.progress("Nothing", seconds_between=60):
+        pass
+    assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""A job of its own process: scores `grown` in a race with the tests' own, then dies in two scorings at once."""
+"""A job of its own process: scores `grown` in a race with the tests' own, then dies in three scorings at once."""
 
 import os
 import signal
@@ -23,6 +23,18 @@ def die_after_writing(batches):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hold_before_writing(write, reached):
+    """A batch of one target waits between the offsets and its rows."""
+
+    def hold(batches, *arguments):
+        if batches.targets.into == "killed_before_writing":
+            reached.touch()
+            time.sleep(60)
+        write(batches, *arguments)
+
+    return hold
+
+
 def main(store, folder):
     mlflow.set_tracking_uri(store)
     runtime.spark().table("grown").count()
@@ -30,10 +42,13 @@ def main(store, folder):
     wait_for(folder / "go")
     score(table="grown", model="models:/doubling/1", into="raced_for")
     (folder / "raced").touch()
-    in_model = {"table": "grown", "model": "models:/holding/1", "into": "killed_in_model"}
-    Thread(target=score, kwargs=in_model, daemon=True).start()
+    stream.Batches._write = hold_before_writing(stream.Batches._write, folder / "batch.reached")
+    for model, into in (("doubling", "killed_before_writing"), ("holding", "killed_in_model")):
+        how = {"table": "grown", "model": f"models:/{model}/1", "into": into}
+        Thread(target=score, kwargs=how, daemon=True).start()
+    wait_for(folder / "batch.reached")
     wait_for(folder / "hold.reached")
-    stream.Batches._rows_of_last_write = die_after_writing
+    stream.Batches._check_last = die_after_writing
     score(table="grown", model="models:/doubling/1", into="killed_after_writing")
 
 

@@ -17,7 +17,7 @@ from adbazureml import runtime
 from adbazureml.scoring import score
 
 ROWS = 12_000
-TABLES = ("killed_in_model", "killed_after_writing", "raced_for")
+TABLES = ("killed_before_writing", "killed_in_model", "killed_after_writing", "raced_for")
 
 
 class Holding(mlflow.pyfunc.PythonModel):
@@ -35,7 +35,7 @@ class Holding(mlflow.pyfunc.PythonModel):
 
 @pytest.fixture(scope="module")
 def killed(spark, store, tmp_path_factory):
-    """A job that scores a table in a race with this process, then is killed while it scores into two more targets."""
+    """A job that scores a table in a race with this process, then is killed while it scores into three more targets."""
     folder = tmp_path_factory.mktemp("jobs")
     hold, ready = folder / "hold", folder / "ready"
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
@@ -93,6 +93,13 @@ def test_two_processes_at_once(spark, killed):
     assert held("raced_for") == (ROWS, ROWS, ROWS)
 
 
+def test_killed_between_the_offsets_and_the_rows(spark, killed):
+    assert killed[0] == -signal.SIGKILL
+    assert held("killed_before_writing") == (0, 0, 0)
+    assert score(table="grown", model="models:/doubling/1", into="killed_before_writing").rows == ROWS
+    assert held("killed_before_writing") == (ROWS, ROWS, ROWS)
+
+
 def test_killed_in_the_middle_of_the_model(spark, killed):
     assert killed[0] == -signal.SIGKILL
     assert held("killed_in_model") == (0, 0, 0)
@@ -109,6 +116,6 @@ def test_killed_between_the_rows_and_the_checkpoint(spark, killed):
 
 def test_all_of_them_go_on_as_the_table_grows(spark, killed):
     grow(spark, ROWS, ROWS + 10)
-    for table, model in zip(TABLES, ("holding", "doubling", "doubling"), strict=True):
+    for table, model in zip(TABLES, ("doubling", "holding", "doubling", "doubling"), strict=True):
         assert score(table="grown", model=f"models:/{model}/1", into=table).rows == 10
         assert held(table) == (ROWS + 10,) * 3

@@ -1,6 +1,7 @@
 """A table that grows, and what may happen to it, its model and its checkpoint between two runs."""
 
 import shutil
+import time
 from pathlib import Path
 
 import mlflow
@@ -10,7 +11,7 @@ from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, SettingsError, TableError
-from adbazureml.scoring import score
+from adbazureml.scoring import batch, checkpoints, score
 
 
 class Times(mlflow.pyfunc.PythonModel):
@@ -62,13 +63,13 @@ def held(into):
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
+def folder(tmp_path):
     return str(tmp_path / "checkpoints")
 
 
-def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, model, into, checkpoints):
+def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, model, into, folder):
     def run(model, **options):
-        return score(table=source, model=model, into=into, checkpoints=checkpoints, **options).rows
+        return score(table=source, model=model, into=into, checkpoints=folder, **options).rows
 
     assert run(model) == 2
     assert run(model) == 0
@@ -84,8 +85,8 @@ def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, 
     assert len(held(into)) == 6
 
 
-def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, checkpoints):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     stream = score(**how, mode="stream")
     try:
         stream.catch_up()
@@ -103,8 +104,83 @@ def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, 
     assert [row[1:] for row in held(into)] == [(1, 2), (2, 4), (3, 6), (4, 8)]
 
 
-def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, model, into, checkpoints):
-    stream = score(table=source, model=model, into=into, checkpoints=checkpoints, mode="stream")
+def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+    score(**how, mode="full")
+    stream = score(**how, mode="stream")
+    try:
+        stream.catch_up()
+        assert stream.running
+        assert stream.rows == 0
+        grow(spark, source, 3)
+        stream.catch_up()
+        assert stream.rows == 1
+    finally:
+        stream.stop()
+    assert not stream.running
+    assert [row[1:] for row in held(into)] == [(1, 2), (2, 4), (3, 6)]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        (checkpoints, "write_once"),
+        (checkpoints, "version_of"),
+        (checkpoints.Checkpoints, "_note"),
+        (batch, "rescore"),
+        (checkpoints.Checkpoint, "mark_scored"),
+    ],
+    ids=["fence", "version", "note", "transaction", "mark"],
+)
+def test_a_rescore_that_dies_before_a_step(spark, source, model, into, folder, monkeypatch, step):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+    score(**how)
+    monkeypatch.setattr(checkpoints, "_PATIENCE_SECONDS", 0.0)
+
+    def die(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*step, die)
+        with pytest.raises(KeyboardInterrupt):
+            score(**how, mode="full")
+    grow(spark, source, 3)
+    # The next run does what was begun, unless it is done, then goes on.
+    score(**how)
+    assert [row[1:] for row in held(into)] == [(1, 2), (2, 4), (3, 6)]
+    assert score(**how).rows == 0
+
+
+def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, model, into, folder, monkeypatch):
+    how = {"table": source, "into": into, "checkpoints": folder}
+    stream = score(**how, model="models:/times/2", mode="stream")
+    reserve = checkpoints._reserve
+
+    def and_the_stream_goes_on(*arguments):
+        number = reserve(*arguments)
+        grow(spark, source, 3)
+        deadline = time.monotonic() + 60
+        while ("2", 3, 9) not in held(into):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return number
+
+    try:
+        stream.catch_up()
+        monkeypatch.setattr(checkpoints, "_reserve", and_the_stream_goes_on)
+        assert score(**how, model=model, mode="full").rows == 3
+        with pytest.raises(ScoringError, match=r"Another job began to score .* in full"):
+            stream.wait(60)
+    finally:
+        stream.stop()
+    grow(spark, source, 4)
+    assert score(**how, model="models:/times/2").rows == 1
+    twos = [("2", x, 3 * x) for x in (1, 2, 3, 4)]
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6), *twos]
+
+
+def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, model, into, folder):
+    stream = score(table=source, model=model, into=into, checkpoints=folder, mode="stream")
     try:
         stream.catch_up()
         grow(spark, source, 13)
@@ -115,8 +191,8 @@ def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, mode
     assert len(held(into)) == 2
 
 
-def test_another_condition_is_not_mixed_in(spark, source, model, into, checkpoints):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+def test_another_condition_is_not_mixed_in(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     assert score(**how, where="x < 2 AND 'it\\'s' = 'it\\'s'").rows == 1
     with pytest.raises(TableError, match=r"scoring_condition: 'x >= 2' is not .*x < 2.*rows passed over"):
         score(**how, where="x >= 2")
@@ -125,10 +201,10 @@ def test_another_condition_is_not_mixed_in(spark, source, model, into, checkpoin
     assert score(**how, where="x >= 2").rows == 0
 
 
-def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, checkpoints):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     score(**how)
-    shutil.rmtree(checkpoints)
+    shutil.rmtree(folder)
     with pytest.raises(TableError, match=r"checkpoints: .* is gone\. .*scoring_mode 'full'"):
         score(**how)
     assert len(held(into)) == 2
@@ -137,11 +213,11 @@ def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, chec
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]
 
 
-def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, checkpoints):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     score(**how)
     grow(spark, source, 3)
-    for path in Path(checkpoints).glob("*/1/offsets/0"):
+    for path in Path(folder).glob("*/1/offsets/0"):
         path.write_text("{")
         path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
     with pytest.raises(ScoringError, match=r"If it is the checkpoint .* damaged, .*'full'"):
@@ -154,18 +230,19 @@ def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, 
 def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"checkpoints: .*can't be written"):
-        score(table=source, model=model, into=into, checkpoints=str(tmp_path / "file"))
+        score(table=source, model=model, into=into, folder=str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ("UPDATE {} SET x = 5 WHERE x = 1", "rows of it were changed"),
+        ("DELETE FROM {} WHERE x = 1", "rows of it were deleted"),
         ("CREATE OR REPLACE TABLE {} USING delta AS SELECT 7D AS x", "it was replaced by another table"),
     ],
 )
-def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, into, checkpoints, change, said):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, into, folder, change, said):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     score(**how)
     spark.sql(change.format(source))
     with pytest.raises((TableError, ScoringError), match=rf"{said}.*'full'"):
@@ -176,8 +253,37 @@ def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, 
     assert held(into) == [("1", x, 2 * x) for x in now]
 
 
-def test_columns_that_come_and_change(spark, source, model, into, checkpoints):
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints, "keep": ["x"]}
+def test_another_table_of_that_name_is_told_behind_a_rescore_too(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+    score(**how, mode="full")
+    runtime.drop_table(source)
+    grow(spark, source, 7)
+    with pytest.raises(TableError, match=r"it was replaced by another table.*'full'"):
+        score(**how)
+    assert score(**how, mode="full").rows == 1
+    assert held(into) == [("1", 7, 14)]
+
+
+def test_columns_that_are_dropped_and_change_their_type(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "keep": ["x"]}
+    spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    spark.sql(f"ALTER TABLE {source} ADD COLUMNS (y STRING, n INT)")
+    score(**how)
+    spark.sql(f"ALTER TABLE {source} DROP COLUMN y")
+    with pytest.raises(TableError, match=r"columns of it were dropped, renamed or changed their type.*'full'"):
+        score(**how)
+    assert score(**how, mode="full").rows == 2
+    spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
+    spark.sql(f"ALTER TABLE {source} ALTER COLUMN n TYPE BIGINT")
+    spark.sql(f"INSERT INTO {source} VALUES (3, 1)")
+    # Nothing was streamed in the old type yet.
+    assert score(**how).rows == 1
+    assert score(**how).rows == 0
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
+
+
+def test_columns_that_come_and_change(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "keep": ["x"]}
     score(**how)
     spark.sql(f"ALTER TABLE {source} ADD COLUMN y STRING")
     spark.sql(f"INSERT INTO {source} VALUES (3, 'new')")
@@ -191,9 +297,9 @@ def test_columns_that_come_and_change(spark, source, model, into, checkpoints):
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
 
-def test_an_empty_table_waits_for_its_first_row(spark, model, into, checkpoints, source):
+def test_an_empty_table_waits_for_its_first_row(spark, model, into, folder, source):
     spark.sql(f"DELETE FROM {source}")
-    how = {"table": source, "model": model, "into": into, "checkpoints": checkpoints}
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     assert score(**how).rows == 0
     grow(spark, source, 5)
     assert score(**how).rows == 1

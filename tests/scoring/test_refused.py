@@ -5,6 +5,10 @@ import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
@@ -80,15 +84,15 @@ def test_refused_rows_are_kept_aside_once(spark, models, source, into, refused, 
     assert (score(table=source, **how).rows, score(table=source, **how).refused) == (0, 0)
     # A job that dies between the two tables.
     grow(spark, source, "(13D, 5L), (6D, 6L)")
-    write = stream.Batches._write
+    write = stream.write_once
 
-    def die(batches, target, *rest, **options):
+    def die(rows, target, **options):
         if target == into:
             raise OSError("the driver is gone")
-        write(batches, target, *rest, **options)
+        write(rows, target, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.Batches, "_write", die)
+        patch.setattr(stream, "write_once", die)
         with pytest.raises(ScoringError, match="the driver is gone"):
             score(table=source, **how)
     again = score(table=source, **how)
@@ -139,3 +143,29 @@ def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, refused):
         )
     with pytest.raises(ScoringError, match="refused_table: the outputs of"):
         score(table=source, model=info.model_uri, into=into, refused_into=refused, mode="full")
+
+
+def test_what_scikit_learn_does_not_take(spark, into, refused):
+    """NaN, infinities, nulls, and a category that was never seen."""
+    rows = pd.DataFrame({"x": [1.0, 2, 3, 4], "kind": ["a", "b", "a", "b"]})
+    encoder = ColumnTransformer([("kind", OneHotEncoder(), ["kind"])], remainder="passthrough")
+    model = make_pipeline(encoder, LinearRegression()).fit(rows, rows["x"] * 2)
+    uri = mlflow.sklearn.log_model(
+        model,
+        name="model",
+        signature=ModelSignature(Schema([ColSpec("double", "x"), ColSpec("string", "kind")]), ONE),
+        pip_requirements=["mlflow"],
+    ).model_uri
+    values = "(1D, 'a'), (5D, 'b'), (DOUBLE('NaN'), 'a'), (DOUBLE('Infinity'), 'b'), (NULL, 'b'), (6D, 'c'), (7D, NULL)"
+    frame = spark.sql(f"SELECT * FROM VALUES {values} AS t(x, kind)")
+    scored = score(table=frame, model=uri, into=into, refused_into=refused, mode="full")
+    assert (scored.rows, scored.refused) == (2, 5)
+    assert predictions(into) == {1: pytest.approx(2), 5: pytest.approx(10)}
+    said = {(str(row["x"]), row["kind"]): row["refused"] for row in spark.table(refused).collect()}
+    assert "NaN" in said["nan", "a"]
+    assert "infinity" in said["inf", "b"]
+    assert "NaN" in said["None", "b"]
+    assert "unknown categories ['c']" in said["6.0", "c"]
+    assert ("7.0", None) in said
+    with pytest.raises(ScoringError, match=r"NaN|infinity|unknown categories"):
+        score(table=frame, model=uri, into="never_made_either", mode="full")

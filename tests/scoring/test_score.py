@@ -10,12 +10,13 @@ from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import ColSpec, Schema
 from pyspark.ml import Pipeline
+from pyspark.ml.classification import LogisticRegression as SparkLogisticRegression
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.regression import LinearRegression as SparkLinearRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from adbazureml import runtime
-from adbazureml.errors import ScoringError, TableError
+from adbazureml.errors import ScoringError, SettingsError, TableError
 from adbazureml.scoring import predict, score
 
 # Without requirements given, MLflow finds them out in a process of its own: nine seconds a model.
@@ -203,6 +204,42 @@ def test_text_predictions(spark, features, patients, into):
     assert counts == pd.Series(predicted).value_counts().to_dict()
 
 
+def test_classes_and_probabilities(spark, patients, into):
+    labels = np.where(patients["target"] > 10, "high", np.where(patients["target"] > -10, "middle", "low"))
+    model = LogisticRegression(max_iter=5000).fit(patients[FEATURES], labels)
+    signature = ModelSignature(Schema([ColSpec("double", name) for name in FEATURES]), Schema([ColSpec("string")]))
+    uri = mlflow.sklearn.log_model(model, name="model", signature=signature, **PLAIN).model_uri
+    frame = spark.createDataFrame(patients[[*FEATURES, "id"]])
+    how = {"table": frame, "model": uri, "mode": "full", "probability_column": "probabilities"}
+    score(**how, into=into)
+    score(**how, into=f"{into}_taken", refused_into=f"{into}_refused")
+    for table in (into, f"{into}_taken"):
+        found = _rows(spark, table)
+        assert list(found["prediction"]) == list(model.predict(patients[FEATURES]))
+        assert np.allclose(np.vstack(found["probabilities"]), model.predict_proba(patients[FEATURES]))
+        runtime.drop_table(table)
+    assert spark.table(f"{into}_refused").count() == 0
+    runtime.drop_table(f"{into}_refused")
+
+
+def test_classes_and_probabilities_of_spark_ml(spark, patients, sklearn_models, features, into, tmp_path):
+    frame = spark.createDataFrame(patients).selectExpr("age", "bmi", "id", "double(target > 0) AS label")
+    stages = [VectorAssembler(inputCols=FEATURES, outputCol="features"), SparkLogisticRegression(maxIter=5)]
+    model = Pipeline(stages=stages).fit(frame)
+    inputs = Schema([ColSpec("double", name) for name in FEATURES])
+    with mlflow.start_run():
+        info = mlflow.spark.log_model(
+            model, artifact_path="model", signature=ModelSignature(inputs), dfs_tmpdir=str(tmp_path), **PLAIN
+        )
+    rows = frame.drop("label")
+    score(table=rows, model=info.model_uri, into=into, mode="full", probability_column="probabilities")
+    found, own = _rows(spark, into), model.transform(frame).toPandas().sort_values("id")
+    assert list(found["prediction"]) == list(own["prediction"])
+    assert np.allclose(np.vstack(found["probabilities"]), np.vstack([row.toArray() for row in own["probability"]]))
+    with pytest.raises(ScoringError, match="probability_column: 'models:/progression/1' gives no probabilities"):
+        score(table=features, model="models:/progression/1", into="never_made", probability_column="probabilities")
+
+
 def test_show_and_histogram(features, sklearn_models, patients, into, monkeypatch):
     done = score(table=features, model="models:/progression/1", into=into)
     shown = []
@@ -229,6 +266,7 @@ def test_nulls(spark, sklearn_models, into):
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
+        ("", "is empty; give an SQL condition, or none"),
         ("day = ", "is not an SQL condition on features"),
         ("id < 5; DROP TABLE features", "is not an SQL condition on features"),
         ("id + 1", "is not true or false for a row of features but bigint"),
@@ -240,7 +278,7 @@ def test_nulls(spark, sklearn_models, into):
     ],
 )
 def test_conditions_that_are_none(features, sklearn_models, condition, said):
-    with pytest.raises(TableError, match=f"scoring_condition: .*{said}") as error:
+    with pytest.raises(TableError, match=f"scoring_condition.*{said}") as error:
         score(table=features, where=condition, model="models:/progression/1", into="never_made", mode="full")
     assert "\n" not in str(error.value)
     assert "JVM" not in str(error.value)
@@ -273,14 +311,29 @@ def test_tables_that_do_not_fit(spark, features, sklearn_models, into):
 def test_names_that_collide(spark, features, sklearn_models, into):
     frame = spark.table(features)
     model = "models:/progression/1"
-    with pytest.raises(TableError, match="scoring_table: Model_Name is a column that scoring writes itself"):
+    with pytest.raises(
+        TableError, match="scoring_table: the DataFrame has Model_Name, a column that scoring writes itself"
+    ):
         score(table=frame.selectExpr("*", "1 AS Model_Name"), model=model, into=into, mode="full")
     with pytest.raises(TableError, match="target_column: scored_at is a column that scoring writes itself"):
         score(table=frame, model=model, target_column="scored_at", into=into, mode="full")
+    for name, said in (("Scored_At", "is a column that scoring writes itself"), ("PREDICTION", "is target_column as")):
+        with pytest.raises(TableError, match=f"probability_column: .*{said}"):
+            score(table=frame, model=model, probability_column=name, into=into, mode="full")
     with pytest.raises(TableError, match="target_column: the rows to score already have a column 'AGE'"):
         score(table=frame, model=model, target_column="AGE", into=into, mode="full")
     with pytest.raises(TableError, match="has the columns 'id' and 'ID', which Spark does not tell apart"):
         score(table=frame.selectExpr("id", "id AS ID"), model=model, into=into, mode="full")
+
+
+def test_what_serverless_compute_does_not_do(features, sklearn_models, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
+    monkeypatch.setenv("IS_SERVERLESS", "TRUE")
+    how = {"table": features, "model": "models:/progression/1", "into": "never_made"}
+    with pytest.raises(SettingsError, match="scoring_mode: serverless compute runs no stream that goes on"):
+        score(**how, mode="stream")
+    with pytest.raises(SettingsError, match="key_columns: serverless compute"):
+        score(**how, keys=["id"])
 
 
 @pytest.mark.parametrize(

@@ -161,11 +161,11 @@ def test_the_outcome_of_catching_up_is_printed_and_a_task_can_fail(both, capsys)
     both.primary.set_tag(run.info.run_id, "reviewed", "yes")
     track(both.workspace)
     both.proxy.break_down("drop")
-    with pytest.raises(TrackingError, match=f"1 runs are not whole in Azure ML yet(.|\n)*{run.info.run_id}"):
-        catch_up(run_ids=[run.info.run_id], strict=True)
+    with pytest.raises(TrackingError, match=f"1 of 1 runs are not equal in both workspaces:\n  {run.info.run_id}"):
+        catch_up(run_ids=[run.info.run_id]).check()
     assert "0 of 1 runs are equal" in capsys.readouterr().out
     both.proxy.mend()
-    assert catch_up(run_ids=[run.info.run_id], strict=True).behind == ()
+    catch_up(run_ids=[run.info.run_id]).check()
 
 
 def test_a_mode_that_becomes_strict_in_mid_run_doubles_nothing(both, tmp_path):

@@ -166,7 +166,7 @@ def test_a_tag_is_refused_for_good(both, tmp_path, caplog):
 
 
 def test_all_points_of_a_metric_are_refused_for_good(both, tmp_path):
-    both.proxy.break_down("status", path="log-batch", body=b"unwanted", status=400)
+    both.proxy.break_down("status", path="log-batch", body=b'"key": "unwanted"', status=400)
     with mlflow.start_run() as run:
         mlflow.log_metric("loss", 1.0)
         for step in range(300):
@@ -242,16 +242,19 @@ def test_a_full_disk_for_temporary_files(both, tmp_path, monkeypatch):
 def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
     both.proxy.break_down("hang")
     script = f"""
-        import mlflow, time
+        import atexit, time
+        # What is registered first comes last.
+        atexit.register(lambda: print(time.time() - leaving, flush=True))
+        import mlflow
         mlflow.set_experiment({both.experiment!r})
         mlflow.start_run()
         mlflow.log_metric("loss", 1.0)
-        print("leaving", time.time(), flush=True)
+        leaving = time.time()
     """
     environment = {**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
-    assert time.time() - float(done.stdout.split()[1]) < 15.0
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=400)
+    assert float(done.stdout.split()[-1]) < 13.0
     assert "mends it" in done.stderr
     both.proxy.mend()
     assert catch_up(experiment=both.experiment).behind == ()
@@ -266,6 +269,6 @@ def test_a_script_that_never_ends_its_run_is_whole_at_exit(both, tmp_path):
         mlflow.log_metrics({{f"metric{{number}}": number for number in range(10)}})
         mlflow.log_text("hello", "hello.txt")
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, timeout=400)
     assert status(both.experiment).behind == ()
     both.assert_equal(tmp_path)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from adbazureml import track
+
 HERE = "azureml://here.api.azureml.ms/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/" + (
     "Microsoft.MachineLearningServices/workspaces/w"
 )
@@ -78,3 +80,10 @@ def test_what_is_inherited_is_noted_before_anybody_can_set_an_experiment():
     look = "import mlflow, sys; print('adbazureml.workspace.leaks' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("mode", ["databricks", "both", "azureml"])
+def test_tracking_warns_of_a_leak_in_every_mode(workspace, monkeypatch, caplog, mode):
+    monkeypatch.setenv("AZUREML_RUN_ID", "run-1")
+    track(workspace, mode=mode)
+    assert "The environment holds AZUREML_RUN_ID of another run" in caplog.text

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
     from adbazureml.deployment import deploy, input_example
-    from adbazureml.install import check, install_missing, model_requirements
+    from adbazureml.install import check, install_missing, model_requirements, verify
     from adbazureml.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.register import register
@@ -51,6 +51,7 @@ _ROOM_OF = {
     "spark": "runtime",
     "track": "tracking",
     "unlink_workspaces": "link",
+    "verify": "install",
 }
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "spark",
     "track",
     "unlink_workspaces",
+    "verify",
 ]
 
 

@@ -50,6 +50,14 @@ class Settings(BaseModel):
     secret_scope: SecretScope = Field("", description="Databricks secret scope with the service principal for Azure")
     cloud: CloudName = Field("", description="Azure cloud; empty: AZUREML_CURRENT_CLOUD, or else AzureCloud")
 
+    databricks_workspace: str = Field(
+        "", description="name or Azure resource id of the Databricks workspace to link; empty: this one"
+    )
+    set_link: bool = Field(False, description="link the two in Azure, as the portal's button does; otherwise only show")
+    replace_link: bool = Field(False, description="replace a link that is in the way")
+    create_workspace: bool = Field(False, description="make the Azure ML workspace where it is missing")
+    location: str = Field("", description="region of a new Azure ML workspace; empty: the resource group's")
+
     tracking: Tracker = Field("both", description="where runs are tracked")
     registry: Tracker = Field("both", description="where models are registered")
     experiment: Annotated[str, StringConstraints(pattern=r"^/.+[^/]$")] = Field(
@@ -154,6 +162,18 @@ class Settings(BaseModel):
         settings = cls.checked(values, unknown)
         settings._shown = names
         return settings
+
+    @classmethod
+    def from_environment(cls, **given: Any) -> Settings:
+        """Read and check all parameters outside a notebook: those given, the environment, the defaults.
+
+        Raises
+        ------
+        SettingsError
+            As `from_notebook`.
+        """
+        environment, unknown = _from_environment()
+        return cls.checked({**environment, **given}, unknown)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], unknown: list[str] | None = None) -> Settings:

@@ -6,7 +6,6 @@ import os
 import mlflow
 import pytest
 from mlflow.models import Model
-from tests.deployment.conftest import tracking_in
 from tests.emulators.containers import ContainersEmulator
 from tests.emulators.fixtures import READ_BY_CLIENTS
 
@@ -14,6 +13,8 @@ from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.container_instances import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import Deadline, TargetOptions
+
+from ..conftest import tracking_in
 
 NAME = "lines"
 

@@ -104,7 +104,7 @@ class Assets:
             raise Problem(404, "UserError", f"Model with name {name} and version {version} was not found.") from problem
         model = found["model_version"]
         tags = {tag["key"]: tag["value"] for tag in model.get("tags", ())}
-        flavors: Properties = {"python_function": {"data": {}}}
+        flavors: dict[str, Any] = {"python_function": {"data": {}}}
         return {"modelUri": model["source"], "modelType": "mlflow_model", "flavors": flavors, "tags": tags}
 
     def _start_upload(self) -> dict[str, Any]:

@@ -54,9 +54,10 @@ class Group:
         return self.asked["properties"].get("ipAddress", {}).get("dnsNameLabel", "")
 
     @property
-    def spoken_of(self) -> str:
-        """The group and, where its tags name one, what is deployed in it."""
-        return f"{self.name}/{(self.asked.get('tags') or {}).get('adbazureml-deployment', '')}"
+    def spoken_of(self) -> set[str]:
+        """What a test calls it: by what is deployed in it, with and without the group's name."""
+        deployed = (self.asked.get("tags") or {}).get("adbazureml-deployment", "")
+        return {deployed, f"{self.name}/{deployed}"}
 
     @property
     def cores(self) -> float:
@@ -78,7 +79,7 @@ class Groups(Provider):
         seconds: how long a group takes to be made, changed or deleted.
         hanging: what is made waits for this to be set.
         unavailable: whether the region has no room.
-        silent: ``group/deployment`` of containers that answer nothing, although they run.
+        silent: ``group/deployment``, or a deployment, whose containers answer nothing, although they run.
     """
 
     name = "groups"
@@ -114,12 +115,12 @@ class Groups(Provider):
         if domain != self._domain:
             return None
         for group in list(self.groups.values()):
-            if group.label == label and group.process and group.spoken_of not in self.silent:
+            if group.label == label and group.process and not self.silent & group.spoken_of:
                 ports = group.asked["properties"]["ipAddress"]["ports"]
                 return group.process.port if port in [one["port"] for one in ports] else None
         return None
 
-    def act(self, call: Call, path: str) -> Answer:
+    def act(self, call: Call, path: str) -> Answer:  # noqa: PLR0911 - a line a route
         match call.method, path.split("/"):
             case "GET", ["locations", _, "usages"]:
                 return json_answer({"value": self._usages()})
@@ -196,8 +197,8 @@ class Groups(Provider):
         label = properties["ipAddress"].get("dnsNameLabel", "")
         if label and not _LABEL.fullmatch(label):
             message = (
-                f"The DNS name label '{label}' in {group} is invalid. It can contain only lowercase letters, numbers and "
-                "hyphens. The first character must be a letter. The last character must be a letter or number. The "
+                f"The DNS name label '{label}' in {group} is invalid. It can contain only lowercase letters, numbers "
+                "and hyphens. The first character must be a letter. The last character must be a letter or number. The "
                 "value must be between 5 and 63 characters long."
             )
             raise Problem(400, "InvalidDnsNameLabel", message)

@@ -47,6 +47,7 @@ class Image:
     command: list[str] = field(default_factory=list)
     digest: str = ""
     links: dict[str, Path] = field(default_factory=dict)
+    users: set[str] = field(default_factory=lambda: {"root"})
 
     def on_host(self, path: str) -> Path:
         for link, place in self.links.items():
@@ -129,6 +130,9 @@ def _copy(image: Image, said: str, context: Path) -> None:
 
 def _run(image: Image, said: str, _: Path) -> None:
     words = shlex.split(said)
+    if words[0] == "useradd":
+        image.users.add(words[-1])
+        return
     if words[:3] != ["conda", "env", "create"]:
         raise BuildError(f"/bin/sh: 1: {words[0]}: not found")
     listed = image.on_host(image.path(words[words.index("--file") + 1]))
@@ -146,6 +150,8 @@ def _cmd(image: Image, said: str, *_: object) -> None:
 
 
 def _user(image: Image, said: str, *_: object) -> None:
+    if said not in image.users:
+        raise BuildError(f"unable to find user {said}: no matching entries in passwd file")
     image.user = said
 
 

@@ -61,8 +61,8 @@ class Provider(Service):
                 "AuthorizationFailed",
                 (
                     f"The client '{self.identity.client_id}' with object id '{self.identity.client_id}' does not have "
-                    f"authorization to perform action '{self.namespace}/write' over scope '{self.prefix}' or the scope is "
-                    "invalid. If access was recently granted, please refresh your credentials."
+                    f"authorization to perform action '{self.namespace}/write' over scope '{self.prefix}' or the scope "
+                    "is invalid. If access was recently granted, please refresh your credentials."
                 ),
             )
         return json_answer({"error": {"code": code, "message": message}}, problem.status, problem.headers)

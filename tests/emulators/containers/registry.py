@@ -44,7 +44,7 @@ class Registry(Provider):
         hanging: builds wait for this to be set.
         images: what it holds, by ``repository:tag``.
         runs: all builds, in order.
-        broken: what the next builds fail with; empty: they do not.
+        broken: name of a file that the next builds take for their Dockerfile in vain; empty: they go well.
     """
 
     name = "registry"
@@ -74,6 +74,12 @@ class Registry(Provider):
         self.broken = ""
         self.hanging.set()
 
+    def forget_builds(self) -> None:
+        """Have no image, and no build of one."""
+        self.images.clear()
+        for run in self.runs:
+            run.asked = {**run.asked, "imageNames": []}
+
     @property
     def arm_id(self) -> str:
         return f"{self.prefix}/registries/{self.registry_name}"
@@ -84,7 +90,7 @@ class Registry(Provider):
         known = (username, password) in [(self.registry_name, one) for one in self.passwords] and self.admin
         return self.images.get(name) if server == self.login_server and (known or identity) else None
 
-    def act(self, call: Call, path: str) -> Answer:
+    def act(self, call: Call, path: str) -> Answer:  # noqa: PLR0911 - a line a route
         kind, name, *rest = path.split("/")
         if kind != "registries" or name.lower() != self.registry_name:
             raise self.not_found(kind, name)
@@ -137,8 +143,8 @@ class Registry(Provider):
     def _schedule(self, asked: dict[str, Any]) -> Run:
         if not self.tasks_allowed:
             message = (
-                f"ACR Tasks requests for the registry {self.registry_name} and {uuid.uuid4()} are not permitted. Please "
-                "file an Azure support request at http://aka.ms/azuresupport for assistance."
+                f"ACR Tasks requests for the registry {self.registry_name} and {uuid.uuid4()} are not permitted. "
+                "Please file an Azure support request at http://aka.ms/azuresupport for assistance."
             )
             raise Problem(403, "TasksOperationsNotAllowed", message)
         if asked.get("type") != "DockerBuildRequest" or "platform" not in asked or "dockerFilePath" not in asked:
@@ -156,11 +162,10 @@ class Registry(Provider):
         self.hanging.wait()
         time.sleep(self.seconds)
         archive = self._folder / f"{run.run_id}.tar.gz"
+        dockerfile = self.broken or run.asked["dockerFilePath"]
         archive.write_bytes(self.blobs.content(run.asked["sourceLocation"]) or b"")
         try:
-            if self.broken:
-                raise BuildError(self.broken)
-            run.image = build(archive, run.asked["dockerFilePath"], self._folder / run.run_id, run.log.append)
+            run.image = build(archive, dockerfile, self._folder / run.run_id, run.log.append)
             for name in run.asked.get("imageNames", ()):
                 self.images[name] = run.image
             status = "Succeeded"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from adbazureml import runtime
 from adbazureml.cleanup.items import KINDS, Inventory, Item
@@ -13,9 +13,12 @@ from adbazureml.cleanup.resource_group import delete_resource_group
 from adbazureml.cleanup.tables import drop_checkpoint
 from adbazureml.deployment import endpoints
 from adbazureml.errors import CleanUpError
+from adbazureml.link import unlink_workspaces
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from adbazureml.deployment.target import Kind
 
 _SECONDS_A_LINE = 10.0
 _FAILURES_TOLD = 5
@@ -27,7 +30,6 @@ def clean_up(
     confirm: str | None = None,
     confirm_resource_group: str = "",
     timeout: float = 3600,
-    poll: float = 10,
 ) -> Inventory:
     """Delete what an inventory lists, kind by kind: first what needs another thing, then that thing.
 
@@ -42,8 +44,8 @@ def clean_up(
         The experiment's name, typed once more. Left out, this is a dry run: nothing is deleted.
     confirm_resource_group : str
         The resource group's name, typed once more, where it is among the items.
-    timeout, poll : float
-        Seconds in which the resource group has to be gone, and between two looks.
+    timeout : float
+        Seconds in which the link has to be ended, and the resource group to be gone.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def clean_up(
     for kind in KINDS:
         items = [item for item in found.items if item.kind == kind]
         if items:
-            _delete_all(kind, items, _deleters(found, timeout, poll)[kind])
+            _delete_all(kind, items, _deleters(found, timeout)[kind])
     return replace(found, deleted=True)
 
 
@@ -77,18 +79,27 @@ def _check(found: Inventory, confirm: str, confirm_resource_group: str) -> None:
             )
 
 
-def _deleters(found: Inventory, timeout: float, poll: float) -> dict[str, Callable[[Item], None]]:
+def _deleters(found: Inventory, timeout: float) -> dict[str, Callable[[Item], None]]:
+    def endpoint(item: Item) -> None:
+        for one in endpoints(target=cast("Kind", item.where), workspace=found.workspace):
+            if one.name == item.name:
+                one.delete(confirm=item.name)
+
+    def link(item: Item) -> None:
+        unlink_workspaces(found.workspace, databricks=item.where, timeout=timeout)
+
     def group(_: Item) -> None:
         assert found.workspace is not None
-        delete_resource_group(found.settings, found.workspace, timeout=timeout, poll=poll)
+        delete_resource_group(found.settings, found.workspace, timeout=timeout)
 
     return {
-        "endpoint": _stop_endpoint,
+        "endpoint": endpoint,
         "model version": _delete_version,
         "model": _delete_model,
         "run": lambda item: _client(item.where).delete_run(item.name),
         "checkpoint": drop_checkpoint,
         "table": lambda item: runtime.drop_table(item.name),
+        "link": link,
         "resource group": group,
     }
 
@@ -126,12 +137,6 @@ def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _stop_endpoint(item: Item) -> None:
-    for endpoint in endpoints():
-        if endpoint.name == item.name:
-            endpoint.delete(confirm=endpoint.name)
 
 
 def _delete_version(item: Item) -> None:

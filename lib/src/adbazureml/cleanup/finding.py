@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from adbazureml import runtime
 from adbazureml.cleanup.items import KINDS, Inventory, Item, moment
 from adbazureml.cleanup.resource_group import resource_group
 from adbazureml.cleanup.tables import tables
 from adbazureml.deployment import endpoints
+from adbazureml.errors import AdbAzureMLError
+from adbazureml.link import show_link
 from adbazureml.registry import azureml_model_name
 from adbazureml.registry.names import RUN_ID
 from adbazureml.settings import Settings
@@ -18,6 +21,8 @@ from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspac
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+
+    from adbazureml.deployment.target import Kind
 
 _PAGE = 500
 Found = tuple[list[Item], list[str]]
@@ -60,20 +65,62 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
             versions += ours
             left += others_too
     data, other_data = tables(settings)
+    link, no_link = _link(workspace)
     group, why = resource_group(settings, workspace)
-    items = [*_endpoints(settings), *versions, *listed, *data, *group]
+    serving, other_serving = _endpoints(settings, workspace)
+    items = [*serving, *versions, *listed, *data, *link, *group]
     items.sort(key=lambda item: KINDS.index(item.kind))
-    return Inventory(settings, workspace, tuple(items), tuple(left + other_data + why))
+    return Inventory(settings, workspace, tuple(items), tuple(other_serving + left + other_data + no_link + why))
 
 
 def _models(settings: Settings) -> list[str]:
     return [settings.model_name, settings.spark_model_name]
 
 
-def _endpoints(settings: Settings) -> Iterator[Item]:
-    for endpoint in endpoints():
-        if endpoint.name == settings.endpoint_name:
-            yield Item(kind="endpoint", name=endpoint.name, where="local", link=endpoint.url)
+def _endpoints(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:
+    """Endpoints of that name, wherever they may run, that serve these models alone."""
+    kinds: list[Kind] = ["local"]
+    if workspace is not None and workspace.arm_id:
+        kinds += ["azureml", "aks", "aci"]
+    if runtime.on_databricks():
+        kinds.append("databricks")
+    items: list[Item] = []
+    left: list[str] = []
+    for kind in kinds:
+        try:
+            named = [one for one in endpoints(target=kind, workspace=workspace) if one.name == settings.endpoint_name]
+            states = [endpoint.status() for endpoint in named]
+        except Exception as error:
+            left.append(f"endpoints ({kind}): they can't be listed ({str(error).splitlines()[0]}).")
+            continue
+        for state in states:
+            others = sorted({one.model or one.name for one in state.deployments if not _is_ours(one.model, settings)})
+            if others:
+                left.append(f"endpoint {state.name} ({kind}): it serves {', '.join(others)} too.")
+                continue
+            made = min((one.made for one in state.deployments if one.made), default=None)
+            items.append(Item(kind="endpoint", name=state.name, where=kind, made=made, link=state.page or state.url))
+    return items, left
+
+
+def _is_ours(model_uri: str, settings: Settings) -> bool:
+    name = model_uri.removeprefix("models:/").rpartition("/")[0]
+    return name in {one for model in _models(settings) for one in (model, azureml_model_name(model))}
+
+
+def _link(workspace: AzureMLWorkspace | None) -> Found:
+    """The link from this Databricks workspace; on a local machine there is no such workspace to ask about."""
+    if workspace is None or not runtime.on_databricks():
+        return [], []
+    try:
+        link = show_link(workspace)
+    except AdbAzureMLError as error:
+        return [], [f"the link of the two workspaces: it can't be looked up ({error})."]
+    if link.databricks is None or not link.is_set:
+        return [], []
+    name = f"{link.databricks.name} to {workspace.name}"
+    note = "all users of the Databricks workspace share it; no run needs it"
+    return [Item(kind="link", name=name, where=link.databricks.resource_id, link=link.portals[0], note=note)], []
 
 
 def _versions(place: Workspace, model: str, runs: set[str]) -> Found:

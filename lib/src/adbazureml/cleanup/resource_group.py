@@ -6,7 +6,6 @@ and the project's own endpoints; and where nobody else uses that workspace.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from adbazureml.registry import azureml_model_name
 from adbazureml.tracking.names import azureml_experiment_name
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import credential_for
-from adbazureml.workspace.resource_manager import ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
+from adbazureml.workspace.management import resource_client, wait_for
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -65,7 +64,7 @@ def resource_group(settings: Settings, workspace: AzureMLWorkspace | None) -> tu
     return [Item(kind="resource group", name=name, where=group_id, link=_page(settings, group_id), note=note)], []
 
 
-def delete_resource_group(settings: Settings, workspace: AzureMLWorkspace, *, timeout: float, poll: float) -> None:
+def delete_resource_group(settings: Settings, workspace: AzureMLWorkspace, *, timeout: float) -> None:
     """Delete the group and all that is in it, and wait until it is gone.
 
     It is looked into again: what came into it since it was listed keeps it.
@@ -73,7 +72,9 @@ def delete_resource_group(settings: Settings, workspace: AzureMLWorkspace, *, ti
     Raises
     ------
     CleanUpError
-        Something in it is not this project's; Azure refuses; or it is not gone in time, and Azure goes on deleting.
+        Something in it is not this project's, or Azure refuses.
+    WorkspaceError
+        It is not gone in time; Azure goes on deleting it.
     """
     from azure.core.exceptions import AzureError, ResourceNotFoundError
 
@@ -83,36 +84,19 @@ def delete_resource_group(settings: Settings, workspace: AzureMLWorkspace, *, ti
         raise CleanUpError(f"It is not deleted. {why[0][0].upper()}{why[0][1:]} Remove or move that first.")
     if not found:
         return
-    began = time.monotonic()
+    late = f"It goes on: look at {found[0].link}, and run this again later to see whether it is gone."
     try:
         with _client(settings) as client:
-            poller = client.resource_groups.begin_delete(name, polling_interval=poll)
-            poller.wait(timeout)
+            poller = client.resource_groups.begin_delete(name)
+            wait_for(poller, what=f"resource group {name}", timeout=timeout, if_late=late)
     except ResourceNotFoundError:
         return
     except AzureError as error:
         raise CleanUpError(f"Azure did not delete it: {_said(error)}.") from error
-    if not poller.done():
-        raise CleanUpError(
-            f"Azure has not deleted it within {time.monotonic() - began:.0f} s and goes on ({poller.status()}): look at"
-            f" {found[0].link}, and run this again later to see whether it is gone."
-        )
 
 
 def _client(settings: Settings) -> ResourceManagementClient:
-    from azure.mgmt.resource.resources import ResourceManagementClient
-
-    cloud = current_cloud(settings.cloud)
-    return ResourceManagementClient(
-        credential_for(cloud),
-        settings.subscription_id,
-        base_url=cloud.resource_manager,
-        credential_scopes=[cloud.scope],
-        connection_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retry_total=ATTEMPTS,
-        retry_backoff_max=READ_SECONDS,
-    )
+    return resource_client(credential_for(current_cloud(settings.cloud)), settings.subscription_id)
 
 
 def _others(

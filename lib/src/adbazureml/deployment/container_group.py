@@ -13,7 +13,8 @@ import requests
 from adbazureml.deployment.arm import RefusedError, asking, client_address
 from adbazureml.deployment.guard import ANSWERED_BY, DEPLOYMENT, KEY
 from adbazureml.deployment.image import PORT
-from adbazureml.deployment.target import LOG_LINES, with_log
+from adbazureml.deployment.target import with_log
+from adbazureml.errors import DeploymentError
 from adbazureml.workspace.credential import Credential
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _TAG, _PREVIOUS_TAG = "adbazureml-", "adbazureml-previous-"
 _ENDPOINT_TAG, _KEY_TAG = f"{_TAG}endpoint", f"{_TAG}key"
 _LONGEST_TAG = 256
 _PING_TIMEOUT_S = 5
+_LOG_LINES_READ = 200
+_LISTING = "Model Directory Contents:"
 # A container that ended so often does not come up any more; the service would go on trying for ever.
 _RESTARTS = 2
 _TRANSITIONING, _NEEDS_DELETE = "ContainerGroupTransitioning", "InvalidContainerGroupUpdate"
@@ -263,11 +266,9 @@ class ContainerGroups:
         for waited in deadline.polls(self._poll):
             group = self.get(name)
             if group is None or group.served is None or group.served.deployment != deployment:
-                raise with_log(
+                raise DeploymentError(
                     f"container group {name!r} was changed or deleted by somebody else while deployment {deployment!r}"
-                    " came up: deploy again.",
-                    "",
-                    source="",
+                    " came up: deploy again."
                 )
             if group.is_healthy:
                 return
@@ -309,8 +310,11 @@ class ContainerGroups:
                     raise
         raise deadline.missed(f"container group {name!r} is still there")
 
-    def _with_log(self, sentence: str, name: str) -> Exception:
-        return with_log(sentence, self.log(name, LOG_LINES), source=f"the log of container group {name!r}")
+    def _with_log(self, sentence: str, name: str) -> DeploymentError:
+        log = self.log(name, _LOG_LINES_READ)
+        # Where the model can't be loaded, the server lists the model's folder after the reason.
+        reason, listed, _ = log.rpartition(_LISTING)
+        return with_log(sentence, reason if listed else log, source=f"the log of container group {name!r}")
 
     def _asking(self, name: str) -> Any:
         return asking(f"container group {name!r}" if name != "*" else f"resource_group {self.resource_group!r}")

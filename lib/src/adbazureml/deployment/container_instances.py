@@ -141,7 +141,8 @@ class ContainerInstances(Target):
             try:
                 self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
             except DeploymentError as error:
-                raise self._put_back(name, deployment, main, error, progress, deadline.seconds) from error
+                again = Deadline.after(deadline.seconds)
+                raise self._put_back(main, deployment, error, progress=progress, deadline=again) from error
         if candidate:
             self._groups.delete(candidate.name, deadline=deadline)
 
@@ -152,10 +153,16 @@ class ContainerInstances(Target):
         return self._groups.log(name if serves else _candidate_name(name, deployment), lines)
 
     def remove(self, name: str, deployment: str) -> None:
-        """Delete a deployment's own group, and forget it where it is the one to go back to."""
-        self._groups.delete(_candidate_name(name, deployment), deadline=Deadline.after(self.timeout))
+        """Delete a deployment's own group, and forget it where it is the one to go back to.
+
+        Where the endpoint's group was to run it and nothing ran there before, that goes too.
+        """
+        deadline = Deadline.after(self.timeout)
+        self._groups.delete(_candidate_name(name, deployment), deadline=deadline)
         main = self._groups.get(name)
-        if main and main.previous and main.previous.deployment == deployment:
+        if main and main.served and main.served.deployment == deployment:
+            self._groups.delete(name, deadline=deadline)
+        elif main and main.previous and main.previous.deployment == deployment:
             self._groups.forget_previous(name)
 
     def delete(self, name: str) -> None:
@@ -202,22 +209,29 @@ class ContainerInstances(Target):
         self._groups.put(group, plan, progress=progress, deadline=deadline)
 
     def _put_back(
-        self, name: str, deployment: str, main: Group | None, error: DeploymentError, progress: Progress, seconds: float
+        self,
+        before: Group | None,
+        deployment: str,
+        error: DeploymentError,
+        *,
+        progress: Progress,
+        deadline: Deadline,
     ) -> DeploymentError:
-        """Let the endpoint run again what it ran before; the error to raise."""
+        """Let the endpoint run again what it ran before a deployment that failed; the error to raise."""
+        if before is None or before.served is None:
+            return error
+        name, old = before.name, before.served
         now = self._groups.get(name)
         if now is None or now.served is None or now.served.deployment != deployment:
-            return error
-        if main is None or main.served is None:
+            # Somebody else has changed it since.
             return error
         said, _, log = str(error).partition("\n")
         try:
-            again = Deadline.after(seconds)
-            self._put(name, name, main.served, main.previous, progress=progress, deadline=again)
-            self._groups.wait_until_healthy(name, main.served.deployment, progress=progress, deadline=again)
-            outcome = f"Deployment {main.served.deployment!r} serves again."
+            self._put(name, name, old, before.previous, progress=progress, deadline=deadline)
+            self._groups.wait_until_healthy(name, old.deployment, progress=progress, deadline=deadline)
+            outcome = f"Deployment {old.deployment!r} was put back."
         except DeploymentError as second:
-            outcome = f"Deployment {main.served.deployment!r} could not be put back: {second}"
+            outcome = f"Deployment {old.deployment!r} could not be put back: {second}"
         return DeploymentError(f"{said} {outcome}" + (f"\n{log}" if log else ""))
 
     def _state(self, name: str, groups: Sequence[Group]) -> EndpointState | None:

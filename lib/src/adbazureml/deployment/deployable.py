@@ -6,8 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment import folder, requirements
@@ -68,18 +66,18 @@ class Deployable:
 
     @cached_property
     def folder(self) -> folder.Folder:
-        """The deployable folder, made when first asked for; it goes with this object.
+        """The deployable folder, made when first asked for; it goes when nobody holds it any more.
 
         Raises
         ------
         DeploymentError
             The model can't be fetched, or its requirements do not resolve together with the server's.
         """
-        return folder.make(self.uri, self.requirements, Path(self._place.name), java=self.is_spark)
+        return folder.make(self.uri, self.requirements, java=self.is_spark)
 
-    @cached_property
-    def _place(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="adbazureml-")
+    def prepare(self) -> None:
+        """Make the folder now, as its errors shall come before anything is created; see `folder`."""
+        assert self.folder
 
     @cached_property
     def input_example(self) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -32,17 +32,22 @@ class Folder:
 
     Attributes
     ----------
-    path : Path
-        The folder.
+    place : TemporaryDirectory
+        Where it is, as long as somebody holds this object.
     python : str
         Version of Python, ``major.minor``.
     pins : tuple of str
         What ``environment/requirements.txt`` lists.
     """
 
-    path: Path
+    place: tempfile.TemporaryDirectory[str] = field(repr=False)
     python: str
     pins: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.place.name)
 
     @property
     def model(self) -> Path:
@@ -76,7 +81,7 @@ def scoring_script() -> str:
     return (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
 
 
-def make(model_uri: str, requirements: Requirements, into: Path, *, java: bool = False) -> Folder:
+def make(model_uri: str, requirements: Requirements, *, java: bool = False) -> Folder:
     """Fetch a model and put beside it what its endpoint needs.
 
     Parameters
@@ -85,8 +90,6 @@ def make(model_uri: str, requirements: Requirements, into: Path, *, java: bool =
         The model.
     requirements : Requirements
         Of its environment; resolved here.
-    into : Path
-        An empty folder.
     java : bool
         Whether the environment needs Java.
 
@@ -95,7 +98,8 @@ def make(model_uri: str, requirements: Requirements, into: Path, *, java: bool =
     DeploymentError
         The model can't be fetched, or its requirements do not resolve.
     """
-    folder = Folder(path=into, python=requirements.python, pins=requirements.resolve())
+    place = tempfile.TemporaryDirectory(prefix="adbazureml-")
+    folder = Folder(place=place, python=requirements.python, pins=requirements.resolve())
     folder.code.mkdir()
     (folder.code / SCRIPT).write_text(scoring_script(), encoding="utf-8")
     folder.requirements.parent.mkdir()

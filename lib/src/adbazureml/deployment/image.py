@@ -33,9 +33,11 @@ _RUNS_LOOKED_AT = 100
 _BUILD_TIMEOUT_S = 3600
 # Seconds in which a worker has to load the model and to answer a request; gunicorn ends it otherwise.
 _WORKER_TIMEOUT_S = 600
-# The image on which Azure ML builds the environments of its own endpoints: Ubuntu with conda and a plain user.
+# The image on which Azure ML builds the environments of its own endpoints: Ubuntu with conda.
 _DOCKERFILE = f"""\
 FROM mcr.microsoft.com/azureml/inference-base-2204:latest
+USER root
+RUN useradd --create-home server
 COPY environment/conda.yaml /var/azureml-app/conda.yaml
 RUN conda env create --quiet --prefix /azureml-envs/model --file /var/azureml-app/conda.yaml
 COPY model /var/azureml-app/model
@@ -45,7 +47,7 @@ ENV PATH=/azureml-envs/model/bin:$PATH
 ENV AML_APP_ROOT=/var/azureml-app/code
 ENV AZUREML_ENTRY_SCRIPT=score.py
 ENV AZUREML_MODEL_DIR=/var/azureml-app/model
-USER dockeruser
+USER server
 EXPOSE {PORT}
 CMD ["gunicorn", "--bind", "0.0.0.0:{PORT}", "--timeout", "{_WORKER_TIMEOUT_S}", "--access-logfile", "-", \
 "--error-logfile", "/dev/null", "guard:application()"]
@@ -194,7 +196,8 @@ class ImageRegistry:
             if run.status == "Succeeded":
                 return
             if run.status not in ("Queued", "Started", "Running"):
-                what = f"container_registry {self.name!r}: the build of the image ended as {run.status}"
+                status = getattr(run.status, "value", run.status)
+                what = f"container_registry {self.name!r}: the build of the image ended as {status}"
                 reason = f": {run.run_error_message}" if run.run_error_message else ""
                 raise with_log(
                     f"{what}{reason} (run {run_id}).", self._log(run_id), source=f"the log of build {run_id}"

@@ -62,7 +62,8 @@ class LocalTarget(Target):
     kind: Kind = "local"
     registry: Literal["azureml", "databricks"] | None = None
     splits_traffic = False
-    timeout: float = 120
+    # The first time, packages of 320 MB are installed; a server that dies is noticed at once.
+    timeout: float = 600
 
     def __init__(self, options: TargetOptions) -> None:
         self._options = options

@@ -62,6 +62,8 @@ class RollOut:
         there = before.deployment(self.deployment) if before else None
         if there and there.state == "healthy" and there.traffic == WHOLE:
             return
+        self.progress("fetching the model and resolving its requirements")
+        self.model.prepare()
         old = {name: share for name, share in before.traffic.items() if name != self.deployment} if before else {}
         moved = False
         try:
@@ -71,7 +73,7 @@ class RollOut:
                 if there is None or step > there.traffic:
                     moved = True
                     self.progress(f"moving {step} % of the traffic")
-                    self._shift({self.deployment: step, **_shared(old, WHOLE - step)})
+                    self._shift({self.deployment: step, **_shared(old, WHOLE - step)}, self.deadline)
                     self._compare()
         except BaseException as error:
             said = self._put_back(before, moved=moved)
@@ -95,15 +97,16 @@ class RollOut:
             log = self.target.logs(self.name, self.deployment, LOG_LINES)
             raise with_log(str(error), log, source="the deployment's log") from error
 
-    def _shift(self, traffic: Mapping[str, int]) -> None:
-        self.target.shift(self.name, traffic, progress=self.progress, deadline=self.deadline)
+    def _shift(self, traffic: Mapping[str, int], deadline: Deadline) -> None:
+        self.target.shift(self.name, traffic, progress=self.progress, deadline=deadline)
 
     def _put_back(self, before: EndpointState | None, *, moved: bool) -> str:
         """Leave the endpoint as it was, as far as that goes, and say what serves."""
         traffic = before.traffic if before else {}
         try:
             if moved and traffic:
-                self._shift(traffic)
+                # The time for the roll-out may be over.
+                self._shift(traffic, Deadline.after(self.target.timeout))
             if self.deployment not in traffic:
                 self.target.remove(self.name, self.deployment)
             now = self.target.find(self.name)

@@ -114,6 +114,16 @@ served: Served | None = None
 
 def init() -> None:
     """Load the model, and let it answer its own input example: only then the server says that it is healthy."""
+    try:
+        _load()
+    except Exception:
+        logger.exception("The model could not be loaded")
+        # The server would list the model's files after the reason. 3 tells it not to try again.
+        sys.stderr.flush()
+        os._exit(3)
+
+
+def _load() -> None:
     global served  # noqa: PLW0603
     root = Path(os.environ["AZUREML_MODEL_DIR"])
     found = sorted(root.rglob("MLmodel"), key=lambda path: len(path.parts))

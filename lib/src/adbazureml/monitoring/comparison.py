@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,4 +144,4 @@ def _compared(current: Profile, baseline: BaselineColumn, thresholds: Thresholds
         missing_baseline=float(before[-1] / before.sum()),
         drifted=False,
     )
-    return replace(found, drifted=bool(thresholds.reached(found)))
+    return replace(found, drifted=bool(thresholds.reached(asdict(found))))

@@ -148,7 +148,7 @@ class DriftReport:
         """
         if self.drifted:
             named = ", ".join(
-                f"{column.column} ({', '.join(self.thresholds.reached(column))})"
+                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))})"
                 for column in self.columns
                 if column.drifted
             )

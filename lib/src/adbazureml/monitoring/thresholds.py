@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from adbazureml.errors import SettingsError
-
-if TYPE_CHECKING:
-    from adbazureml.monitoring.report import ColumnDrift
 
 NAMES = {"psi": "PSI", "js_distance": "Jensen-Shannon", "ks": "KS", "wasserstein": "Wasserstein"}
 
@@ -40,13 +38,12 @@ class Thresholds:
         """Those that are not None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def reached(self, figures: ColumnDrift) -> tuple[str, ...]:
-        """The figures of a column that reach their threshold, such as ``"PSI 0.312"``."""
-        found = {name: getattr(figures, name) for name in self.given()}
+    def reached(self, figures: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of a column's figures, by name, that reach their threshold, such as ``"PSI 0.312"``."""
         return tuple(
-            f"{NAMES[name]} {value:.3f}"
-            for name, value in found.items()
-            if value is not None and value >= self.given()[name]
+            f"{NAMES[name]} {figures[name]:.3f}"
+            for name, threshold in self.given().items()
+            if figures[name] is not None and figures[name] >= threshold
         )
 
     def check(self) -> None:

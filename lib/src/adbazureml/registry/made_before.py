@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from adbazureml.registry.model import FoundModel
     from adbazureml.workspace import Workspace
 
-_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
-
 
 def made_before(place: Workspace, name: str, found: FoundModel) -> ModelVersion | None:
     """Find the finished version that was made of the model; the oldest, should there be several.
@@ -25,12 +23,34 @@ def made_before(place: Workspace, name: str, found: FoundModel) -> ModelVersion 
     One whose files never came, because its maker died, does not count.
     """
     client = place.client()
-    same = [
-        version
-        for version in _versions(client, name, found, without_tags=place.registry_uri.startswith("databricks-uc"))
-        if version.status == "READY" and _is_of(version, found)
-    ]
+    without_tags = place.registry_uri.startswith("databricks-uc")
+    same = []
+    for version in finished_versions(client, name):
+        if without_tags and version.run_id not in ("", None, found.run_id):
+            continue
+        whole = client.get_model_version(version.name, version.version) if without_tags else version
+        if _is_of(whole, found):
+            same.append(whole)
     return min(same, key=lambda version: int(version.version), default=None)
+
+
+def finished_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+    """The versions of a name whose files are there; none where there is no such model.
+
+    Unity Catalog shows them without their tags.
+    """
+    token = None
+    while True:
+        try:
+            page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            raise
+        yield from (version for version in page if version.status == "READY")
+        token = page.token
+        if not token:
+            return
 
 
 def drop_repeats(client: MlflowClient, made: ModelVersion) -> None:
@@ -44,26 +64,6 @@ def drop_repeats(client: MlflowClient, made: ModelVersion) -> None:
         if request is None or before.tags.get(names.REQUEST) != request:
             return
         client.delete_model_version(made.name, str(number))
-
-
-def _versions(client: MlflowClient, name: str, found: FoundModel, *, without_tags: bool) -> Iterator[ModelVersion]:
-    """The versions of a name; Unity Catalog filters by little, and shows them in a search without their tags."""
-    token = None
-    while True:
-        try:
-            page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        except MlflowException as error:
-            if error.error_code == _NOT_THERE:
-                return
-            raise
-        for version in page:
-            if not without_tags:
-                yield version
-            elif not version.run_id or version.run_id == found.run_id:
-                yield client.get_model_version(version.name, version.version)
-        token = page.token
-        if not token:
-            return
 
 
 def _is_of(version: ModelVersion, found: FoundModel) -> bool:

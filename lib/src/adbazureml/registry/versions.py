@@ -70,6 +70,8 @@ def find_version(version: str, *, name: str) -> str:
     """
     import mlflow
 
+    from adbazureml.registry.made_before import finished_versions
+
     client = mlflow.MlflowClient()
     if mlflow.get_registry_uri().startswith("azureml:"):
         name = azureml_model_name(name)
@@ -79,8 +81,7 @@ def find_version(version: str, *, name: str) -> str:
         except mlflow.MlflowException as error:
             raise RegistryError(f"model_version {version!r}: model {name!r} has no such version.") from error
         return f"models:/{name}/{version}"
-    found = client.search_model_versions(f"name = '{name}'")
-    if not found:
+    newest = max((int(candidate.version) for candidate in finished_versions(client, name)), default=None)
+    if newest is None:
         raise RegistryError(f"model_name {name!r}: no version is registered; run 04_register first.")
-    newest = max(int(candidate.version) for candidate in found)
     return f"models:/{name}/{newest}"

@@ -6,8 +6,9 @@ value handed on, and get what fits the place.
 
 from adbazureml.runtime.handover import hand_on, handed_on
 from adbazureml.runtime.local import registered_tables
-from adbazureml.runtime.notebook import display, in_notebook, parameters, user_name
+from adbazureml.runtime.notebook import display, in_job, in_notebook, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
+from adbazureml.runtime.progress import progress
 from adbazureml.runtime.secrets import secret
 from adbazureml.runtime.session import drop_table, spark, table_exists
 
@@ -20,10 +21,12 @@ __all__ = [
     "handed_on",
     "home",
     "home_path",
+    "in_job",
     "in_notebook",
     "on_databricks",
     "parameters",
     "place",
+    "progress",
     "registered_tables",
     "secret",
     "spark",

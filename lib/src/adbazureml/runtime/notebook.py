@@ -75,6 +75,15 @@ def parameters(defaults: Mapping[str, str], *, others: Iterable[str]) -> dict[st
     return values
 
 
+def in_job() -> bool:
+    """Whether a Databricks job runs this notebook, and not a person."""
+    if not on_databricks():
+        return False
+    from mlflow.utils.databricks_utils import is_in_databricks_job
+
+    return bool(is_in_databricks_job())
+
+
 def display(thing: Any) -> None:
     """Show a table, a figure or a report: with Databricks' own `display` there, with Jupyter's elsewhere.
 

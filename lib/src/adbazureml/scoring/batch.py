@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from adbazureml import runtime
-from adbazureml.errors import ScoringError, TableError
-from adbazureml.scoring.changes import Changes, check_keys
-from adbazureml.scoring.checkpoints import checkpoint_for
+from adbazureml.errors import SettingsError, TableError
+from adbazureml.scoring.changes import Changes, check_keys, stream_options
+from adbazureml.scoring.checkpoints import Checkpoints
+from adbazureml.scoring.full import is_rescored, rescore
 from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
-from adbazureml.scoring.source import check_not_empty, find_columns, quoted, reason, shown, source_rows
+from adbazureml.scoring.source import check_not_empty, find_columns, quoted, shown, source_rows
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.target import Targets, detail_of, make_target
+from adbazureml.scoring.target import Targets, detail_of, make_target, version_of
+from adbazureml.scoring.waiting import WaitingQuery
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -35,6 +37,7 @@ def score(
     columns: Sequence[str] | None = ...,
     keep: Sequence[str] | None = ...,
     target_column: str = ...,
+    probability_column: str = ...,
     into: str,
     mode: Literal["incremental", "full"] = ...,
     checkpoints: str = ...,
@@ -50,6 +53,7 @@ def score(
     columns: Sequence[str] | None = ...,
     keep: Sequence[str] | None = ...,
     target_column: str = ...,
+    probability_column: str = ...,
     into: str,
     mode: Literal["stream"],
     checkpoints: str = ...,
@@ -64,6 +68,7 @@ def score(
     columns: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
     target_column: str = "prediction",
+    probability_column: str = "",
     into: str,
     mode: Mode = "incremental",
     checkpoints: str = "",
@@ -86,9 +91,11 @@ def score(
         Columns of the rows to write beside the predictions; all by default.
     target_column : str
         The column that takes the predictions.
+    probability_column : str
+        The column that takes a classifier's probabilities, an array in the order of its classes. Empty: none.
     into : str
         The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
-        ``model_name``, ``model_version``, ``model_uri`` and ``scored_at``.
+        `probability_column`, ``model_name``, ``model_version``, ``model_uri`` and ``scored_at``.
     mode : "incremental", "full" or "stream"
         Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
         the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
@@ -122,24 +129,21 @@ def score(
     ScoringError
         The model can't be found or loaded, it failed on a row, or the checkpoint is damaged; no row was written twice.
     SettingsError
-        `checkpoints` can't be used.
+        `checkpoints` can't be used, or serverless compute is asked for a stream or for `keys`.
     """
     started = time.monotonic()
+    if runtime.place() is runtime.Place.SERVERLESS:
+        _check_serverless(mode, keys)
     rows = source_rows(table, where)
-    own = (*_WRITTEN_BESIDE, _REFUSED) if refused_into else _WRITTEN_BESIDE
-    taken = [name for name in rows.columns if name.lower() in own]
-    if taken or target_column.lower() in own:
-        raise TableError(
-            f"{'scoring_table' if taken else 'target_column'}: {', '.join(taken) or target_column} is a column that "
-            "scoring writes itself; rename it."
-        )
-    source = find_model(model)
+    _check_names(rows, table, (target_column, probability_column), refused_into)
+    source = find_model(model, probabilities=bool(probability_column))
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
 
     def predictions(frame: DataFrame) -> DataFrame:
-        refused = _REFUSED if refused_into else None
-        scored = prepare(frame, source=source, columns=columns, target_column=target_column, refused_column=refused)
-        made = [target_column, _REFUSED] if refused_into else [target_column]
+        refused = _REFUSED if refused_into else ""
+        names = {"target_column": target_column, "probability_column": probability_column, "refused_column": refused}
+        scored = prepare(frame, source=source, columns=columns, **names)
+        made = [name for name in names.values() if name]
         return _with_origin(scored.select(*map(quoted, [*kept, *made])), source)
 
     detail = detail_of(table) if isinstance(table, str) else None
@@ -152,49 +156,88 @@ def score(
     changes = None
     if keys and delta_table is not None:
         changes = Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
-    result = predictions(rows if delta_table is None or changes else _stream_of(delta_table, where))
-    targets = Targets(into, target_column, refused_into, _REFUSED)
+    given = tuple(name for name in (target_column, probability_column) if name)
+    targets = Targets(into, given, refused_into, _REFUSED)
+    result = predictions(rows)
     missing = targets.check(result, detail)
     if mode == "full":
         check_not_empty(rows, table, where)
     for target, schema in missing.items():
         make_target(target, schema)
-    if delta_table is None:
-        written, refused = _replace(result, targets, source.uri)
-        return Scored(
-            shown(table), into, target_column, source.uri, written, time.monotonic() - started, refused, refused_into
-        )
-    checkpoint = checkpoint_for(
-        source=delta_table,
-        where=where,
-        model_name=source.name,
-        into=into,
-        root=checkpoints,
-        anew=mode == "full",
-    )
+
+    def scored(counts: tuple[int, int]) -> Scored:
+        written, refused = counts
+        seconds = time.monotonic() - started
+        return Scored(shown(table), into, target_column, source.uri, written, seconds, refused, refused_into)
+
+    if detail is None or delta_table is None:
+        return scored(rescore(result, targets, source.uri, source=shown(table), checkpoint=None))
+    checkpoints_here = Checkpoints(detail, where, source.name, targets, checkpoints)
+    checkpoint = checkpoints_here.begin() if mode == "full" else checkpoints_here.to_go_on_from()
+    base = checkpoint.base
+    done = 0, 0
+    if base is not None and checkpoint.lacks_rescore and (mode == "full" or not is_rescored(checkpoint, targets)):
+        # Rows that come meanwhile are left to the next run.
+        rows_then = _at(delta_table, base, where)
+        if changes is not None:
+            changes.check_unique(rows_then)
+        done = rescore(predictions(rows_then), targets, source.uri, source=shown(table), checkpoint=checkpoint)
+    if mode == "full":
+        return scored(done)
     batches = Batches(targets, source.uri, checkpoint, changes)
-    stream = changes.read() if changes else result
+    stream = changes.read(base) if changes else predictions(_stream_of(delta_table, base, where))
+
+    def is_due() -> bool:
+        return base is None or checkpoint.begun or version_of(delta_table) > base
+
     if mode == "stream":
-        query = start(stream, batches, to_the_end=False)
+        query = WaitingQuery(lambda: start(stream, batches, to_the_end=False), is_due)
         return ScoringStream(shown(table), into, source.uri, query, batches)
+    if not is_due():
+        return scored(done)
     run_to_the_end(stream, batches, source=shown(table))
-    return Scored(
-        shown(table),
-        into,
-        target_column,
-        source.uri,
-        batches.rows,
-        time.monotonic() - started,
-        batches.refused,
-        refused_into,
-    )
+    counts = batches.count()
+    return scored((done[0] + counts[0], done[1] + counts[1]))
 
 
-def _stream_of(table: str, where: str | None) -> DataFrame:
+def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str], refused_into: str) -> None:
+    own = (*_WRITTEN_BESIDE, _REFUSED) if refused_into else _WRITTEN_BESIDE
+    if taken := [name for name in rows.columns if name.lower() in own]:
+        raise TableError(
+            f"scoring_table: {shown(table)} has {', '.join(taken)}, a column that scoring writes itself; rename it."
+        )
+    for setting, name in zip(("target_column", "probability_column"), made, strict=True):
+        if name.lower() in own:
+            raise TableError(f"{setting}: {name} is a column that scoring writes itself; rename it.")
+    if made[0].lower() == made[1].lower():
+        raise TableError(f"probability_column: {made[1]!r} is target_column as well; name another.")
+
+
+def _check_serverless(mode: Mode, keys: Sequence[str]) -> None:
+    """Refuse what serverless compute does not do.
+
+    It runs streams with the trigger availableNow only, and lets few settings of a session be set:
+    https://learn.microsoft.com/azure/databricks/compute/serverless/limitations
+    """
+    if mode == "stream":
+        raise SettingsError(
+            "scoring_mode: serverless compute runs no stream that goes on; schedule 'incremental', or use a cluster."
+        )
+    if keys:
+        raise SettingsError(
+            "key_columns: serverless compute does not let a merge say which transaction it is; use a cluster, or leave "
+            "key_columns empty if rows are only ever added."
+        )
+
+
+def _at(table: str, version: int, where: str | None) -> DataFrame:
+    return source_rows(runtime.spark().read.option("versionAsOf", version).table(table), where)
+
+
+def _stream_of(table: str, base: int | None, where: str | None) -> DataFrame:
     from pyspark.sql import functions
 
-    # One batch for all that is there: a full rescore is then one transaction.
-    rows = runtime.spark().readStream.option("maxFilesPerTrigger", 2**31 - 1).table(table)
+    rows = stream_options(base).table(table)
     return rows if where is None else rows.where(functions.expr(where))
 
 
@@ -204,21 +247,3 @@ def _with_origin(frame: DataFrame, source: ModelSource) -> DataFrame:
     given = (source.name, source.version, source.uri)
     values = (*(functions.lit(text) for text in given), functions.current_timestamp())
     return frame.withColumns(dict(zip(_WRITTEN_BESIDE, values, strict=True)))
-
-
-def _replace(result: DataFrame, targets: Targets, model_uri: str) -> tuple[int, int]:
-    """Write all rows of a model version, a transaction a table, and count them: scored and refused."""
-    from pyspark.errors import PySparkException
-    from pyspark.sql import functions
-
-    counts = {targets.into: 0, targets.refused_into: 0}
-    try:
-        for target, rows in targets.parts(result):
-            rows.writeTo(target).overwrite(functions.col("model_uri") == model_uri)
-            counts[target] = runtime.spark().table(target).where(functions.col("model_uri") == model_uri).count()
-    except PySparkException as error:
-        raise ScoringError(
-            f"Scoring into {targets.into} failed, its rows are as before: {reason(error)}. Correct this and score "
-            "again."
-        ) from error
-    return counts[targets.into], counts[targets.refused_into] if targets.refused_into else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,11 +12,18 @@ from adbazureml.errors import TableError
 from adbazureml.scoring.source import find_columns, quoted
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, Row
+    from pyspark.sql import DataFrame, Row
+    from pyspark.sql.streaming import DataStreamReader
 
 _VERSION, _KIND = "_commit_version", "_change_type"
-_GONE = "__adbazureml_gone"
+_GONE, _DROP = "__adbazureml_gone", "__adbazureml_drop"
 NOT_UNIQUE = "do not tell the rows apart"
+
+
+def stream_options(base: int | None) -> DataStreamReader:
+    """A reader of what came after a version of a table; all there is in one batch, so in one transaction."""
+    reader = runtime.spark().readStream.option("maxFilesPerTrigger", 2**31 - 1)
+    return reader if base is None else reader.option("startingVersion", base + 1)
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,25 @@ class Changes:
     model_name: str
     predictions: Callable[[DataFrame], DataFrame]
 
-    def read(self) -> DataFrame:
-        """The feed as a stream: first the rows that are there, then what changes."""
-        options = {"readChangeFeed": "true", "maxFilesPerTrigger": str(2**31 - 1)}
-        return runtime.spark().readStream.options(**options).table(self.table)
+    def read(self, base: int | None) -> DataFrame:
+        """The feed as a stream: first the rows that are there, then what changes; or what changed since a version."""
+        return stream_options(base).option("readChangeFeed", "true").table(self.table)
+
+    def check_unique(self, rows: DataFrame) -> None:
+        """Refuse rows of which two have the same key.
+
+        Raises
+        ------
+        TableError
+            Names the columns, and one key.
+        """
+        twice = rows.groupBy(*map(quoted, self.keys)).count().where("count > 1").first()
+        if twice is not None:
+            found = ", ".join(str(twice[key]) for key in self.keys)
+            raise TableError(
+                f"key_columns: {', '.join(self.keys)} {NOT_UNIQUE}: two have {found}. Name columns that no two rows "
+                f"of {self.table} share."
+            )
 
     def latest(self, batch: DataFrame) -> DataFrame:
         """The last change of each key in a batch of the feed."""
@@ -77,33 +100,27 @@ class Changes:
 
     def merge(self, target: str, latest: DataFrame, scored: DataFrame) -> None:
         """Put rows in the place of what a table holds for the changed keys, in one transaction."""
-        from delta.tables import DeltaTable
         from pyspark.sql import functions
 
         # A row to drop meets those of its key; a row to write meets none.
-        dropped = latest.select(*map(quoted, self.keys)).withColumn("__adbazureml_drop", functions.lit(True))
-        rows = scored.withColumn("__adbazureml_drop", functions.lit(False)).unionByName(
-            dropped, allowMissingColumns=True
-        )
-        (
-            DeltaTable.forName(latest.sparkSession, target)
-            .alias("target")
-            .merge(rows.alias("change"), self._meets())
-            .whenMatchedDelete()
-            .whenNotMatchedInsert(
-                condition="NOT change.__adbazureml_drop",
-                values={quoted(name): f"change.{quoted(name)}" for name in scored.columns},
+        dropped = latest.select(*map(quoted, self.keys)).withColumn(_DROP, functions.lit(True))
+        rows = scored.withColumn(_DROP, functions.lit(False)).unionByName(dropped, allowMissingColumns=True)
+        view = f"adbazureml_changes_{uuid.uuid4().hex}"
+        rows.createOrReplaceTempView(view)
+        met = "".join(f" AND target.{key} <=> change.{key}" for key in map(quoted, self.keys))
+        columns = ", ".join(map(quoted, scored.columns))
+        values = ", ".join(f"change.{quoted(name)}" for name in scored.columns)
+        name = self.model_name.replace("\\", r"\\").replace("'", r"\'")
+        try:
+            # SQL, since Delta's own classes do not speak to every Spark Connect server.
+            latest.sparkSession.sql(
+                f"MERGE INTO {target} AS target USING {view} AS change "
+                f"ON change.{_DROP} AND target.model_name = '{name}'{met} "
+                "WHEN MATCHED THEN DELETE "
+                f"WHEN NOT MATCHED AND NOT change.{_DROP} THEN INSERT ({columns}) VALUES ({values})"
             )
-            .execute()
-        )
-
-    def _meets(self) -> Column:
-        from pyspark.sql import functions
-
-        met = functions.col("change.__adbazureml_drop") & (functions.col("target.model_name") == self.model_name)
-        for key in map(quoted, self.keys):
-            met &= functions.col(f"target.{key}").eqNullSafe(functions.col(f"change.{key}"))
-        return met
+        finally:
+            latest.sparkSession.catalog.dropTempView(view)
 
 
 def check_keys(keys: Sequence[str], rows: DataFrame, kept: Sequence[str], detail: Row | None) -> tuple[str, ...]:

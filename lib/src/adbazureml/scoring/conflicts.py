@@ -19,9 +19,14 @@ _SIGNS = (
     "ConcurrentWrite",
     "MetadataChanged",
     "ProtocolChanged",
-    # The other job is about to make the table.
+    # The other job is about to make the table, or just did.
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
+    "TABLE_OR_VIEW_ALREADY_EXISTS",
+    "DELTA_TABLE_ALREADY_EXISTS",
 )
+
+# A server of Spark Connect gives the worker that runs batches ten seconds to start.
+_TOO_BUSY = "Python worker failed to connect back"
 
 T = TypeVar("T")
 
@@ -33,12 +38,12 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def repeat_on_conflict(step: Callable[[], T]) -> T:
-    """Do a step, again as long as another job is in the way; about 20 s in all."""
+    """Do a step, again as long as another job is in the way, or the machine too busy; about 20 s of pauses in all."""
     for attempt in range(1, _ATTEMPTS):
         try:
             return step()
         except Exception as error:
-            if not is_conflict(error):
+            if not is_conflict(error) and _TOO_BUSY not in str(error):
                 raise
             time.sleep(_PAUSE_SECONDS * attempt)
     return step()

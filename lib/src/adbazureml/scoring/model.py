@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
+from adbazureml.scoring.classes import CLASS, PROBABILITIES, classifying_model
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
 from adbazureml.scoring.source import find_columns, quoted, reason
+from adbazureml.scoring.spark_ml import transformed
 from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ class ModelSource:
         Name of the registered model; for other URIs the id of the run or logged model.
     version : str
         Version of the registered model; empty for other URIs.
+    probabilities : bool
+        Whether it is asked for the probabilities of the classes too.
     """
 
     uri: str
     name: str
     version: str
+    probabilities: bool = False
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -51,14 +55,19 @@ class ModelSource:
     @cached_property
     def udf(self) -> Callable[..., Column]:
         """The model as a Spark function of its inputs."""
-        return _udf(self.uri, result_type(self.info))
+        return _udf(*self._shape)
 
     @cached_property
     def row_by_row(self) -> Callable[..., Column]:
         """The model as a Spark function of one struct, which tells of each row why it was refused."""
         from adbazureml.scoring.refusing import refusing_model
 
-        return _udf(*refusing_model(self.info, self.uri))
+        return _udf(*refusing_model(self.info, *self._shape))
+
+    @cached_property
+    def _shape(self) -> tuple[str, DataType | None]:
+        """The URI of what Spark is to call, and the type that it gives; None: as MLflow reads the signature."""
+        return classifying_model(self.info, self.uri) if self.probabilities else (self.uri, result_type(self.info))
 
 
 def predict(
@@ -97,8 +106,8 @@ def predict(
     return prepare(frame, source=find_model(model), columns=columns, target_column=target_column)
 
 
-def find_model(model: ModelURI) -> ModelSource:
-    """Tell which model a URI names now.
+def find_model(model: ModelURI, *, probabilities: bool = False) -> ModelSource:
+    """Tell which model a URI names now; `probabilities`: whether it is asked for those of the classes too.
 
     Raises
     ------
@@ -107,7 +116,7 @@ def find_model(model: ModelURI) -> ModelSource:
     """
     model = uri_of(model)
     if found := _LOGGED_MODEL.fullmatch(model) or _RUN.fullmatch(model):
-        return ModelSource(uri=model, name=found["id"], version="")
+        return ModelSource(model, found["id"], version="", probabilities=probabilities)
     found = _VERSION.fullmatch(model)
     if not found:
         raise ScoringError(
@@ -115,7 +124,7 @@ def find_model(model: ModelURI) -> ModelSource:
             "models:/m-<id> or runs:/<run id>/<name>."
         )
     version = found["version"] or _version_of_alias(model, found["name"], found["alias"])
-    return ModelSource(uri=f"models:/{found['name']}/{version}", name=found["name"], version=version)
+    return ModelSource(f"models:/{found['name']}/{version}", found["name"], version, probabilities)
 
 
 def prepare(
@@ -124,17 +133,18 @@ def prepare(
     source: ModelSource,
     columns: Sequence[str] | None,
     target_column: str,
-    refused_column: str | None = None,
+    probability_column: str = "",
+    refused_column: str = "",
 ) -> DataFrame:
     """Check a frame against a model and plan its predictions; see `predict` for parameters and errors.
 
     With `refused_column`, a row that the model does not take has no prediction and there the reason; of other rows it
-    is null.
+    is null. `source` says whether there are probabilities for `probability_column`.
     """
-    if target_column.lower() in {name.lower() for name in frame.columns}:
-        raise TableError(
-            f"target_column: the rows to score already have a column {target_column!r}; choose another name."
-        )
+    taken_names = {name.lower() for name in frame.columns}
+    for setting, name in (("target_column", target_column), ("probability_column", probability_column)):
+        if name.lower() in taken_names:
+            raise TableError(f"{setting}: the rows to score already have a column {name!r}; choose another name.")
     info = source.info
     names, specs = inputs(info)
     taken = _chosen(frame, columns, names, specs, source.uri)
@@ -146,18 +156,29 @@ def prepare(
                 f"refused_table: {source.uri!r} is a Spark ML model, which takes all rows or none; leave refused_table "
                 "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
             )
-        return _transformed(frame, source.uri, given, input_names, target_column)
+        inputs_by_name = dict(zip(input_names, given, strict=True))
+        return transformed(frame, source.uri, inputs_by_name, target_column, probability_column)
     if refused_column:
-        return _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, refused_column)
+        scored = _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, refused_column)
+        return _parted(scored, target_column, probability_column)
     kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
-    for i, (name, kind) in enumerate(zip(taken, kinds, strict=False)):
-        if name and kind in {"integer", "long"}:
-            given[i] = _not_null(given[i], name)
+    for i, (column, kind) in enumerate(zip(taken, kinds, strict=False)):
+        if column and kind in {"integer", "long"}:
+            given[i] = _not_null(given[i], column)
     by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
     if not by_position:
         # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
         given = [_row(given, input_names)]
-    return frame.withColumn(target_column, source.udf(*given))
+    return _parted(frame.withColumn(target_column, source.udf(*given)), target_column, probability_column)
+
+
+def _parted(scored: DataFrame, target_column: str, probability_column: str) -> DataFrame:
+    from pyspark.sql import functions
+
+    if not probability_column:
+        return scored
+    both = functions.col(quoted(target_column))
+    return scored.withColumns({probability_column: both[PROBABILITIES], target_column: both[CLASS]})
 
 
 def _row(given: list[Column], names: list[str]) -> Column:
@@ -249,45 +270,3 @@ def _udf(uri: str, kind: DataType | None) -> Callable[..., Column]:
     except (MlflowException, ImportError, OSError) as error:
         raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
     return model
-
-
-def _transformed(frame: DataFrame, uri: str, given: list[Column], names: list[str], target_column: str) -> DataFrame:
-    from mlflow.exceptions import MlflowException
-    from mlflow.spark import load_model
-    from pyspark.errors import PySparkException
-    from pyspark.sql import functions
-
-    try:
-        model = load_model(uri, dfs_tmpdir=_local_folder())
-    except (MlflowException, PySparkException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
-    # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
-    row = "__adbazureml_row"
-    inputs = frame.select(
-        functions.struct(*(functions.col(quoted(name)) for name in frame.columns)).alias(row),
-        *(column.alias(name) for column, name in zip(given, names, strict=True)),
-    )
-    try:
-        predictions = model.transform(inputs)
-    except PySparkException as error:
-        raise ScoringError(f"model: {uri!r} can't be used on these columns: {reason(error)}.") from error
-    # Where MLflow itself takes the prediction of a Spark ML model from.
-    if "prediction" not in predictions.columns:
-        made = [name for name in predictions.columns if name not in inputs.columns]
-        raise ScoringError(f"model: {uri!r} makes no column 'prediction', only {', '.join(made) or 'none'}.")
-    kept = [functions.col(f"{row}.{quoted(name)}").alias(name) for name in frame.columns]
-    return predictions.select(*kept, functions.col("prediction").alias(target_column))
-
-
-@cache
-def _local_folder() -> str | None:
-    """Where a Spark ML model is unpacked; None on Databricks: MLflow's own, which all machines of the cluster see.
-
-    Some models (ALS) read from it when they are used, so it stays until the process ends.
-    """
-    return None if runtime.on_databricks() else _folder_of_this_process().name
-
-
-@cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="adbazureml-")

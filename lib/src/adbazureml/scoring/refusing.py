@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from adbazureml.errors import ScoringError
-from adbazureml.scoring.signature import is_tensor, result_type
+from adbazureml.scoring.signature import is_tensor
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -81,8 +81,8 @@ def _numpy_type(kind: str) -> str:
     return "int32" if kind == "integer" else "int64"
 
 
-def refusing_model(info: ModelInfo, uri: str) -> tuple[str, StructType]:
-    """Wrap a model.
+def refusing_model(info: ModelInfo, uri: str, kind: DataType | None) -> tuple[str, StructType]:
+    """Wrap a model, whose predictions are of a Spark type; None: as its signature says.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def refusing_model(info: ModelInfo, uri: str) -> tuple[str, StructType]:
     import mlflow
     from pyspark.sql.types import ArrayType, StringType, StructField, StructType
 
-    kind = _prediction_type(info, uri)
+    kind = kind or _prediction_type(info, uri)
     depth, element = 0, kind
     while isinstance(element, ArrayType):
         depth, element = depth + 1, element.elementType
@@ -118,8 +118,6 @@ def _prediction_type(info: ModelInfo, uri: str) -> DataType:
     from mlflow.types.schema import DataType as MlflowType
     from pyspark.sql.types import DoubleType, StructField, StructType
 
-    if (found := result_type(info)) is not None:
-        return found
     specs = info.signature.outputs.inputs if info.signature and info.signature.outputs else []
     if any(is_tensor(spec) or not isinstance(spec.type, MlflowType) for spec in specs):
         raise ScoringError(

@@ -12,6 +12,7 @@ from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.scoring.source import quoted
 from adbazureml.scoring.stream import Batches, meaning
+from adbazureml.scoring.waiting import WaitingQuery
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,13 +164,13 @@ class ScoringStream:
     table: str
     into: str
     model_uri: str
-    _query: StreamingQuery
+    _query: StreamingQuery | WaitingQuery
     _batches: Batches
 
     @property
     def rows(self) -> int:
-        """Rows scored since the start."""
-        return self._batches.rows
+        """Rows scored since the start, as the history of `into` tells."""
+        return self._batches.count()[0]
 
     @property
     def running(self) -> bool:

@@ -118,6 +118,8 @@ def _meeting(frame: DataFrame, where: str, table: str) -> DataFrame:
     from pyspark.sql import functions
     from pyspark.sql.types import BooleanType
 
+    if not where.strip():
+        raise TableError("scoring_condition is empty; give an SQL condition, or none for all rows.")
     try:
         fields = frame.select(functions.expr(where)).schema.fields
         if len(fields) != 1 or not isinstance(fields[0].dataType, BooleanType):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
     from pyspark.sql.types import StructType
 
+# How much of a table's history is looked through first, and what clocks may differ.
+_COMMITS_AT_FIRST = 20
+_CLOCKS_DIFFER_SECONDS = 300.0
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -21,16 +27,23 @@ class Targets:
 
     Attributes
     ----------
-    into, target_column : str
-        The table of the predictions, and its column of them.
+    into : str
+        The table of the predictions.
+    made_columns : tuple of str
+        Its columns of what the model gives.
     refused_into, refused_column : str
         The table of the rows that the model does not take, and its column of reasons; empty where there is none.
     """
 
     into: str
-    target_column: str
+    made_columns: tuple[str, ...]
     refused_into: str
     refused_column: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The tables in the order in which they are written."""
+        return (self.refused_into, self.into) if self.refused_into else (self.into,)
 
     def check(self, result: DataFrame, source: Row | None) -> dict[str, StructType]:
         """The tables that are to be made, with their columns; see `check_target` for parameters and errors."""
@@ -54,7 +67,7 @@ class Targets:
             return [(self.into, result)]
         reason_given = functions.col(quoted(self.refused_column)).isNotNull()
         return [
-            (self.refused_into, result.where(reason_given).drop(self.target_column)),
+            (self.refused_into, result.where(reason_given).drop(*self.made_columns)),
             (self.into, result.where(~reason_given).drop(self.refused_column)),
         ]
 
@@ -108,20 +121,98 @@ def detail_of(name: str) -> Row | None:
     return None if detail is None or detail["location"] is None else detail
 
 
+def version_of(table: str) -> int:
+    """The newest version of a Delta table."""
+    newest = runtime.spark().sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
+    assert newest is not None
+    return int(newest["version"])
+
+
+def write_once(
+    rows: DataFrame, target: str, *, application: str, version: int, mark: str, replacing: str | None = None
+) -> None:
+    """Write rows in one transaction, or nothing where the table took this version of the application or a later one.
+
+    Parameters
+    ----------
+    rows : pyspark DataFrame
+    target : str
+        The Delta table, which exists.
+    application, version : str, int
+        Delta keeps the newest version of each application.
+    mark : str
+        Stands in the table's history as the commit's user metadata.
+    replacing : str, optional
+        The rows of this model's URI go; none by default.
+    """
+    writer = rows.write.format("delta").option("userMetadata", mark)
+    if application:
+        writer = writer.option("txnAppId", application).option("txnVersion", version)
+    if replacing is None:
+        writer.mode("append").saveAsTable(target)
+    else:
+        writer.mode("overwrite").option("replaceWhere", f"model_uri = '{replacing}'").saveAsTable(target)
+
+
+@contextmanager
+def kept_once(rows: DataFrame, targets: Targets, *, merging: bool = False) -> Iterator[DataFrame]:
+    """Keep rows for as long as they are written, so that the model runs once though they are read more than once.
+
+    Serverless compute keeps none: there the model runs once for each table.
+    """
+    if not (merging or targets.refused_into) or runtime.place() is runtime.Place.SERVERLESS:
+        yield rows
+        return
+    kept = rows.persist()
+    try:
+        yield kept
+    finally:
+        kept.unpersist()
+
+
+def rows_marked(target: str, mark: str, *, since: float) -> int | None:
+    """Rows that commits wrote whose mark begins so; None where there is no such commit.
+
+    Parameters
+    ----------
+    target : str
+        A Delta table.
+    mark : str
+        How their user metadata begins.
+    since : float
+        Seconds since 1970 before which none was made.
+    """
+    commits = _commits(target, since)
+    counted = [commit["operationMetrics"] for commit in commits if (commit["userMetadata"] or "").startswith(mark)]
+    # A merge also writes rows anew that it leaves as they are.
+    rows = [int(metrics.get("numTargetRowsInserted", metrics.get("numOutputRows", 0))) for metrics in counted]
+    return sum(rows) if rows else None
+
+
+def _commits(target: str, since: float) -> list[Row]:
+    """The newest commits of a table, at least all those since a time."""
+    looked_at = _COMMITS_AT_FIRST
+    while True:
+        history = runtime.spark().sql(f"DESCRIBE HISTORY {target} LIMIT {looked_at}")
+        found = history.selectExpr("unix_timestamp(timestamp) AS at", "userMetadata", "operationMetrics").collect()
+        if len(found) < looked_at or found[-1]["at"] < since - _CLOCKS_DIFFER_SECONDS:
+            return found
+        looked_at *= 8
+
+
 def make_target(into: str, schema: StructType) -> None:
     """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
 
     One folder per model lets versions be scored side by side without a conflict, and replaced without a search.
     """
-    from delta.tables import DeltaTable
+    from pyspark.sql.types import StructField, StructType
 
-    maker = DeltaTable.createIfNotExists(runtime.spark()).tableName(into).partitionedBy("model_uri")
-    for field in schema.fields:
-        maker = maker.addColumn(field.name, field.dataType, nullable=True)
+    columns = [StructField(field.name, field.dataType, nullable=True) for field in schema.fields]
+    empty = runtime.spark().createDataFrame([], StructType(columns))
 
     def make() -> None:
         # Asked again each time: where another job was faster, the local catalog learns of its table here.
         if not runtime.table_exists(into):
-            maker.execute()
+            empty.writeTo(into).using("delta").partitionedBy("model_uri").create()
 
     repeat_on_conflict(make)

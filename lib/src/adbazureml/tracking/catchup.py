@@ -89,7 +89,6 @@ def catch_up(
     run_ids: Sequence[str] | None = None,
     since: datetime | str | None = None,
     recheck: bool = False,
-    strict: bool = False,
 ) -> CatchUp:
     """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again, from any machine.
 
@@ -109,8 +108,6 @@ def catch_up(
         run is otherwise compared only when a look at it shows a change or a process with this package wrote to it:
         what a client without this package added to an ended run unseen, such as a file, is found by this alone; so is
         a file that was written again with the same size after the run had ended.
-    strict : bool
-        Fail when a run is still behind, as a job's task should.
 
     Returns
     -------
@@ -121,8 +118,7 @@ def catch_up(
     Raises
     ------
     TrackingError
-        Not exactly one of the three is given, ``since`` is no time, there is no such experiment; or, with ``strict``,
-        a run is still behind.
+        Not exactly one of the three is given, ``since`` is no time, or there is no such experiment.
     """
     if sum(argument is not None for argument in (experiment, run_ids, since)) != 1:
         raise TrackingError("catch_up takes one of experiment=, run_ids= and since=.")
@@ -145,9 +141,6 @@ def catch_up(
         progress.close()
     if not runtime.in_notebook():
         print(outcome)
-    if strict and outcome.behind:
-        behind = CatchUp(outcome.behind)
-        raise TrackingError(f"{len(behind.runs)} runs are not whole in Azure ML yet; catch up again.\n{behind}")
     return outcome
 
 

@@ -43,19 +43,16 @@ def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", str
     if mode not in ("both", "databricks", "azureml"):
         raise TrackingError(f"mode {mode!r}: expected 'both', 'databricks' or 'azureml'.")
     switch_off()
-    if mode == "databricks":
-        mlflow.set_tracking_uri(DatabricksWorkspace.current().tracking_uri)
-        return
-    if workspace is None:
+    if workspace is None and mode != "databricks":
         raise TrackingError(
             f"mode {mode!r} needs an Azure ML workspace: track(AzureMLWorkspace.get(…), mode={mode!r})."
         )
     databricks = DatabricksWorkspace.current()
-    primary = workspace if mode == "azureml" else databricks
+    primary = workspace if workspace is not None and mode == "azureml" else databricks
     if leaked := leaked_variables(primary.tracking_uri):
         _logger.warning(leaked)
-    if mode == "azureml":
-        mlflow.set_tracking_uri(workspace.tracking_uri)
+    if workspace is None or mode != "both":
+        mlflow.set_tracking_uri(primary.tracking_uri)
         return
     pair = Pair.of(databricks, workspace, strict=strict)
     # Made now: a URI that no store takes is told at once, and two threads never make the same SQLite file.

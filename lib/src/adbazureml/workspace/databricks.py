@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from adbazureml import runtime
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
+
+_signed_in: ContextVar[bool] = ContextVar("signed_in", default=False)
 
 
 @dataclass(frozen=True, kw_only=True, repr=True)
@@ -16,7 +21,7 @@ class DatabricksWorkspace(Workspace):
     @classmethod
     def current(cls) -> DatabricksWorkspace:
         """Return the workspace of this notebook."""
-        if not runtime.on_databricks():
+        if not runtime.on_databricks() and not _signed_in.get():
             return cls(**stand_in("databricks"))
         from databricks.sdk import WorkspaceClient
 
@@ -27,6 +32,16 @@ class DatabricksWorkspace(Workspace):
             registry_uri="databricks-uc",
             url=f"{client.config.host}/ml",
         )
+
+    @staticmethod
+    @contextmanager
+    def signed_in() -> Iterator[None]:
+        """Within the ``with`` block, also a local machine's workspace is the one that it is signed in to."""
+        token = _signed_in.set(True)
+        try:
+            yield
+        finally:
+            _signed_in.reset(token)
 
     def model_url(self, name: str, version: str) -> str:
         """Address of a model version's page; Unity Catalog's for a name in three parts."""

@@ -28,6 +28,7 @@ from adbazureml.tracking import names
 from adbazureml.tracking.azureml import batches, connection, records
 from adbazureml.tracking.azureml.logged_models import LoggedModels
 from adbazureml.tracking.azureml.missing import refuse_what_azure_ml_lacks
+from adbazureml.tracking.failures import is_refusal
 from adbazureml.workspace import AzureMLWorkspace, inherited_from
 from adbazureml.workspace.address import Address
 
@@ -196,12 +197,18 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         """Log to a run, in as many requests as Azure ML's limits ask for; none for an empty batch."""
         send = partial(super().log_batch, run_id)
         first, *more = batches.within_limits([batches.plain(metric) for metric in metrics])
+        refused = None
         try:
             if first or params or tags:
                 batches.send_around_refused(send, first, params, tags)
-        finally:
-            for batch in more:
-                send(batch, [], [])
+        except MlflowException as error:
+            if not more or not is_refusal(error):
+                raise
+            refused = error
+        for batch in more:
+            send(batch, [], [])
+        if refused:
+            raise refused
 
     def get_metric_history(self, run_id: str, metric_key: str, *args: Any, **kwargs: Any) -> PagedList[Metric]:
         """Return a metric's history.

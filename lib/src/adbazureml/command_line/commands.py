@@ -1,0 +1,210 @@
+"""The commands, each a few lines around one call of a room."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import click
+
+from adbazureml.command_line.options import azureml_options, settings_of, talking_to
+from adbazureml.errors import AdbAzureMLError
+
+
+class _Commands(click.Group):
+    """Says what this package raises on purpose as one sentence, and ends with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AdbAzureMLError as error:
+            raise click.ClickException(str(error)) from error
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        # In the order of the walk, not of the alphabet.
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(metadata.version("adbazureml"), prog_name="adbazureml")
+def main() -> None:
+    """Machine learning in Azure Databricks and Azure Machine Learning at once.
+
+    The Databricks workspace is the one that this machine is signed in to, as for the Databricks CLI (DATABRICKS_HOST
+    and DATABRICKS_TOKEN, or a profile); the Azure ML workspace is named by options or by ADBAZUREML_… variables, and
+    signed in to as azure-identity does. Nobody is asked for a password.
+    """
+
+
+@main.command("check")
+def check_command() -> None:
+    """Show what the walk needs, what this machine has, and whether it imports."""
+    from adbazureml.install import check, verify
+
+    report = verify(check())
+    for row in report.rows:
+        state = "fine" if row.fine else "MISSING"
+        click.echo(f"{row.package:<28} {row.required:<16} {row.found or 'none':<16} {state} {row.note}".rstrip())
+    if report.missing:
+        raise SystemExit(1)
+
+
+@main.command("import-notebooks")
+@click.argument("folder", default="")
+@click.option("--overwrite", is_flag=True, help="Replace notebooks that are there.")
+@click.option("--wheel", type=click.Path(exists=True, dir_okay=False), help="Put this wheel beside them.")
+@click.option("--cluster-id", default="", help="Cluster to run them on; with --wheel, it is installed there.")
+@click.option("--start", is_flag=True, help="Start the cluster if it is stopped, without asking.")
+def import_notebooks_command(folder: str, overwrite: bool, wheel: str | None, cluster_id: str, start: bool) -> None:
+    """Import the notebooks into FOLDER of the Databricks workspace (default: adbazureml in your home folder)."""
+    from adbazureml.command_line.importing import attach_hint, import_notebooks, put_wheel
+    from adbazureml.install import install_wheel
+    from adbazureml.install.libraries import is_stopped, signed_in
+
+    client = signed_in()
+    imported = import_notebooks(client, folder=folder, overwrite=overwrite)
+    for path in imported.paths:
+        click.echo(f"  {path}")
+    click.echo(f"Imported {len(imported.paths)} notebooks: {imported.link}")
+    if wheel:
+        where = put_wheel(client, wheel, folder=imported.folder)
+        click.echo(f"Put the wheel at {where}")
+        if cluster_id:
+            start = start or (is_stopped(client, cluster_id) and click.confirm(f"Start cluster {cluster_id}?"))
+            install_wheel(where, cluster_id=cluster_id, client=client, start=start)
+    click.echo(attach_hint(client, cluster_id=cluster_id))
+
+
+@main.command("create-workspace")
+@azureml_options
+@click.option("--location", default="", help="Region; default: the resource group's.")
+@click.option("--storage-account", default="", help="Name or resource id; default: made by a name of its own.")
+@click.option("--key-vault", default="", help="Likewise.")
+@click.option("--application-insights", default="", help="Likewise.")
+def create_workspace_command(
+    location: str, storage_account: str, key_vault: str, application_insights: str, **names: str
+) -> None:
+    """Make the Azure ML workspace, with what it needs, where it is missing."""
+    from adbazureml.workspace import create_workspace
+
+    settings = settings_of(names)
+    made = create_workspace(
+        name=settings.workspace_name,
+        subscription_id=settings.subscription_id,
+        resource_group=settings.resource_group,
+        cloud=settings.cloud,
+        location=location,
+        storage_account=storage_account,
+        key_vault=key_vault,
+        application_insights=application_insights,
+    )
+    click.echo(f"Azure ML workspace {made.name}: {made.url}")
+
+
+@main.group("link")
+def link_group() -> None:
+    """Show, set or end the link between the two workspaces that Azure's portal offers."""
+
+
+_databricks = click.option(
+    "--databricks-workspace", default=None, help="Name or resource id; default: the one you are signed in to."
+)
+
+
+@link_group.command("show")
+@azureml_options
+@_databricks
+def show_link_command(**names: str) -> None:
+    """Say what the Databricks workspace is linked to."""
+    from adbazureml.link import show_link
+    from adbazureml.workspace import AzureMLWorkspace
+
+    settings = settings_of(names)
+    click.echo(str(show_link(AzureMLWorkspace.of(settings), databricks=settings.databricks_workspace)))
+
+
+@link_group.command("set")
+@azureml_options
+@_databricks
+@click.option("--replace", is_flag=True, help="Replace a link to another Azure ML workspace.")
+@click.option("--timeout", default=900.0, show_default=True, help="Seconds to wait for Azure.")
+def link_command(replace: bool, timeout: float, **names: str) -> None:
+    """Link the Databricks workspace to the Azure ML workspace."""
+    from adbazureml.link import link_workspaces
+    from adbazureml.workspace import AzureMLWorkspace
+
+    settings = settings_of(names)
+    done = link_workspaces(
+        AzureMLWorkspace.of(settings), databricks=settings.databricks_workspace, replace=replace, timeout=timeout
+    )
+    click.echo(str(done))
+
+
+@link_group.command("unset")
+@azureml_options
+@_databricks
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--timeout", default=900.0, show_default=True, help="Seconds to wait for Azure.")
+def unlink_command(yes: bool, timeout: float, **names: str) -> None:
+    """End the link; what either workspace holds stays."""
+    from adbazureml.link import unlink_workspaces
+    from adbazureml.workspace import AzureMLWorkspace
+
+    settings = settings_of(names)
+    workspace = AzureMLWorkspace.of(settings)
+    if not yes:
+        click.confirm("End the link, for everybody who uses it?", abort=True)
+    click.echo(str(unlink_workspaces(workspace, databricks=settings.databricks_workspace, timeout=timeout)))
+
+
+_experiment = click.option("--experiment", default=None, help="MLflow experiment; default: the walk's.")
+
+
+@main.command("status")
+@azureml_options
+@_experiment
+def status_command(**names: str) -> None:
+    """Show which runs are equal in both workspaces, and which are behind and why."""
+    from adbazureml.tracking import status, track
+
+    settings = settings_of(names)
+    with talking_to(settings) as (workspace, experiment):
+        track(workspace, mode=settings.tracking)
+        click.echo(str(status(experiment)))
+
+
+@main.command("catch-up")
+@azureml_options
+@_experiment
+@click.option("--recheck", is_flag=True, help="Compare everything, also of runs recorded as settled.")
+def catch_up_command(recheck: bool, **names: str) -> None:
+    """Make the runs of the experiment equal in both workspaces; ends with 1 where one still is behind."""
+    from adbazureml.tracking import catch_up, track
+
+    settings = settings_of(names)
+    with talking_to(settings) as (workspace, experiment):
+        track(workspace, mode=settings.tracking)
+        done = catch_up(experiment=experiment, recheck=recheck)
+    click.echo(str(done))
+    if done.behind:
+        raise SystemExit(1)
+
+
+@main.command("clean-up")
+@azureml_options
+@_experiment
+@click.option("--delete", is_flag=True, help="Really delete; without it, this only lists.")
+@click.option("--confirm", default="", help="To delete: the experiment's name, typed once more.")
+def clean_up_command(delete: bool, confirm: str, **names: str) -> None:
+    """List what the walk made in both workspaces; delete it only with --delete and its name typed."""
+    from adbazureml.cleanup import clean_up, inventory
+
+    settings = settings_of(names)
+    with talking_to(settings) as (workspace, experiment):
+        found = inventory(settings.model_copy(update={"experiment": experiment}), workspace=workspace)
+        click.echo(found.to_pandas().to_string(index=False) if found.items else "Nothing of the walk is left.")
+        if not delete:
+            click.echo(f"Dry run: nothing was deleted. To delete, add --delete --confirm '{found.experiment}'")
+            return
+        clean_up(found, confirm=confirm or click.prompt("Type the experiment's name to delete all this"))
+    click.echo("Deleted.")

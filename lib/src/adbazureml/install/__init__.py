@@ -1,0 +1,17 @@
+"""What the walk needs, what this place has, and putting in what is missing."""
+
+from adbazureml.install.libraries import CLUSTER_ID_CONF, install_missing, install_wheel
+from adbazureml.install.pins import model_requirements
+from adbazureml.install.report import InstallReport, Row, check, requirements, verify
+
+__all__ = [
+    "CLUSTER_ID_CONF",
+    "InstallReport",
+    "Row",
+    "check",
+    "install_missing",
+    "install_wheel",
+    "model_requirements",
+    "requirements",
+    "verify",
+]

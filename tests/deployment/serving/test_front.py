@@ -1,0 +1,45 @@
+"""The front's roll-out on Databricks Model Serving."""
+
+import pytest
+
+from adbazureml.deployment import deploy
+from adbazureml.errors import DeploymentError
+from adbazureml.registry import RegisteredVersion
+
+from .conftest import MODEL, NAME
+
+
+@pytest.fixture
+def registered(store, deployables):
+    """What `register` returns for a version."""
+
+    def version(number):
+        return RegisteredVersion(
+            name=MODEL,
+            azureml_name="lines",
+            databricks=f"{number}",
+            azureml=None,
+            uri=deployables[number].uri,
+            run_id="",
+            created=True,
+            links=(),
+        )
+
+    return version
+
+
+def test_deploy_next_by_steps_fail_back_and_delete(serving, registered, frame):
+    def bring(number, **options):
+        return deploy(registered(number), name=NAME, target="databricks", poll=0.05, timeout=300, **options)
+
+    first = bring(1)
+    assert first.compare(frame, calls=1).largest_difference == 0
+    second = bring(2, steps=(10, 100))
+    assert second.compare(frame, calls=1).largest_difference == 0
+    with pytest.raises(DeploymentError, match=r"(?s)exited unexpectedly.* goes on serving.*another planet"):
+        bring(3)
+    assert len(serving.endpoints[NAME].config["served_entities"]) == 2
+    second.rollback()
+    assert first.compare(frame, calls=1).largest_difference == 0
+    first.delete(confirm=NAME)
+    assert serving.endpoints == {}

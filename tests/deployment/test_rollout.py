@@ -1,0 +1,233 @@
+"""The order in which a new version gets its traffic, and what is left when a step fails."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from adbazureml.deployment.rollout import RollOut, deployment_name, go_back
+from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, TargetOptions, with_log
+from adbazureml.errors import DeploymentError
+
+from .memory_target import MemoryTarget
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a roll-out asks of a model."""
+
+    uri: str
+    fingerprint: str = "f"
+    input_example: dict | None = None
+    own_answers: object = None
+    azureml: tuple | None = None
+    databricks: tuple | None = None
+
+    def prepare(self):
+        pass
+
+
+def known(number):
+    return Known(f"models:/m/{number}", str(number), {"inputs": [number]}, [1.5])
+
+
+@pytest.fixture
+def target():
+    made = MemoryTarget()
+    made.answers = [1.5]
+    return made
+
+
+def roll_out(target, number, steps=(100,)):
+    RollOut(
+        target=target,
+        name="end",
+        deployment=f"m-{number}",
+        model=known(number),
+        progress=print,
+        deadline=Deadline.after(5),
+    ).run(steps)
+
+
+def traffic(target):
+    return target.endpoints["end"].traffic
+
+
+def names(target):
+    return [each.name for each in target.endpoints["end"].deployments]
+
+
+def test_first_version_gets_all_at_once_and_again_nothing_happens(target):
+    roll_out(target, 1, (10, 100))
+    assert target.history == [
+        ("create", "m-1"), ("score", "m-1"), ("shift", (("m-1", 100),)), ("score", "m-1"),
+    ]  # fmt: skip
+    roll_out(target, 1, (10, 100))
+    assert len(target.history) == 4
+
+
+def test_traffic_moves_in_steps_and_the_one_before_stays(target):
+    roll_out(target, 1)
+    target.history.clear()
+    roll_out(target, 2, (10, 50, 100))
+    assert [each[1] for each in target.history if each[0] == "shift"] == [
+        (("m-1", 90), ("m-2", 10)),
+        (("m-1", 50), ("m-2", 50)),
+        (("m-2", 100),),
+    ]
+    assert names(target) == ["m-1", "m-2"]
+    roll_out(target, 3)
+    assert names(target) == ["m-2", "m-3"]
+    assert traffic(target) == {"m-3": 100}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "create",
+        ("score", "m-2"),
+        ("shift", (("m-1", 90), ("m-2", 10))),
+        ("shift", (("m-2", 100),)),
+    ],
+)
+def test_whatever_fails_leaves_the_old_one_serving_and_says_why(target, failure):
+    roll_out(target, 1)
+    target.fail = {failure: with_log("quota exceeded.", "a\nlast line", source="the log")}
+    with pytest.raises(DeploymentError) as caught:
+        roll_out(target, 2, (10, 100))
+    sentence, *log = str(caught.value).splitlines()
+    assert sentence == "quota exceeded. Deployment 'm-1' (100 %) goes on serving."
+    assert "last line" in log[-1]
+    assert traffic(target) == {"m-1": 100}
+    assert names(target) == ["m-1"]
+
+
+def test_wrong_answers_get_no_traffic(target):
+    roll_out(target, 1)
+    target.answers = [1.6]
+    with pytest.raises(DeploymentError, match=r"1 of 1 rows differ.*endpoint 1.6, model 1.5.*'m-1' \(100 %\) goes on"):
+        roll_out(target, 2)
+    assert traffic(target) == {"m-1": 100}
+    assert not [each for each in target.history if each[0] == "shift" and "m-2" in str(each)]
+
+
+def test_first_version_that_fails_leaves_nothing(target):
+    target.fail = {"create": DeploymentError("image build failed.")}
+    with pytest.raises(DeploymentError, match=r"image build failed. Nothing is left of it."):
+        roll_out(target, 1)
+    assert target.endpoints == {}
+
+
+def test_putting_back_fails_too_and_both_are_said(target):
+    roll_out(target, 1)
+    target.fail = {
+        ("shift", (("m-2", 100),)): DeploymentError("time is up."),
+        ("shift", (("m-1", 100),)): DeploymentError("the service is away."),
+    }
+    with pytest.raises(DeploymentError, match=r"time is up. Putting things back failed as well: the service is away."):
+        roll_out(target, 2)
+
+
+def test_interrupted_puts_back_and_passes_on(target):
+    roll_out(target, 1)
+    target.fail = {("shift", (("m-2", 100),)): KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        roll_out(target, 2, (10, 100))
+    assert traffic(target) == {"m-1": 100}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "shifts_then"),
+    [
+        ("create", [(("m-1", 90), ("m-2", 10)), (("m-1", 50), ("m-2", 50)), (("m-2", 100),)]),
+        (("shift", (("m-1", 50), ("m-2", 50))), [(("m-1", 50), ("m-2", 50)), (("m-2", 100),)]),
+    ],
+)
+def test_killed_half_way_and_run_again_goes_on(target, monkeypatch, killed_at, shifts_then):
+    roll_out(target, 1)
+    target.fail = {killed_at: Killed()}
+    with monkeypatch.context() as patch:
+        # A killed process puts nothing back.
+        patch.setattr(RollOut, "_put_back", lambda *_, **__: "")
+        with pytest.raises(Killed):
+            roll_out(target, 2, (10, 50, 100))
+    target.fail, target.history = {}, []
+    roll_out(target, 2, (10, 50, 100))
+    assert [each[1] for each in target.history if each[0] == "shift"] == shifts_then
+    assert names(target) == ["m-1", "m-2"]
+
+
+def test_a_version_that_comes_up_meanwhile_is_not_removed(target):
+    """Two at once: the slower one takes the traffic in the end, and neither removes the other."""
+    roll_out(target, 0)
+    roll_out(target, 1)
+    other = DeploymentState(name="m-9", model="models:/m/9", fingerprint="9", state="healthy")
+    state = target.endpoints["end"]
+    target.endpoints["end"] = EndpointState(
+        name="end", kind="azureml", url="", auth="key", deployments=(*state.deployments, other)
+    )
+    roll_out(target, 2)
+    assert names(target) == ["m-1", "m-9", "m-2"]
+    roll_out(target, 9)
+    assert traffic(target) == {"m-9": 100}
+    assert "m-2" in names(target)
+
+
+def test_deployments_of_others_are_never_removed(target):
+    foreign = DeploymentState(name="blue", state="healthy", traffic=0)
+    target.endpoints["end"] = EndpointState(name="end", kind="azureml", url="", auth="key", deployments=(foreign,))
+    for number in (1, 2, 3):
+        roll_out(target, number)
+    assert names(target) == ["blue", "m-2", "m-3"]
+
+
+def test_three_ways_of_traffic_are_scaled(target):
+    roll_out(target, 1)
+    roll_out(target, 2)
+    target.shift("end", {"m-1": 33, "m-2": 67}, progress=print, deadline=Deadline.after(1))
+    roll_out(target, 3, (50, 100))
+    assert ("shift", (("m-1", 16), ("m-2", 34), ("m-3", 50))) in target.history
+
+
+def test_go_back_and_forth(target):
+    def back():
+        return go_back(target, "end", progress=print, deadline=Deadline.after(1)).name
+
+    with pytest.raises(DeploymentError, match="no earlier deployment to go back to"):
+        back()
+    roll_out(target, 1)
+    with pytest.raises(DeploymentError, match="no earlier deployment"):
+        back()
+    roll_out(target, 2)
+    assert back() == "m-1"
+    assert traffic(target) == {"m-1": 100}
+    assert back() == "m-2"
+
+
+def test_a_model_without_example_is_not_compared(target):
+    RollOut(
+        target=target,
+        name="end",
+        deployment="m-1",
+        model=Known("models:/m/1"),
+        progress=print,
+        deadline=Deadline.after(5),
+    ).run((100,))
+    assert [each[0] for each in target.history] == ["create", "shift"]
+
+
+def test_names_of_deployments_tell_what_and_how():
+    model, options = Known("models:/m/1", "f", databricks=("m", "12")), TargetOptions()
+    name = deployment_name(model, options)
+    assert name == deployment_name(model, TargetOptions(poll=1, port=99))
+    assert name.startswith("v12-")
+    assert len(name) <= 32
+    others = {
+        deployment_name(model, TargetOptions(instance_type="Standard_F4s_v2")),
+        deployment_name(model, TargetOptions(collect=True)),
+        deployment_name(Known("models:/m/1", "g"), options),
+    }
+    assert len({name, *others}) == 4

@@ -1,0 +1,96 @@
+"""The workflows of GitHub Actions and Azure DevOps, against their services' schemas, and against what they call."""
+
+import json
+import re
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+ROOT = Path(__file__).parents[1]
+GITHUB = [".github/workflows/bundle.yml", ".github/workflows/deploy.yml"]
+AZURE = ["azure-pipelines.yml", ".azure-pipelines/deploy.yml"]
+# The services' own schemas, which this package carries; its program wants a newer click than the runtime ships.
+VENDORED = Path(find_spec("check_jsonschema").origin).parent / "builtin_schemas" / "vendor"
+SCHEMAS = {"github": "github-workflows.json", "azure": "azure-pipelines.json"}
+BUNDLE = yaml.safe_load((ROOT / "bundle.yml").read_text())
+JOBS = {path.name.partition(".")[0] for path in (ROOT / "resources").glob("*.job.yml")}
+
+
+def is_valid(kind, text):
+    schema = json.loads((VENDORED / SCHEMAS[kind]).read_text())
+    # YAML 1.1 reads GitHub's key "on" as a yes.
+    loaded = {"on" if key is True else key: value for key, value in yaml.safe_load(text).items()}
+    return validator_for(schema)(schema).is_valid(loaded)
+
+
+def strings(value):
+    """Every text in a file, keys aside."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [*(("github", path) for path in GITHUB), *(("azure", path) for path in AZURE)]
+)
+def test_schema(kind, path):
+    text = (ROOT / path).read_text()
+    assert is_valid(kind, text)
+    assert not is_valid(kind, text.replace("steps:", "stepps:").replace("uses: ./", "use: ./"))
+
+
+@pytest.mark.parametrize("path", [*GITHUB, *AZURE])
+def test_calls_only_what_is_there(path):
+    text = (ROOT / path).read_text()
+    targets = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([\w.-]+)", text):
+        assert re.search(rf"^{re.escape(target)}:", targets, flags=re.M), target
+    for variable in re.findall(r"BUNDLE_VAR_(\w+)", text):
+        assert variable in BUNDLE["variables"]
+    for called in re.findall(r"(?:uses: \./|template: )(\S+)", text):
+        assert (ROOT / called).is_file()
+    for script in strings(yaml.safe_load(text)):
+        if "databricks bundle" in script:
+            subprocess.run(["bash", "-n", "-c", script], check=True)
+
+
+@pytest.mark.parametrize("path", ["bundle.yml", "azure-pipelines.yml"])
+def test_staging_is_deployed_and_run_before_prod(path):
+    loaded = yaml.safe_load((ROOT / {"bundle.yml": GITHUB[0]}.get(path, path)).read_text())
+    if path == "bundle.yml":
+        stages = loaded["jobs"]
+        given = {name: stage["with"] for name, stage in stages.items() if "with" in stage}
+        before = {name: stage.get("needs") for name, stage in stages.items()}
+    else:
+        stages = {stage["stage"]: stage for stage in loaded["stages"]}
+        hooks = {name: stage["jobs"][0].get("strategy", {}).get("runOnce") for name, stage in stages.items()}
+        given = {name: hook["deploy"]["steps"][0]["parameters"] for name, hook in hooks.items() if hook}
+        before = {name: stage.get("dependsOn") for name, stage in stages.items()}
+    assert before == {"check": None, "staging": "check", "prod": "staging"}
+    assert {name: values["target"] for name, values in given.items()} == {"staging": "staging", "prod": "prod"}
+    assert set(given) <= set(BUNDLE["targets"])
+    assert set(given["staging"]["run"].split()) == JOBS - {"clean_up"}
+    # It lists, and deletes nothing unless it is given parameters.
+    assert given["prod"]["run"] == "clean_up"
+
+
+@pytest.mark.parametrize("path", [GITHUB[1], AZURE[1]])
+def test_a_deployment_is_given_what_staging_and_prod_must_be_given(path):
+    loaded = (ROOT / path).read_text()
+    required = {name for name, variable in BUNDLE["variables"].items() if "default" not in variable}
+    assert set(re.findall(r"BUNDLE_VAR_(\w+)", loaded)) == required
+    commands = re.findall(r"databricks bundle (\w+) (?:--strict )?-t \"\$TARGET\"", loaded)
+    assert commands == ["validate", "deploy", "run"]
+
+
+@pytest.mark.parametrize("path", [*GITHUB, *AZURE])
+def test_no_secret_is_kept(path):
+    text = (ROOT / path).read_text()
+    assert "secrets." not in text
+    assert not re.search(r"TOKEN|PASSWORD|CLIENT_SECRET", text)
