@@ -78,7 +78,7 @@ def workspace(azure):
 @pytest.fixture
 def waits():
     """A deadline that is long enough, and progress that nobody looks at."""
-    return {"progress": lambda _: None, "deadline": Deadline.after(150)}
+    return {"progress": lambda _: None, "deadline": Deadline.after(300)}
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from adbazureml.deployment.azureml import client, scoring
+from adbazureml.deployment.azureml import scoring
 from adbazureml.deployment.target import Deadline
 from adbazureml.errors import DeploymentError
+from adbazureml.workspace import ml_client
 
 
 def puts(azure, path="/deployments/"):
@@ -20,8 +21,8 @@ def puts(azure, path="/deployments/"):
 @pytest.fixture
 def impatient(monkeypatch):
     """Nobody waits long for an answer, and not often."""
-    monkeypatch.setattr(client, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(client, "RETRIES", 1)
+    monkeypatch.setattr(ml_client, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(ml_client, "RETRIES", 1)
     monkeypatch.setattr(scoring, "FIRST_PAUSE", 0.05)
 
 
@@ -111,7 +112,7 @@ def test_azure_does_not_answer(azure, connect, models, endpoint, waits):
 
 
 def test_an_operation_goes_on_while_azure_does_not_tell_how(azure, connect, served, monkeypatch, waits):
-    monkeypatch.setattr(client, "RETRIES", 0)
+    monkeypatch.setattr(ml_client, "RETRIES", 0)
     target = connect()
     azure.fail_next(2, "/mfeOperationsStatus/", status=503)
     target.shift(served, {"m-1": 100}, **waits)
@@ -189,7 +190,7 @@ target.create("faulty", "m-1", model, progress=lambda text: print(text, flush=Tr
 """
 
 
-def test_killed_half_way_and_run_again(azure, target, models, endpoint, waits):
+def test_killed_half_way_and_run_again(azure, target, models, endpoint):
     names = {
         "name": azure.workspace_name,
         "subscription_id": azure.subscription_id,
@@ -206,7 +207,7 @@ def test_killed_half_way_and_run_again(azure, target, models, endpoint, waits):
     told = []
     assert target.find(endpoint).deployment("m-1").state == "creating"
     azure.requests.clear()
-    target.create(endpoint, "m-1", models["1"], progress=told.append, deadline=waits["deadline"])
+    target.create(endpoint, "m-1", models["1"], progress=told.append, deadline=Deadline.after(300))
     assert target.find(endpoint).deployment("m-1").state == "healthy"
     assert any(text.startswith("waiting for deployment m-1") for text in told)
     assert puts(azure, "/onlineEndpoints/") == []

@@ -353,7 +353,10 @@ class OnlineEndpoints:
 
     def _shown(self, endpoint: Endpoint, deployment: Deployment) -> dict[str, Any]:
         path = f"onlineEndpoints/{endpoint.name}/deployments/{deployment.name}"
-        defaults = {"properties": {}, "scaleSettings": {"scaleType": "Default"}}
+        defaults: dict[str, Any] = {"properties": {}, "scaleSettings": {"scaleType": "Default"}}
+        if endpoint.kind == KUBERNETES:
+            container = {"cpu": "100m", "memory": "500Mi"}
+            defaults["containerResourceRequirements"] = {"containerResourceRequests": container}
         properties = {**defaults, **deployment.properties, "provisioningState": deployment.state}
         return {**self._common(deployment, path), "sku": deployment.body.get("sku"), "properties": properties}
 

@@ -16,7 +16,6 @@ from adbazureml.deployment.azureml.client import carry_out
 from adbazureml.deployment.azureml.refusals import is_missing, refusals
 from adbazureml.deployment.azureml.scoring import Scorer
 from adbazureml.deployment.target import (
-    LOG_LINES,
     Auth,
     Deadline,
     DeploymentState,
@@ -46,6 +45,9 @@ _INSTANCE_TYPE = "Standard_DS3_v2"
 # Microsoft's limits of one request: https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
 _LONGEST_REQUEST_S = {"azureml": 180, "aks": 300}
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{1,30}[A-Za-z0-9])")
+# Enough to reach over what the inference server notes after an error.
+_LOG_LINES = 200
+_NOTE = re.compile(r"\S+ \S+ I \[\d+\] ")
 _AUTH: dict[str, Auth] = {"key": "key", "aml_token": "token", "aad_token": "aad"}
 _MODEL_TAG, _FINGERPRINT_TAG = "adbazureml_model", "adbazureml_fingerprint"
 _STATES: dict[str, State] = {"Succeeded": "healthy", "Failed": "failed", "Canceled": "failed", "Deleting": "deleting"}
@@ -351,10 +353,12 @@ class OnlineEndpoints(Target):
         return carry_out(begin, what, progress=progress, deadline=deadline, poll=self.options.poll)
 
     def _log_if_any(self, name: str, deployment: str) -> str:
+        """What went wrong, as far as the log tells: without the server's notes, such as its list of the files."""
         try:
-            return self.logs(name, deployment, LOG_LINES)
+            log = self.logs(name, deployment, _LOG_LINES)
         except DeploymentError:
             return ""
+        return "\n".join(line for line in log.splitlines() if not _NOTE.match(line)) or log
 
 
 def _state(one: OnlineEndpoint | OnlineDeployment) -> State:
