@@ -61,7 +61,7 @@ class Settings(BaseModel):
     tracking: Tracker = Field("both", description="where runs are tracked")
     registry: Tracker = Field("both", description="where models are registered")
     experiment: Annotated[str, StringConstraints(pattern=r"^/.+[^/]$")] = Field(
-        "/Users/{user_name}/adbazureml/diabetes", description="MLflow experiment; {user_name} is filled in"
+        "/Users/{user_name}/adbazureml_diabetes", description="MLflow experiment; {user_name} is filled in"
     )
 
     training_table: TableName = Field("diabetes_training", description="Delta table to train on; made when missing")
