@@ -137,7 +137,7 @@ def _mlflow_models_serve(model: str) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 
 def _pid(endpoint: Any) -> int:
-    from adbazureml.deployment import records
+    from adbazureml.deployment.local import records
 
     folder = records.in_charge(endpoint.name)
     server = records.read_server(folder) if folder else None

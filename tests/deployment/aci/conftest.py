@@ -10,7 +10,7 @@ from tests.emulators.containers import ContainersEmulator
 from tests.emulators.fixtures import READ_BY_CLIENTS
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.container_instances import connect
+from adbazureml.deployment.aci import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import Deadline, TargetOptions
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.container_instances import connect
+from adbazureml.deployment.aci import connect
 from adbazureml.deployment.target import Deadline, TargetOptions
 from adbazureml.errors import DeploymentError
 
@@ -219,7 +219,7 @@ _DEPLOYING = """
 import mlflow
 from mlflow.models import Model
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.container_instances import connect
+from adbazureml.deployment.aci import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import Deadline, TargetOptions
 

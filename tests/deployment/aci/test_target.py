@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from adbazureml.deployment.container_instances import connect
+from adbazureml.deployment.aci import connect
 from adbazureml.deployment.target import Deadline
 from adbazureml.errors import DeploymentError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adbazureml.deployment import kubernetes
+from adbazureml.deployment.azureml import kubernetes
 from adbazureml.errors import DeploymentError
 
 

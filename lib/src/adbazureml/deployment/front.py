@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _MODULES: dict[str, str] = {
     "local": "local",
     "azureml": "azureml",
-    "aks": "kubernetes",
-    "aci": "container_instances",
+    "aks": "azureml.kubernetes",
+    "aci": "aci",
     "databricks": "databricks",
 }
 _AUTHS = ("key", "token", "aad", "none")

@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.arm import RefusedError
-from adbazureml.deployment.container_group import ContainerGroups, Group, Plan, Served, Size
-from adbazureml.deployment.image import ImageRegistry
+from adbazureml.deployment.aci.arm import RefusedError
+from adbazureml.deployment.aci.groups import ContainerGroups, Group
+from adbazureml.deployment.aci.image import ImageRegistry
+from adbazureml.deployment.aci.plan import Plan, Served, Size
 from adbazureml.deployment.remote import bearer, post
 from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
 from adbazureml.errors import DeploymentError

@@ -20,8 +20,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment import environments, lease, processes, records
-from adbazureml.deployment.records import Server
+from adbazureml.deployment.local import environments, lease, processes, records
+from adbazureml.deployment.local.records import Server
 from adbazureml.deployment.scoring import ask, is_healthy, session
 from adbazureml.deployment.target import (
     Deadline,
@@ -246,7 +246,7 @@ class LocalTarget(Target):
             warnings.warn(note, stacklevel=2)
             # Workers of a Spark model must be this interpreter, not the first python3 on the PATH.
             variables = {"PYSPARK_PYTHON": sys.executable, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": f"{limit:.0f}"}
-            return [sys.executable, "-m", "adbazureml.deployment.mlflow_process"], variables, note
+            return [sys.executable, "-m", "adbazureml.deployment.local.mlflow_process"], variables, note
         variables = {
             "AML_APP_ROOT": str(folder / "code"),
             "AZUREML_ENTRY_SCRIPT": str(folder / "code" / "score.py"),

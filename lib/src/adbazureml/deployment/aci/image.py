@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment.arm import asking, client_address
+from adbazureml.deployment.aci.arm import asking, client_address
 from adbazureml.deployment.target import with_log
 from adbazureml.errors import DeploymentError
 from adbazureml.workspace.credential import Credential

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adbazureml.deployment.records import LOG, is_server
+from adbazureml.deployment.local.records import LOG, is_server
 from adbazureml.deployment.scoring import is_healthy
 from adbazureml.deployment.target import LOG_LINES, Deadline, Progress, with_log
 

@@ -1,7 +1,7 @@
 """The process behind a local endpoint where Microsoft's server can't be had: MLflow's scoring app, with a lease.
 
-Runs as ``python -m adbazureml.deployment.mlflow_process <its folder> <private socket> <public socket>``, and treats
-them as `inference_process` does.
+Runs as ``python -m adbazureml.deployment.local.mlflow_process <its folder> <private socket> <public socket>``, and
+treats them as `inference_process` does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from adbazureml.deployment.lease import GRACE_S, end_with_lease
+from adbazureml.deployment.local.lease import GRACE_S, end_with_lease
 
 _LOOK_S = 0.2
 

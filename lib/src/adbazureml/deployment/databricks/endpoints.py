@@ -7,20 +7,17 @@ again. Its traffic must always sum up to 100 percent: the first deployment of an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from adbazureml.deployment.databricks import described
 from adbazureml.deployment.remote import post
 from adbazureml.deployment.target import (
-    FINGERPRINT_TAG,
     LOG_LINES,
-    MODEL_TAG,
     Deadline,
-    DeploymentState,
     EndpointState,
     Target,
     with_log,
@@ -33,22 +30,11 @@ if TYPE_CHECKING:
     from databricks.sdk.service import serving
 
     from adbazureml.deployment.deployable import Deployable
-    from adbazureml.deployment.target import Progress, State, TargetOptions
+    from adbazureml.deployment.target import Progress, TargetOptions
 
 _DEFAULT_SIZE = "Small"
 _SIZES = ("Small", "Medium", "Large")
 _MOST_ENTITIES = 10
-_MADE_BY = "adbazureml"
-# Environment variables of a served entity carry what the service has no tags for.
-_MODEL_VARIABLE, _FINGERPRINT_VARIABLE = (tag.upper().replace("-", "_") for tag in (MODEL_TAG, FINGERPRINT_TAG))
-_STATES: Mapping[str, State] = {
-    "DEPLOYMENT_READY": "healthy",
-    "DEPLOYMENT_CREATING": "creating",
-    "DEPLOYMENT_RECOVERING": "creating",
-    "DEPLOYMENT_FAILED": "failed",
-    "DEPLOYMENT_ABORTED": "failed",
-}
-_UPDATING, _SETTLED = "IN_PROGRESS", "NOT_UPDATING"
 _RETRIES_S = 60
 
 
@@ -95,7 +81,7 @@ class DatabricksServing(Target):
                 f"endpoint_name {name!r}: this identity may not change the endpoint ({level.value}): have it given"
                 " CAN_MANAGE on it, or choose another name."
             )
-        if any(entity.external_model or entity.foundation_model for entity in _entities(endpoint)):
+        if any(entity.external_model or entity.foundation_model for entity in described.entities(endpoint)):
             raise DeploymentError(
                 f"endpoint_name {name!r}: the endpoint serves a model of somebody else's, which can't share it: choose"
                 " another name."
@@ -106,10 +92,10 @@ class DatabricksServing(Target):
         endpoint = self._get(name)
         if endpoint is None:
             return None
-        traffic = _traffic(endpoint)
+        traffic = described.traffic_of(endpoint)
         pending = endpoint.pending_config.served_entities if endpoint.pending_config else None
-        entities = {entity.name: entity for entity in (*(pending or ()), *_entities(endpoint))}
-        states = [_state(entity, traffic.get(entity.name or "", 0)) for entity in entities.values()]
+        entities = {entity.name: entity for entity in (*(pending or ()), *described.entities(endpoint))}
+        states = [described.state_of(entity, traffic.get(entity.name or "", 0)) for entity in entities.values()]
         host = self._client.config.host
         return EndpointState(
             name=name,
@@ -128,21 +114,21 @@ class DatabricksServing(Target):
             endpoint = self._get(name)
             if endpoint is None:
                 asked = self._make(name, entity)
-            elif _update(endpoint) == _UPDATING:
-                progress(f"{_said_of(endpoint, deployment) or 'waiting for an update'}, {waited:.0f} s")
-            elif _serves(endpoint, entity):
+            elif described.update_of(endpoint) == described.UPDATING:
+                progress(f"{described.said_of(endpoint, deployment) or 'waiting for an update'}, {waited:.0f} s")
+            elif described.serves(endpoint, entity):
                 return
-            elif asked and _update(endpoint) != _SETTLED:
+            elif asked and described.update_of(endpoint) != described.SETTLED:
                 raise self._failed(name, deployment, endpoint, progress=progress, deadline=deadline)
             else:
                 # Asked again, too, where somebody who updated at the same moment did not know of this one.
-                others = [one for one in _inputs(endpoint) if one.name != deployment]
+                others = [one for one in described.inputs(endpoint) if one.name != deployment]
                 if len(others) >= _MOST_ENTITIES:
                     raise DeploymentError(
                         f"endpoint_name {name!r} serves {len(others)} versions, the most that Databricks takes: remove"
                         " one first."
                     )
-                traffic = _traffic(endpoint) if others else {deployment: 100}
+                traffic = described.traffic_of(endpoint) if others else {deployment: 100}
                 asked = self._replace(name, endpoint, [*others, entity], traffic)
         raise with_log(
             str(deadline.missed(f"deployment {deployment!r} is not ready")),
@@ -168,17 +154,17 @@ class DatabricksServing(Target):
         asked = False
         for waited in deadline.polls(self._options.poll):
             endpoint = self._existing(name)
-            if _update(endpoint) == _UPDATING:
+            if described.update_of(endpoint) == described.UPDATING:
                 progress(f"moving the traffic, {waited:.0f} s")
-            elif {one: percent for one, percent in _traffic(endpoint).items() if percent} == wanted:
+            elif {one: percent for one, percent in described.traffic_of(endpoint).items() if percent} == wanted:
                 return
-            elif asked and _update(endpoint) != _SETTLED:
+            elif asked and described.update_of(endpoint) != described.SETTLED:
                 raise self._failed(name, next(iter(wanted)), endpoint, progress=progress, deadline=deadline)
             else:
-                known = {one.name for one in _entities(endpoint)}
+                known = {one.name for one in described.entities(endpoint)}
                 if missing := sorted(set(wanted) - known):
                     raise DeploymentError(f"endpoint {name!r} has no deployment {missing[0]!r}: deploy it first.")
-                asked = self._replace(name, endpoint, _inputs(endpoint), wanted)
+                asked = self._replace(name, endpoint, described.inputs(endpoint), wanted)
         raise deadline.missed(f"the traffic of endpoint {name!r} has not moved")
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
@@ -202,15 +188,15 @@ class DatabricksServing(Target):
             endpoint = self._get(name)
             if endpoint is None:
                 return
-            if _update(endpoint) == _UPDATING:
+            if described.update_of(endpoint) == described.UPDATING:
                 continue
-            others = [one for one in _inputs(endpoint) if one.name != deployment]
+            others = [one for one in described.inputs(endpoint) if one.name != deployment]
             if not others:
                 self.delete(name)
                 return
-            if len(others) == len(_entities(endpoint)):
+            if len(others) == len(described.entities(endpoint)):
                 return
-            self._replace(name, endpoint, others, _traffic(endpoint))
+            self._replace(name, endpoint, others, described.traffic_of(endpoint))
         raise deadline.missed(f"deployment {deployment!r} of endpoint {name!r} is still there")
 
     def delete(self, name: str) -> None:
@@ -226,7 +212,7 @@ class DatabricksServing(Target):
     def list(self) -> list[EndpointState]:
         """Return the endpoints that hold a deployment made by this package, by name."""
         with self._asking("*"):
-            found = [one.name or "" for one in self._client.serving_endpoints.list() if _is_tagged(one.tags)]
+            found = [one.name or "" for one in self._client.serving_endpoints.list() if described.is_tagged(one.tags)]
         return [state for name in sorted(found) if (state := self.find(name))]
 
     def _make(self, name: str, entity: serving.ServedEntityInput) -> bool:
@@ -235,11 +221,13 @@ class DatabricksServing(Target):
         from databricks.sdk.service.serving import EndpointCoreConfigInput, EndpointTag
 
         config = EndpointCoreConfigInput(
-            name=name, served_entities=[entity], traffic_config=_traffic_config({entity.name: 100}, [entity])
+            name=name, served_entities=[entity], traffic_config=described.traffic_config({entity.name: 100}, [entity])
         )
         with self._asking(name):
             try:
-                self._client.serving_endpoints.create(name, config=config, tags=[EndpointTag(key=_MADE_BY, value="")])
+                self._client.serving_endpoints.create(
+                    name, config=config, tags=[EndpointTag(key=described.MADE_BY, value="")]
+                )
             except ResourceConflict:
                 return False
         return True
@@ -257,14 +245,14 @@ class DatabricksServing(Target):
 
         kept = endpoint.config.auto_capture_config if endpoint.config else None
         with self._asking(name):
-            if not _is_tagged(endpoint.tags):
-                self._client.serving_endpoints.patch(name, add_tags=[EndpointTag(key=_MADE_BY, value="")])
+            if not described.is_tagged(endpoint.tags):
+                self._client.serving_endpoints.patch(name, add_tags=[EndpointTag(key=described.MADE_BY, value="")])
             try:
                 self._client.serving_endpoints.update_config(
                     name,
                     served_entities=[*entities],
-                    traffic_config=_traffic_config(traffic, entities),
-                    auto_capture_config=_as(AutoCaptureConfigInput, kept) if kept else None,
+                    traffic_config=described.traffic_config(traffic, entities),
+                    auto_capture_config=described.taken_as(AutoCaptureConfigInput, kept) if kept else None,
                 )
             except ResourceConflict:
                 return False
@@ -280,16 +268,18 @@ class DatabricksServing(Target):
         deadline: Deadline,
     ) -> DeploymentError:
         """The error of an update that failed; what was served before is made the whole configuration again."""
-        said = _said_of(endpoint, deployment) or f"the update ended as {_update(endpoint)}"
+        said = described.said_of(endpoint, deployment) or f"the update ended as {described.update_of(endpoint)}"
         error = with_log(
             f"deployment {deployment!r} on endpoint {name!r} does not come up: {said.rstrip('.')}.",
             self.logs(name, deployment, LOG_LINES),
             source=f"the log of deployment {deployment!r}",
         )
-        if _entities(endpoint) and self._replace(name, endpoint, _inputs(endpoint), _traffic(endpoint)):
+        if described.entities(endpoint) and self._replace(
+            name, endpoint, described.inputs(endpoint), described.traffic_of(endpoint)
+        ):
             for _ in deadline.polls(self._options.poll):
                 now = self._get(name)
-                if now is None or _update(now) != _UPDATING:
+                if now is None or described.update_of(now) != described.UPDATING:
                     break
                 progress("dropping the deployment that failed")
         return error
@@ -304,7 +294,7 @@ class DatabricksServing(Target):
             entity_version=version,
             workload_size=self._size,
             scale_to_zero_enabled=False,
-            environment_vars={_MODEL_VARIABLE: model.uri, _FINGERPRINT_VARIABLE: model.fingerprint},
+            environment_vars={described.MODEL_VARIABLE: model.uri, described.FINGERPRINT_VARIABLE: model.fingerprint},
         )
 
     def _existing(self, name: str) -> serving.ServingEndpointDetailed:
@@ -372,82 +362,6 @@ def _registered(model: Deployable) -> tuple[str, str]:
             " register it there first, with registry='databricks' or 'both'."
         )
     return model.databricks
-
-
-def _entities(endpoint: serving.ServingEndpointDetailed) -> list[serving.ServedEntityOutput]:
-    """What the endpoint serves now, without what is on its way."""
-    return list((endpoint.config.served_entities if endpoint.config else None) or ())
-
-
-def _inputs(endpoint: serving.ServingEndpointDetailed) -> list[serving.ServedEntityInput]:
-    from databricks.sdk.service.serving import ServedEntityInput
-
-    return [_as(ServedEntityInput, entity) for entity in _entities(endpoint)]
-
-
-def _as(kind: Any, value: Any) -> Any:
-    """What the service told, as it takes it: without the fields that it only tells."""
-    return kind.from_dict({name: part for name, part in value.as_dict().items() if name in _names(kind)})
-
-
-def _names(kind: Any) -> set[str]:
-    return {each.name for each in fields(kind)}
-
-
-def _traffic(endpoint: serving.ServingEndpointDetailed) -> dict[str, int]:
-    config = endpoint.config.traffic_config if endpoint.config else None
-    routes = (config.routes if config else None) or ()
-    return {route.served_entity_name or route.served_model_name or "": route.traffic_percentage for route in routes}
-
-
-def _traffic_config(
-    traffic: Mapping[str | None, int] | Mapping[str, int], entities: Iterable[serving.ServedEntityInput]
-) -> serving.TrafficConfig:
-    from databricks.sdk.service.serving import Route, TrafficConfig
-
-    shares: Mapping[Any, int] = traffic
-    routes = [Route(served_entity_name=one.name, traffic_percentage=shares.get(one.name, 0)) for one in entities]
-    return TrafficConfig(routes=routes)
-
-
-def _update(endpoint: serving.ServingEndpointDetailed) -> str:
-    update = endpoint.state.config_update if endpoint.state else None
-    return update.value if update else _SETTLED
-
-
-def _said_of(endpoint: serving.ServingEndpointDetailed, deployment: str) -> str:
-    """What the service says about a deployment that is on its way."""
-    pending = (endpoint.pending_config.served_entities if endpoint.pending_config else None) or ()
-    for entity in (*pending, *_entities(endpoint)):
-        if entity.name == deployment and entity.state:
-            return entity.state.deployment_state_message or ""
-    return ""
-
-
-def _serves(endpoint: serving.ServingEndpointDetailed, wanted: serving.ServedEntityInput) -> bool:
-    return any(
-        (one.name, one.entity_name, one.entity_version) == (wanted.name, wanted.entity_name, wanted.entity_version)
-        and _state(one, 0).state == "healthy"
-        for one in _entities(endpoint)
-    )
-
-
-def _state(entity: serving.ServedEntityOutput, traffic: int) -> DeploymentState:
-    state, variables, made = entity.state, entity.environment_vars or {}, entity.creation_timestamp
-    deployment = state.deployment.value if state and state.deployment else ""
-    return DeploymentState(
-        name=entity.name or "",
-        model=variables.get(_MODEL_VARIABLE) or f"models:/{entity.entity_name}/{entity.entity_version}",
-        fingerprint=variables.get(_FINGERPRINT_VARIABLE, ""),
-        state=_STATES.get(deployment, "creating"),
-        traffic=traffic,
-        made=datetime.fromtimestamp(made / 1000, timezone.utc) if made else None,
-        note=(state.deployment_state_message if state else None) or "",
-    )
-
-
-def _is_tagged(tags: Iterable[serving.EndpointTag] | None) -> bool:
-    return any(tag.key == _MADE_BY for tag in tags or ())
 
 
 def _without_nan(value: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from adbazureml import runtime
-from adbazureml.deployment import lease
+from adbazureml.deployment.local import lease
 
 LOG = "server.log"
 OPEN = "open"

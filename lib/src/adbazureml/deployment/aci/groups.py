@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from adbazureml.deployment.arm import RefusedError, asking, client_address
-from adbazureml.deployment.guard import ANSWERED_BY, DEPLOYMENT, KEY
-from adbazureml.deployment.image import PORT
+from adbazureml.deployment.aci.arm import RefusedError, asking, client_address
+from adbazureml.deployment.aci.guard import ANSWERED_BY, DEPLOYMENT, KEY
+from adbazureml.deployment.aci.image import PORT
+from adbazureml.deployment.aci.plan import Plan, Served
 from adbazureml.deployment.target import with_log
 from adbazureml.errors import DeploymentError
 from adbazureml.workspace.credential import Credential
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from azure.mgmt.containerinstance import ContainerInstanceManagementClient
     from azure.mgmt.containerinstance import models as azure
 
-    from adbazureml.deployment.image import RegistryAccess
     from adbazureml.deployment.target import Deadline, Progress, State
 
 _CONTAINER = "model"
 _TAG, _PREVIOUS_TAG = "adbazureml-", "adbazureml-previous-"
 _ENDPOINT_TAG, _KEY_TAG = f"{_TAG}endpoint", f"{_TAG}key"
-_LONGEST_TAG = 256
 _PING_TIMEOUT_S = 5
 _LOG_LINES_READ = 200
 _LISTING = "Model Directory Contents:"
@@ -35,84 +34,6 @@ _LISTING = "Model Directory Contents:"
 _RESTARTS = 2
 _TRANSITIONING, _NEEDS_DELETE = "ContainerGroupTransitioning", "InvalidContainerGroupUpdate"
 _STOPPED = ("Stopped", "Succeeded", "Terminated")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """What a group runs, as its tags keep it.
-
-    Attributes
-    ----------
-    deployment, model, fingerprint : str
-        As `DeploymentState` has them.
-    image : str
-        Full name of the image.
-    """
-
-    deployment: str
-    model: str
-    fingerprint: str
-    image: str
-
-    def tags(self, prefix: str) -> dict[str, str]:
-        """These, as tags."""
-        return {f"{prefix}{each.name}": getattr(self, each.name)[:_LONGEST_TAG] for each in fields(self)}
-
-    @classmethod
-    def of(cls, tags: dict[str, str], prefix: str) -> Served | None:
-        """What tags say; None where they do not."""
-        values = {each.name: tags.get(f"{prefix}{each.name}", "") for each in fields(cls)}
-        return cls(**values) if values["deployment"] else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """Room for a container.
-
-    Attributes
-    ----------
-    cores, memory : float
-        CPU cores; memory in GB.
-    """
-
-    cores: float
-    memory: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a group is to be.
-
-    Attributes
-    ----------
-    endpoint, label : str
-        The endpoint that it belongs to, and its name in the region's DNS.
-    served : Served
-        What runs in it.
-    previous : Served or None
-        What ran before, to go back to.
-    key, key_mark : str
-        What callers show, and a mark by which a reader sees whether a key is this one.
-    access : RegistryAccess
-        How the image is pulled.
-    size : Size
-        Its room.
-    request_timeout : float
-        Seconds in which one request must be answered.
-    """
-
-    endpoint: str
-    label: str
-    served: Served
-    previous: Served | None
-    key: str
-    key_mark: str
-    access: RegistryAccess
-    size: Size
-    request_timeout: float
-
-    def __repr__(self) -> str:
-        return f"Plan({self.endpoint}, {self.served})"
 
 
 @dataclass(frozen=True, kw_only=True)
