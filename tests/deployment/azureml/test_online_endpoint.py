@@ -49,14 +49,20 @@ def test_again_changes_nothing(azure, connect, models, served, waits):
     assert puts(azure) == []
 
 
-def test_another_version_comes_up_beside_it(azure, target, models, served, payload, rows, capfd, waits):
+def test_another_version_comes_up_beside_it(azure, target, connect, models, served, payload, rows, capfd, waits):
     told = []
     # MLflow shows how it fetches the model.
     assert models["2"].folder.code.is_dir()
     capfd.readouterr()
     target.shift(served, {"m-1": 100}, **waits)
-    target.create(served, "m-2", models["2"], progress=told.append, deadline=waits["deadline"])
+    connect(collect=True).create(served, "m-2", models["2"], progress=told.append, deadline=waits["deadline"])
     try:
+        collections = azure.online.endpoints[served].deployments["m-2"].properties["dataCollector"]["collections"]
+        assert {name: one["dataCollectionMode"] for name, one in collections.items()} == {
+            "model_inputs": "Enabled",
+            "model_outputs": "Enabled",
+        }
+        assert ("lines-m-2-model_inputs", "1") in azure.monitors.data
         assert any(text.startswith("creating deployment m-2, ") for text in told)
         assert target.find(served).traffic == {"m-1": 100}
         assert target.score(served, payload) == pytest.approx(list(rows["age"] * 2))

@@ -32,7 +32,7 @@ from adbazureml.workspace.ml_client import ml_client
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import OnlineDeployment, OnlineEndpoint
+    from azure.ai.ml.entities import DataCollector, OnlineDeployment, OnlineEndpoint
     from azure.core.polling import LROPoller
 
     from adbazureml.deployment.deployable import Deployable
@@ -47,6 +47,8 @@ _LONGEST_REQUEST_S = {"azureml": 180, "aks": 300}
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{1,30}[A-Za-z0-9])")
 # Enough to reach over what the inference server notes after an error.
 _LOG_LINES = 200
+# As the scoring script names them.
+_COLLECTED = ("model_inputs", "model_outputs")
 _NOTE = re.compile(r"\S+ \S+ I \[\d+\] ")
 _AUTH: dict[str, Auth] = {"key": "key", "aml_token": "token", "aad_token": "aad"}
 _MODEL_TAG, _FINGERPRINT_TAG = "adbazureml_model", "adbazureml_fingerprint"
@@ -324,10 +326,19 @@ class OnlineEndpoints(Target):
                 # MLflow opens its store as a model is loaded, by default in a folder that can't be written there.
                 environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns"},
                 request_settings=OnlineRequestSettings(request_timeout_ms=round(self.options.request_timeout * 1000)),
+                data_collector=self._data_collector(),
                 tags={_MODEL_TAG: model.uri, _FINGERPRINT_TAG: model.fingerprint},
             )
             begin = partial(self._client.online_deployments.begin_create_or_update, wanted)
             return self._carry_out(begin, f"creating deployment {deployment}", progress, deadline)
+
+    def _data_collector(self) -> DataCollector | None:
+        """Have Azure ML keep what the scoring script collects, each collection as a data asset."""
+        from azure.ai.ml.entities import DataCollector, DeploymentCollection
+
+        if not self.options.collect:
+            return None
+        return DataCollector({name: DeploymentCollection(enabled="true") for name in _COLLECTED})
 
     def _environment(self, model: Deployable) -> str:
         """Id of the environment, which is named by what it holds: the same for the same pins."""
