@@ -11,8 +11,8 @@ help:  ## show this list
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
 	@$(BIN)/python tools/walk.py
 
-test: $(READY) .venv/connect/ready  ## run the tests, and each notebook by itself
-	@$(BIN)/python -m pytest
+test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, two files at a time, and each notebook by itself
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@rm -rf .local/test
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
 
@@ -70,6 +70,11 @@ $(READY) .venv-17.3/ready:
 	else \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<; \
 	fi
+	@touch $@
+
+# Two processes that fetch the same jars at once get in each other's way.
+.venv/jars: $(READY)
+	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
 .PHONY: help run test test-17.3 lint bench ui lab wheel requirements clean
