@@ -71,7 +71,7 @@ class TestImport:
         done = run("import-notebooks")
         assert done.returncode == 0, done.stderr
         names = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-        assert len(names) == 8
+        assert len(names) == 9
         for name in names:
             kept = databricks.objects.kept[f"{HOME}/{name}"]
             assert kept.kind == "NOTEBOOK"

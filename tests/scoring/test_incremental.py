@@ -230,7 +230,7 @@ def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, 
 def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"checkpoints: .*can't be written"):
-        score(table=source, model=model, into=into, folder=str(tmp_path / "file"))
+        score(table=source, model=model, into=into, checkpoints=str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(

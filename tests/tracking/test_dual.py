@@ -28,7 +28,7 @@ def test_a_whole_run_is_settled_when_its_block_ends(both, tmp_path, log_model, r
     both.assert_equal(tmp_path)
     assert status(both.experiment).behind == ()
     mirrored = both.mirror_of(run.info.run_id)
-    page = f"http://azureml/{mirrored.info.experiment_id}/{mirrored.info.run_id}"
+    page = f"http://azureml/experiments/{mirrored.info.experiment_id}/runs/{mirrored.info.run_id}"
     assert f'<a href="{page}"' in status(both.experiment)._repr_html_()
     assert (
         mirrored.data.tags["adbazureml.settled"]

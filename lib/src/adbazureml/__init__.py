@@ -89,4 +89,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "display":
+        return import_module(f"{__name__}.runtime").notebook_display()
     return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

@@ -6,7 +6,7 @@ value handed on, and get what fits the place.
 
 from adbazureml.runtime.handover import hand_on, handed_on
 from adbazureml.runtime.local import registered_tables
-from adbazureml.runtime.notebook import display, in_job, in_notebook, parameters, user_name
+from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_display, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
 from adbazureml.runtime.progress import progress
 from adbazureml.runtime.secrets import secret
@@ -23,6 +23,7 @@ __all__ = [
     "home_path",
     "in_job",
     "in_notebook",
+    "notebook_display",
     "on_databricks",
     "parameters",
     "place",

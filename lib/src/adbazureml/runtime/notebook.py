@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
@@ -89,8 +89,8 @@ def display(thing: Any) -> None:
 
     A local Spark DataFrame is shown as its first 20 rows.
     """
-    if on_databricks() and (databricks_display := notebook_global("display")):
-        databricks_display(thing)
+    if (own := notebook_display()) is not display:
+        own(thing)
         return
     from IPython.display import Image
     from IPython.display import display as jupyter_display
@@ -103,6 +103,11 @@ def display(thing: Any) -> None:
         thing.savefig(png, format="png", dpi=100)
         thing = Image(png.getvalue())
     jupyter_display(thing)
+
+
+def notebook_display() -> Callable[[Any], Any]:
+    """What a notebook gets that imports ``display``: on Databricks its own one, which that name must go on to mean."""
+    return (on_databricks() and notebook_global("display")) or display
 
 
 def _is_spark_frame(thing: Any) -> bool:

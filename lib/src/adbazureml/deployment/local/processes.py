@@ -132,8 +132,9 @@ def last_lines(folder: Path, lines: int) -> str:
 
 def is_running(pid: int, folder: Path) -> bool:
     """Whether the server of that folder runs."""
-    if pid in _children and _children[pid].poll() is not None:
-        return False
+    if pid in _children:
+        # A child's id is nobody else's until it was waited for, and its command may be read before it is set.
+        return _children[pid].poll() is None
     return is_server(pid, folder)
 
 
