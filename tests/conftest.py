@@ -11,15 +11,19 @@ from sklearn.linear_model import LinearRegression
 from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
+from adbazureml.runtime import local
 
 __all__ = ["azure", "azureml_emulator"]
+
+# The variables that this package and its clients read.
+OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory):
     """The folder of the local stand-ins, for the whole test run; no parameter leaks in from outside."""
     for variable in list(os.environ):
-        if variable.startswith(("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")):
+        if variable.startswith(OURS):
             del os.environ[variable]
     folder = tmp_path_factory.mktemp("home")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
@@ -27,7 +31,23 @@ def home(tmp_path_factory):
     # find the models that tests define.
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    # One Spark session serves all tests, whichever starts it, and whatever home that one has: its tables are here.
+    (folder / "warehouse").mkdir()
+    local._warehouse = lambda: folder / "warehouse"
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clean_slate(home):
+    """What a file of tests changed of the environment and of MLflow's own state ends with it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+    yield
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        del os.environ[name]
+    os.environ.update(before)
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    mlflow.tracking.fluent._active_experiment_id = None
 
 
 @pytest.fixture(scope="session")

@@ -237,17 +237,19 @@ def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
     ("change", "said"),
     [
         ("UPDATE {} SET x = 5 WHERE x = 1", "rows of it were changed"),
-        ("DELETE FROM {} WHERE x = 1", "rows of it were deleted"),
+        # In a file of its own.
+        ("DELETE FROM {} WHERE x = 3", "rows of it were deleted"),
         ("CREATE OR REPLACE TABLE {} USING delta AS SELECT 7D AS x", "it was replaced by another table"),
     ],
 )
 def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, into, folder, change, said):
     how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+    grow(spark, source, 3)
     score(**how)
     spark.sql(change.format(source))
     with pytest.raises((TableError, ScoringError), match=rf"{said}.*'full'"):
         score(**how)
-    assert held(into) == [("1", 1, 2), ("1", 2, 4)]
+    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
     score(**how, mode="full")
     now = sorted(row["x"] for row in spark.table(source).collect())
     assert held(into) == [("1", x, 2 * x) for x in now]

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from adbazureml.workspace import clouds
+
 from .arm import CloudMetadata, ResourceManager
 from .artifacts import EXPERIMENT_RUN, Artifacts
 from .assets import Assets
@@ -158,9 +160,10 @@ class AzureMLEmulator(Emulator):
         """Set `environment` in this process.
 
         azureml-mlflow reads the list of clouds when MLflow is imported, so where that is done already, its list
-        learns of this cloud.
+        learns of this cloud. Another emulator may have described its own at the same address.
         """
         environment.update(self.environment)
+        clouds._described.cache_clear()
         from azureml.mlflow._common._cloud import cloud
 
         cloud.KNOWN_CLOUDS.update(cloud._convert_arm_to_cli([self._metadata.description]))
