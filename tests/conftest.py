@@ -38,7 +38,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def clean_slate(home):
+def clean_slate():
     """What a file of tests changed of the environment and of MLflow's own state ends with it."""
     before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
     yield
