@@ -70,8 +70,8 @@ class TestImport:
         databricks.clusters["1123-sql"] = Cluster(name="plain", runtime="18.x-scala2.13")
         done = run("import-notebooks")
         assert done.returncode == 0, done.stderr
-        names = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-        assert len(names) == 9
+        names = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+        assert len(names) == 8
         for name in names:
             kept = databricks.objects.kept[f"{HOME}/{name}"]
             assert kept.kind == "NOTEBOOK"

@@ -1,6 +1,8 @@
 """What goes wrong on the way to a managed online endpoint, and what comes of it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -215,13 +217,17 @@ def test_killed_half_way_and_run_again(azure, target, models, endpoint):
 
 class TestScoring:
     def test_the_model_takes_too_long(self, azure, target, served, payload):
-        settings = azure.online.endpoints[served].deployments["m-1"].properties["requestSettings"]
+        deployment = azure.online.endpoints[served].deployments["m-1"]
+        settings = deployment.properties["requestSettings"]
         before = settings["requestTimeout"]
-        settings["requestTimeout"] = "PT0.0001S"
+        settings["requestTimeout"] = "PT0.2S"
+        server = deployment.container._server.process.pid
+        os.killpg(server, signal.SIGSTOP)
         try:
             with pytest.raises(DeploymentError, match="did not answer within request_timeout 60 s: send fewer rows"):
                 target.score(served, payload, deployment="m-1")
         finally:
+            os.killpg(server, signal.SIGCONT)
             settings["requestTimeout"] = before
 
     def test_the_endpoint_does_not_answer(self, azure, connect, served, payload, monkeypatch):
