@@ -118,7 +118,7 @@ def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
     kept = nbformat.read(walked / "executed" / "08_clean_up.ipynb", as_version=4)
     (listed,) = (cell for cell in kept.cells if cell.id == "list")
     assert "nothing was" in listed.outputs[-1]["data"]["text/html"]
-    # 8 runs and 4 versions in each workspace, 3 tables
+    # 8 runs, 4 versions and 2 models in each workspace, 3 tables, 1 checkpoint
     code = """
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, clean_up, inventory
 from adbazureml.errors import CleanUpError
@@ -129,12 +129,12 @@ neighbours = mlflow.MlflowClient(workspace.tracking_uri, workspace.registry_uri)
 neighbours.create_registered_model("neighbour")
 neighbours.create_run(neighbours.create_experiment("neighbour"))
 found = inventory(settings, workspace=workspace)
-assert len(found.items) == 27, len(found.items)
+assert len(found.items) == 32, len(found.items)
 try:
     clean_up(found, confirm="something else")
 except CleanUpError as error:
     assert "type the experiment's name: '/Users/" in str(error)
-assert len(inventory(settings, workspace=workspace).items) == 27
+assert len(inventory(settings, workspace=workspace).items) == 32
 clean_up(found, confirm=found.experiment)
 assert not inventory(settings, workspace=workspace).items
 assert neighbours.search_registered_models()[0].name == "neighbour"
