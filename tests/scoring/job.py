@@ -29,7 +29,7 @@ def hold_before_writing(write, reached):
     def hold(batches, *arguments):
         if batches.targets.into == "killed_before_writing":
             reached.touch()
-            time.sleep(60)
+            time.sleep(300)
         write(batches, *arguments)
 
     return hold

@@ -29,7 +29,7 @@ class Holding(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input):
         if model_input["x"].max() >= 10_000 and os.path.exists(self.hold):
             Path(self.hold + ".reached").touch()
-            time.sleep(60)
+            time.sleep(300)
         return model_input["x"] * 2
 
 
@@ -53,14 +53,14 @@ def killed(spark, store, tmp_path_factory):
     command = [sys.executable, str(Path(__file__).parent / "job.py"), store, str(folder)]
     job = subprocess.Popen(command, start_new_session=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not ready.exists():
             assert time.monotonic() < deadline
             assert job.poll() is None, "ended too early"
             time.sleep(0.05)
         (folder / "go").touch()
         score(table="grown", model="models:/doubling/1", into="raced_for")
-        code = job.wait(timeout=120)
+        code = job.wait(timeout=500)
     finally:
         # The group holds the job's Java and its workers, which outlive it.
         with suppress(ProcessLookupError):
