@@ -58,9 +58,9 @@ def test_another_version_comes_up_beside_it(azure, target, connect, models, serv
     connect(collect=True).create(served, "m-2", models["2"], progress=told.append, deadline=waits["deadline"])
     try:
         collections = azure.online.endpoints[served].deployments["m-2"].properties["dataCollector"]["collections"]
-        assert {name: one["dataCollectionMode"] for name, one in collections.items()} == {
-            "model_inputs": "Enabled",
-            "model_outputs": "Enabled",
+        assert {name: one["dataCollectionMode"].lower() for name, one in collections.items()} == {
+            "model_inputs": "enabled",
+            "model_outputs": "enabled",
         }
         assert ("lines-m-2-model_inputs", "1") in azure.monitors.data
         assert any(text.startswith("creating deployment m-2, ") for text in told)
