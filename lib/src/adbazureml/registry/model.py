@@ -87,8 +87,10 @@ def find_model(source: Model, name: str) -> FoundModel:
     try:
         found = _find(source, name)
         return replace(found, signature=mlflow.models.get_model_info(found.uri).signature)
-    except MlflowException as error:
-        raise RegistryError(f"{_said(source, name)}: there is no such finished model ({error.message}).") from error
+    except (MlflowException, TypeError) as error:
+        # MLflow 3.0 trips over a run that has no such model, which later ones say.
+        said = getattr(error, "message", "it is not among the run's models")
+        raise RegistryError(f"{_said(source, name)}: there is no such finished model ({said}).") from error
 
 
 def _find(source: Model, name: str) -> FoundModel:
