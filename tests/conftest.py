@@ -7,7 +7,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from sklearn.linear_model import LinearRegression
 from tests.emulators.fixtures import azure, azureml_emulator
 
@@ -49,7 +48,6 @@ def clean_slate():
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
-    InteractiveShell.clear_instance()
 
 
 @pytest.fixture(scope="session")
