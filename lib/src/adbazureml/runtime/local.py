@@ -50,7 +50,7 @@ def local_session() -> SparkSession:
         raise EnvironmentNotReadyError(
             f"{error.name} is not installed: run `make` in the project, or `pip install 'adbazureml[local]'`."
         ) from error
-    session = SparkSession.getActiveSession()
+    session = _session_there(SparkSession)
     if session is None:
         java_home, seen = find_java_home()
         if java_home is None:
@@ -74,6 +74,16 @@ def local_session() -> SparkSession:
         session.sparkContext.setLogLevel("ERROR")
     _know_tables(session)
     return session
+
+
+def _session_there(sessions: type[SparkSession]) -> SparkSession | None:
+    """The session of this thread, or of the process: with Spark Connect another thread's is not this one's."""
+    from pyspark.errors import PySparkRuntimeError
+
+    try:
+        return sessions.active()
+    except PySparkRuntimeError:
+        return None
 
 
 @contextmanager
