@@ -19,7 +19,7 @@ test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, two files at a 
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
 
 test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
-	@.venv-17.3/bin/python -m pytest tests/azureml tests/test_registry.py --ignore tests/azureml/test_walk.py -k "not spark" -p no:cacheprovider
+	@.venv-17.3/bin/python -m pytest tests/azureml tests/test_registry.py --ignore tests/azureml/test_walk.py -k "not spark" -n 2 --dist loadfile -p no:cacheprovider
 	@rm -rf .local/test-17.3
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 

@@ -11,7 +11,7 @@ from itertools import count
 from rounds import alternate
 
 _FEATURES = ("a", "b", "c", "d")
-_ROWS, _MANY_ROWS = 1_000_000, 10_000_000
+_ROWS, _MORE_ROWS, _MOST_ROWS = 1_000_000, 10_000_000, 40_000_000
 _MODEL = "models:/light/1"
 
 
@@ -22,12 +22,13 @@ def scoring() -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     track(AzureMLWorkspace.get(name="", subscription_id="", resource_group=""), mode="databricks")
     _register()
-    for table, rows in (("rows", _ROWS), ("many_rows", _MANY_ROWS)):
+    for table, rows in (("rows", _ROWS), ("more_rows", _MORE_ROWS), ("most_rows", _MOST_ROWS)):
         _grow(table, rows)
     numbers = count()
     for name, ways, rounds in (
         (f"{_ROWS:,} rows", lambda: _on_all_rows(numbers), 5),
-        (f"1 % new of {_MANY_ROWS:,} rows", _on_new_rows, 3),
+        (f"{_MORE_ROWS:,} rows", _on_more_rows, 3),
+        (f"1 % new of {_MOST_ROWS:,} rows", _on_new_rows, 3),
         (f"{_ROWS:,} rows of 20 columns", _watching, 5),
     ):
         medians = alternate(ways(), rounds=rounds)
@@ -74,16 +75,21 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _overwrite(table: str) -> Callable[[], float]:
-    """Score all rows with `spark_udf` and overwrite the predictions."""
+def _overwrite(table: str, *, with_origin: bool = False) -> Callable[[], float]:
+    """Score all rows with `spark_udf` and overwrite the predictions; by choice with the columns that `score` adds."""
     from mlflow.pyfunc import spark_udf
+    from pyspark.sql import functions
 
     from adbazureml import runtime
 
     def step() -> None:
         model = spark_udf(runtime.spark(), _MODEL, result_type="double", env_manager="local")
         scored = runtime.spark().table(table).withColumn("prediction", model(*_FEATURES))
-        scored.write.saveAsTable(f"{table}_overwritten", format="delta", mode="overwrite")
+        if with_origin:
+            origin = {"model_name": "light", "model_version": "1", "model_uri": _MODEL}
+            scored = scored.withColumns({name: functions.lit(value) for name, value in origin.items()})
+            scored = scored.withColumn("scored_at", functions.current_timestamp())
+        scored.write.saveAsTable(f"{table}_overwritten_{with_origin}", format="delta", mode="overwrite")
 
     return lambda: _timed(step)
 
@@ -102,6 +108,7 @@ def _on_all_rows(numbers: Iterator[int]) -> dict[str, Callable[[], float]]:
 
     return {
         "spark_udf and overwrite": _overwrite("rows"),
+        "the same, with the model's name and the time": _overwrite("rows", with_origin=True),
         "score in full": lambda: _timed(lambda: score(table="rows", model=_MODEL, into="full", mode="full")),
         "score for the first time": lambda: _timed(
             lambda: score(table="rows", model=_MODEL, into=f"first_{next(numbers)}")
@@ -110,20 +117,26 @@ def _on_all_rows(numbers: Iterator[int]) -> dict[str, Callable[[], float]]:
     }
 
 
+def _on_more_rows() -> dict[str, Callable[[], float]]:
+    from adbazureml import score
+
+    return {
+        "spark_udf and overwrite": _overwrite("more_rows"),
+        "the same, with the model's name and the time": _overwrite("more_rows", with_origin=True),
+        "score in full": lambda: _timed(lambda: score(table="more_rows", model=_MODEL, into="more_full", mode="full")),
+    }
+
+
 def _on_new_rows() -> dict[str, Callable[[], float]]:
     from adbazureml import score
 
-    score(table="many_rows", model=_MODEL, into="incremental")
+    score(table="most_rows", model=_MODEL, into="incremental")
 
     def new_rows() -> float:
-        _grow("many_rows", _MANY_ROWS // 100)
-        return _timed(lambda: score(table="many_rows", model=_MODEL, into="incremental"))
+        _grow("most_rows", _MOST_ROWS // 100)
+        return _timed(lambda: score(table="most_rows", model=_MODEL, into="incremental"))
 
-    return {
-        "spark_udf and overwrite": _overwrite("many_rows"),
-        "score what is new": new_rows,
-        "score in full": lambda: _timed(lambda: score(table="many_rows", model=_MODEL, into="many_full", mode="full")),
-    }
+    return {"spark_udf and overwrite": _overwrite("most_rows"), "score what is new": new_rows}
 
 
 def _watching() -> dict[str, Callable[[], float]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -115,10 +116,12 @@ def _mlflow_models_serve(model: str) -> Iterator[tuple[subprocess.Popen[bytes], 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
     process = subprocess.Popen(
         [*command, "--env-manager", "local", "--workers", "1"],
-        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        # It looks for its uvicorn there.
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "PATH": path},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -130,10 +133,11 @@ def _mlflow_models_serve(model: str) -> Iterator[tuple[subprocess.Popen[bytes], 
             time.sleep(0.2)
         yield process, f"http://127.0.0.1:{port}/invocations"
     finally:
-        # It leaves its uvicorn behind when only the parent is stopped.
-        for each in (*psutil.Process(process.pid).children(recursive=True), process):
-            each.terminate()
-        process.wait()
+        if process.poll() is None:
+            # It leaves its uvicorn behind when only the parent is stopped.
+            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+                each.terminate()
+            process.wait()
 
 
 def _pid(endpoint: Any) -> int:

@@ -161,7 +161,7 @@ def test_runs_and_logged_models(spark, features, sklearn_models, into):
         found = _rows(spark, into, uri)
         assert len(found) == 60
         assert set(found["model_name"]) == {name}
-        assert set(found["model_version"]) == {""}
+        assert set(found["model_version"]) == {None}
 
 
 def test_types_and_columns_by_name_whatever_their_order_and_case(spark, sklearn_models):

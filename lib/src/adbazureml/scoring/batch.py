@@ -15,7 +15,7 @@ from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
 from adbazureml.scoring.source import check_not_empty, find_columns, quoted, shown, source_rows
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.target import Targets, detail_of, make_target, version_of
+from adbazureml.scoring.target import MODEL_COLUMNS, Targets, detail_of, make_target, version_of
 from adbazureml.scoring.waiting import WaitingQuery
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adbazureml.uris import ModelURI
 
 Mode = Literal["incremental", "full", "stream"]
-_WRITTEN_BESIDE = ("model_name", "model_version", "model_uri", "scored_at")
+_WRITTEN_BESIDE = (*MODEL_COLUMNS, "scored_at")
 _REFUSED = "refused"
 
 
@@ -95,7 +95,8 @@ def score(
         The column that takes a classifier's probabilities, an array in the order of its classes. Empty: none.
     into : str
         The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
-        `probability_column`, ``model_name``, ``model_version``, ``model_uri`` and ``scored_at``.
+        `probability_column`, ``model_name``, ``model_version`` (null where the URI names none), ``model_uri`` and
+        ``scored_at``.
     mode : "incremental", "full" or "stream"
         Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
         the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
@@ -244,6 +245,6 @@ def _stream_of(table: str, base: int | None, where: str | None) -> DataFrame:
 def _with_origin(frame: DataFrame, source: ModelSource) -> DataFrame:
     from pyspark.sql import functions
 
-    given = (source.name, source.version, source.uri)
-    values = (*(functions.lit(text) for text in given), functions.current_timestamp())
+    given = (source.name, source.version or None, source.uri)
+    values = (*(functions.lit(text).cast("string") for text in given), functions.current_timestamp())
     return frame.withColumns(dict(zip(_WRITTEN_BESIDE, values, strict=True)))

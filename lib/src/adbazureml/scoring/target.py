@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
     from pyspark.sql.types import StructType
 
+# Say which model a row is of.
+MODEL_COLUMNS = ("model_name", "model_version", "model_uri")
 # How much of a table's history is looked through first, and what clocks may differ.
 _COMMITS_AT_FIRST = 20
 _CLOCKS_DIFFER_SECONDS = 300.0
@@ -203,7 +205,8 @@ def _commits(target: str, since: float) -> list[Row]:
 def make_target(into: str, schema: StructType) -> None:
     """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
 
-    One folder per model lets versions be scored side by side without a conflict, and replaced without a search.
+    One folder per model lets versions be scored side by side without a conflict, and replaced without a search. It also
+    holds what says which model it is, instead of each row: of a light model's scoring that was a third of the time.
     """
     from pyspark.sql.types import StructField, StructType
 
@@ -213,6 +216,6 @@ def make_target(into: str, schema: StructType) -> None:
     def make() -> None:
         # Asked again each time: where another job was faster, the local catalog learns of its table here.
         if not runtime.table_exists(into):
-            empty.writeTo(into).using("delta").partitionedBy("model_uri").create()
+            empty.writeTo(into).using("delta").partitionedBy(*MODEL_COLUMNS).create()
 
     repeat_on_conflict(make)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,15 +71,24 @@ class Fingerprints:
 
 
 def pages(store: AbstractStore, run_id: str, key: str) -> Iterator[list[Metric]]:
-    """Read a metric's whole history, a page at a time."""
-    token = None
-    while True:
-        page = store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
-        if page:
-            yield page
-        token = getattr(page, "token", None)
-        if not token:
-            return
+    """Read a metric's whole history, a page at a time; the next one is read while a page is used."""
+
+    def read(token: str | None = None) -> Any:
+        return store.get_metric_history(run_id, key, max_results=_PAGE, page_token=token)
+
+    page = read()
+    with ThreadPoolExecutor(1, "adbazureml-read") as reader:
+        while token := getattr(page, "token", None):
+            try:
+                coming = reader.submit(read, token).result
+            except RuntimeError:
+                # Python starts no threads any more while it exits.
+                coming = partial(read, token)
+            if page:
+                yield page
+            page = coming()
+    if page:
+        yield page
 
 
 def points(store: AbstractStore, run_id: str, key: str) -> Iterator[Metric]:
