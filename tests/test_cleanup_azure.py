@@ -1,9 +1,21 @@
 """Clean-up where Azure is: Azure ML's own limits and refusals, and the resource group, by Azure's own client."""
 
+from dataclasses import replace
+
 import mlflow
 import pytest
 
-from adbazureml import AzureMLWorkspace, Settings, clean_up, inventory, register, track
+from adbazureml import (
+    AzureMLWorkspace,
+    Settings,
+    clean_up,
+    inventory,
+    link_workspaces,
+    register,
+    show_link,
+    track,
+)
+from adbazureml.cleanup.items import Item
 from adbazureml.errors import CleanUpError, WorkspaceError
 from adbazureml.workspace import management
 
@@ -81,6 +93,26 @@ def test_azure_ml_s_side_goes_and_a_refusal_leaves_what_others_need(azure, setti
     azure.lose_answer(1, "model-versions/delete")
     clean_up(rest, confirm=EXPERIMENT)
     assert inventory(settings, workspace=workspace).only().items == ()
+
+
+def test_the_link_is_ended_and_a_neighbour_s_stays(azure, arm, settings, workspace, monkeypatch):
+    monkeypatch.setattr("adbazureml.link.linking.POLL_SECONDS", 0.05)
+    ours, neighbour = arm.resources.add_databricks("adb")["id"], arm.resources.add_databricks("neighbour")
+    other = arm.resources.add("Microsoft.MachineLearningServices/workspaces", "other-aml")["id"]
+    neighbour["properties"]["parameters"]["amlWorkspaceId"] = {"type": "String", "value": other}
+    link_workspaces(workspace, databricks=ours)
+    item = Item(kind="link", name=f"adb to {workspace.name}", where=ours, link=azure.url)
+    found = replace(inventory(settings, workspace=workspace), items=(item,))
+    clean_up(found)
+    assert show_link(workspace, databricks=ours).is_set
+    arm.operations.fail_next("Microsoft.Databricks/workspaces", "InternalServerError", "Try again.")
+    with pytest.raises(CleanUpError, match=r"1 of 1 could not be deleted \(link\)"):
+        clean_up(found, confirm=EXPERIMENT)
+    for _ in range(2):
+        # What is gone already counts as deleted.
+        assert clean_up(found, confirm=EXPERIMENT).deleted
+        assert not show_link(workspace, databricks=ours).is_set
+    assert neighbour["properties"]["parameters"]["amlWorkspaceId"]["value"] == other
 
 
 class TestResourceGroup:
