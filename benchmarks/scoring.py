@@ -7,8 +7,12 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import TYPE_CHECKING
 
 from rounds import alternate
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 _FEATURES = ("a", "b", "c", "d")
 _ROWS, _MORE_ROWS, _MOST_ROWS = 1_000_000, 10_000_000, 40_000_000
@@ -26,6 +30,7 @@ def scoring() -> None:
         _grow(table, rows)
     numbers = count()
     for name, ways, rounds in (
+        (f"{_ROWS:,} rows, not written", _predicting, 9),
         (f"{_ROWS:,} rows", lambda: _on_all_rows(numbers), 5),
         (f"{_MORE_ROWS:,} rows", _on_more_rows, 3),
         (f"1 % new of {_MOST_ROWS:,} rows", _on_new_rows, 3),
@@ -92,6 +97,25 @@ def _overwrite(table: str, *, with_origin: bool = False) -> Callable[[], float]:
         scored.write.saveAsTable(f"{table}_overwritten_{with_origin}", format="delta", mode="overwrite")
 
     return lambda: _timed(step)
+
+
+def _predicting() -> dict[str, Callable[[], float]]:
+    """Predictions alone, into nowhere."""
+    from mlflow.pyfunc import spark_udf
+
+    from adbazureml import predict, runtime
+
+    def into_nowhere(scored: Callable[[], DataFrame]) -> Callable[[], float]:
+        return lambda: _timed(lambda: scored().write.format("noop").mode("overwrite").save())
+
+    def plain() -> DataFrame:
+        model = spark_udf(runtime.spark(), _MODEL, result_type="double", env_manager="local")
+        return runtime.spark().table("rows").withColumn("prediction", model(*_FEATURES))
+
+    return {
+        "spark_udf": into_nowhere(plain),
+        "predict": into_nowhere(lambda: predict(runtime.spark().table("rows"), model=_MODEL)),
+    }
 
 
 def _on_all_rows(numbers: Iterator[int]) -> dict[str, Callable[[], float]]:

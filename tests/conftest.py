@@ -12,6 +12,7 @@ from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
 from adbazureml.runtime import local
+from adbazureml.tracking import outbox
 
 __all__ = ["azure", "azureml_emulator"]
 
@@ -35,6 +36,13 @@ def home(tmp_path_factory):
     (folder / "warehouse").mkdir()
     local._warehouse = lambda: folder / "warehouse"
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outboxes(home):
+    """What the tests of a module left for a workspace that is gone by then, the next module's don't wait for."""
+    yield
+    outbox._outboxes.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)

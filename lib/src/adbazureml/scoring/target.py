@@ -13,12 +13,11 @@ from adbazureml.scoring.conflicts import repeat_on_conflict
 from adbazureml.scoring.source import quoted, reason
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql import DataFrame, Row
     from pyspark.sql.types import StructType
 
 # Say which model a row is of.
 MODEL_COLUMNS = ("model_name", "model_version", "model_uri")
-_WRITERS = "spark.sql.maxConcurrentOutputFileWriters"
 # How much of a table's history is looked through first, and what clocks may differ.
 _COMMITS_AT_FIRST = 20
 _CLOCKS_DIFFER_SECONDS = 300.0
@@ -152,28 +151,9 @@ def write_once(
     if application:
         writer = writer.option("txnAppId", application).option("txnVersion", version)
     if replacing is None:
-        writer = writer.mode("append")
+        writer.mode("append").saveAsTable(target)
     else:
-        writer = writer.mode("overwrite").option("replaceWhere", f"model_uri = '{replacing}'")
-    with _unsorted(rows.sparkSession):
-        writer.saveAsTable(target)
-
-
-@contextmanager
-def _unsorted(session: SparkSession) -> Iterator[None]:
-    """Let Spark open a file per folder: otherwise it sorts all rows by folder first, here always one and the same.
-
-    Serverless compute lets no such setting be set: there it sorts.
-    """
-    if runtime.place() is runtime.Place.SERVERLESS:
-        yield
-        return
-    before = session.conf.get(_WRITERS, None)
-    session.conf.set(_WRITERS, "2")
-    try:
-        yield
-    finally:
-        session.conf.unset(_WRITERS) if before is None else session.conf.set(_WRITERS, before)
+        writer.mode("overwrite").option("replaceWhere", f"model_uri = '{replacing}'").saveAsTable(target)
 
 
 @contextmanager
