@@ -47,11 +47,11 @@ class Pairing:
         """Id of the run's mirror by the tag that it carries; several become one."""
         with self._lock:
             found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
-            kept = next((one.info.run_id for one in found if names.TWIN_OF not in one.data.tags), None)
+            kept = next((one for one in found if names.TWIN_OF not in one.data.tags), None)
             for other in found:
-                if other.info.run_id != kept:
-                    self._retire(other, kept=kept)
-        return kept
+                if other is not kept:
+                    self._retire(other, kept=kept, of=run)
+        return kept.info.run_id if kept is not None else None
 
     def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
         """Id of the run's mirror, and whether it was made just now.
@@ -190,15 +190,18 @@ class Pairing:
             run_name=run.info.run_name,
         )
 
-    def _retire(self, run: Run, *, kept: str | None) -> None:
+    def _retire(self, twin: Run, *, kept: Run | None, of: Run) -> None:
         from mlflow.entities import RunTag
 
         store = self._pair.secondary
-        is_active = run.info.lifecycle_stage == "active"
-        if names.TWIN_OF not in run.data.tags:
+        is_active = twin.info.lifecycle_stage == "active"
+        if names.TWIN_OF not in twin.data.tags:
             if not is_active:
-                store.restore_run(run.info.run_id)
-            store.set_tag(run.info.run_id, RunTag(names.TWIN_OF, str(kept)))
+                store.restore_run(twin.info.run_id)
+            store.set_tag(twin.info.run_id, RunTag(names.TWIN_OF, kept.info.run_id if kept is not None else "None"))
         elif not is_active:
             return
-        store.delete_run(run.info.run_id)
+        if kept is not None:
+            # Whoever made it may be done with it, and with children below it, and never look again.
+            self.replace(self._pair.primary.get_run(of.info.run_id), twin.info.run_id, kept)
+        store.delete_run(twin.info.run_id)
