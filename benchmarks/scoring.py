@@ -32,7 +32,7 @@ def scoring() -> None:
     for name, ways, rounds in (
         (f"{_ROWS:,} rows, not written", _predicting, 9),
         (f"{_ROWS:,} rows", lambda: _on_all_rows(numbers), 5),
-        (f"{_MORE_ROWS:,} rows", _on_more_rows, 3),
+        (f"{_MORE_ROWS:,} rows", lambda: _in_full("more_rows"), 3),
         (f"1 % new of {_MOST_ROWS:,} rows", _on_new_rows, 3),
         (f"{_ROWS:,} rows of 20 columns", _watching, 5),
     ):
@@ -80,16 +80,22 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _overwrite(table: str, *, with_origin: bool = False) -> Callable[[], float]:
-    """Score all rows with `spark_udf` and overwrite the predictions; by choice with the columns that `score` adds."""
+def _plain(table: str) -> DataFrame:
+    """Predictions by `spark_udf` with column arguments."""
     from mlflow.pyfunc import spark_udf
-    from pyspark.sql import functions
 
     from adbazureml import runtime
 
+    model = spark_udf(runtime.spark(), _MODEL, result_type="double", env_manager="local")
+    return runtime.spark().table(table).withColumn("prediction", model(*_FEATURES))
+
+
+def _overwrite(table: str, *, with_origin: bool = False) -> Callable[[], float]:
+    """Score all rows with `spark_udf` and overwrite the predictions; by choice with the columns that `score` adds."""
+    from pyspark.sql import functions
+
     def step() -> None:
-        model = spark_udf(runtime.spark(), _MODEL, result_type="double", env_manager="local")
-        scored = runtime.spark().table(table).withColumn("prediction", model(*_FEATURES))
+        scored = _plain(table)
         if with_origin:
             origin = {"model_name": "light", "model_version": "1", "model_uri": _MODEL}
             scored = scored.withColumns({name: functions.lit(value) for name, value in origin.items()})
@@ -101,20 +107,24 @@ def _overwrite(table: str, *, with_origin: bool = False) -> Callable[[], float]:
 
 def _predicting() -> dict[str, Callable[[], float]]:
     """Predictions alone, into nowhere."""
-    from mlflow.pyfunc import spark_udf
-
     from adbazureml import predict, runtime
 
     def into_nowhere(scored: Callable[[], DataFrame]) -> Callable[[], float]:
         return lambda: _timed(lambda: scored().write.format("noop").mode("overwrite").save())
 
-    def plain() -> DataFrame:
-        model = spark_udf(runtime.spark(), _MODEL, result_type="double", env_manager="local")
-        return runtime.spark().table("rows").withColumn("prediction", model(*_FEATURES))
+    return {
+        "spark_udf": into_nowhere(lambda: _plain("rows")),
+        "predict": into_nowhere(lambda: predict(runtime.spark().table("rows"), model=_MODEL)),
+    }
+
+
+def _in_full(table: str) -> dict[str, Callable[[], float]]:
+    from adbazureml import score
 
     return {
-        "spark_udf": into_nowhere(plain),
-        "predict": into_nowhere(lambda: predict(runtime.spark().table("rows"), model=_MODEL)),
+        "spark_udf and overwrite": _overwrite(table),
+        "the same, with the model's name and the time": _overwrite(table, with_origin=True),
+        "score in full": lambda: _timed(lambda: score(table=table, model=_MODEL, into=f"{table}_full", mode="full")),
     }
 
 
@@ -131,23 +141,11 @@ def _on_all_rows(numbers: Iterator[int]) -> dict[str, Callable[[], float]]:
         return seconds
 
     return {
-        "spark_udf and overwrite": _overwrite("rows"),
-        "the same, with the model's name and the time": _overwrite("rows", with_origin=True),
-        "score in full": lambda: _timed(lambda: score(table="rows", model=_MODEL, into="full", mode="full")),
+        **_in_full("rows"),
         "score for the first time": lambda: _timed(
             lambda: score(table="rows", model=_MODEL, into=f"first_{next(numbers)}")
         ),
         "score as a stream": stream,
-    }
-
-
-def _on_more_rows() -> dict[str, Callable[[], float]]:
-    from adbazureml import score
-
-    return {
-        "spark_udf and overwrite": _overwrite("more_rows"),
-        "the same, with the model's name and the time": _overwrite("more_rows", with_origin=True),
-        "score in full": lambda: _timed(lambda: score(table="more_rows", model=_MODEL, into="more_full", mode="full")),
     }
 
 

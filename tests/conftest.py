@@ -39,13 +39,6 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def outboxes(home):
-    """What the tests of a module left for a workspace that is gone by then, the next module's don't wait for."""
-    yield
-    outbox._outboxes.clear()
-
-
-@pytest.fixture(scope="module", autouse=True)
 def clean_slate():
     """What a file of tests changed of the environment and of MLflow's own state ends with it."""
     before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
@@ -56,6 +49,8 @@ def clean_slate():
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
+    # What is still to be written to a workspace that is gone by now, nobody waits for.
+    outbox._outboxes.clear()
 
 
 @pytest.fixture(scope="session")

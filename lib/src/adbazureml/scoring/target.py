@@ -206,7 +206,7 @@ def make_target(into: str, schema: StructType) -> None:
     """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
 
     One folder per model lets versions be scored side by side without a conflict, and replaced without a search. It also
-    holds what says which model it is, instead of each row: of a light model's scoring that was a third of the time.
+    holds what says which model it is, instead of each row: that took a third of the time of writing.
     """
     from pyspark.sql.types import StructField, StructType
 

@@ -198,7 +198,9 @@ class Pairing:
         if names.TWIN_OF not in twin.data.tags:
             if not is_active:
                 store.restore_run(twin.info.run_id)
-            store.set_tag(twin.info.run_id, RunTag(names.TWIN_OF, kept.info.run_id if kept is not None else "None"))
+            # The first without the tag is kept, and this is not the first.
+            assert kept is not None
+            store.set_tag(twin.info.run_id, RunTag(names.TWIN_OF, kept.info.run_id))
         elif not is_active:
             return
         if kept is not None:
