@@ -98,6 +98,9 @@ class DatabricksMLflow:
         path = urlsplit(target).path
         if path == f"{_API}/mlflow/experiments/create" and (refused := self._refused(json.loads(body)["name"])):
             return refused
+        if path == f"{_API}/workspace/mkdirs":
+            self.folders.add(json.loads(body)["path"])
+            return Answer(200, b"{}", {"Content-Type": "application/json"})
         if not path.startswith(f"{_API}/mlflow/"):
             return _error(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} {path}'")
         return self._tracking(method, target, headers, body)

@@ -52,6 +52,16 @@ def from_databricks(databricks, both, monkeypatch):
     switch_off()
 
 
+def test_the_folder_of_an_experiment_is_made(from_databricks, databricks):
+    name = f"/Users/someone@example.com/{uuid.uuid4().hex[:8]}/diabetes"
+    assert mlflow.set_experiment(name).name == name
+    assert name.rpartition("/")[0] in databricks.folders
+    # Without mirroring, MLflow's store is as it was.
+    switch_off()
+    with pytest.raises(mlflow.MlflowException, match="does not exist"):
+        mlflow.set_experiment(f"/Users/someone@example.com/{uuid.uuid4().hex[:8]}/diabetes")
+
+
 @pytest.mark.parametrize("files_api", [True, False])
 def test_a_whole_run_stands_in_both(from_databricks, databricks, tmp_path, log_model, files_api):
     databricks.files_api = files_api

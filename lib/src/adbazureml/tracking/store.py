@@ -140,6 +140,20 @@ def mirrored_class(store_class: Any) -> Any:
                 _status_changed(outbox, run_id, run_status, _pair(self))
             return info
 
+        def create_experiment(self, name: str, *arguments: Any, **options: Any) -> str:
+            from mlflow.exceptions import MlflowException
+            from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+            from mlflow.utils.uri import is_databricks_uri
+
+            try:
+                return str(store_class.create_experiment(self, name, *arguments, **options))
+            except MlflowException as error:
+                no_folder = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+                if not no_folder or _pair(self) is None or not is_databricks_uri(self.adbazureml_uri):
+                    raise
+            _make_folder(self, name.rpartition("/")[0])
+            return str(store_class.create_experiment(self, name, *arguments, **options))
+
         def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
             store_class.set_experiment_tag(self, experiment_id, tag)
             if (outbox := _outbox(self)) is not None:
@@ -153,6 +167,15 @@ def mirrored_class(store_class: Any) -> Any:
 
     MirroredStore.__name__ = MirroredStore.__qualname__ = store_class.__name__
     return MirroredStore
+
+
+def _make_folder(store: Any, path: str) -> None:
+    """Make a folder of the Databricks workspace, in which an experiment is to be: Databricks makes none by itself."""
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    endpoint = "/api/2.0/workspace/mkdirs"
+    answer = http_request(host_creds=store.get_host_creds(), endpoint=endpoint, method="POST", json={"path": path})
+    verify_rest_response(answer, endpoint)
 
 
 def _pair(store: Any) -> Pair | None:
