@@ -123,6 +123,23 @@ class TestFaults:
         azure.fail_next(3, "Microsoft.", method="PUT", status=429, retry_after=0)
         assert create_workspace(**names).name == "new-ws"
 
+    @pytest.mark.parametrize("what", ["storageAccounts", "components", "workspaces/new-ws"])
+    def test_a_lost_answer_is_made_good(self, azure, manager, names, what):
+        azure.lose_answer(1, what, method="PUT")
+        assert create_workspace(**names).name == "new-ws"
+        assert set(made(manager)) == {LOGS, INSIGHTS, STORAGE, VAULTS, MACHINE_LEARNING}
+        assert len(list(manager.resources.within(group="new-group"))) == 5
+
+    def test_waits_for_what_an_earlier_call_began(self, azure, manager, names, capsys):
+        manager.operations.looks = 30
+        with pytest.raises(WorkspaceError, match=r"storage account .*go on from there"):
+            create_workspace(**names, timeout=0.1)
+        azure.requests.clear()
+        assert create_workspace(**names).name == "new-ws"
+        assert "Creating; waiting for it" in capsys.readouterr().out
+        # The storage account was not asked for again.
+        assert len(puts(azure)) == 2
+
     def test_an_operation_that_never_ends(self, manager, names):
         manager.operations.never_end_next(STORAGE)
         with pytest.raises(WorkspaceError, match=r"storage account .* has not finished within .*go on from there"):

@@ -223,13 +223,13 @@ class ResourceManager(Service):
             self.resources.keep(document)
             return json_answer(document, 201 if new else 200)
         before = document if new else self.resources.find(path)
-        state = "Creating" if new else "Updating"
-        shown = {**before, "properties": {**before["properties"], "provisioningState": state}}
-        if not new:
-            self.resources.keep(shown)
+        if before["properties"]["provisioningState"] in ("Creating", "Updating"):
+            raise Problem(409, "Conflict", "Another operation on this resource is in progress.")
+        shown = _in_state(before, "Creating" if new else "Updating")
+        self.resources.keep(shown)
         operation = self.operations.start(resource_type, path, lambda: self.resources.keep(document))
-        if operation.problem and not new:
-            self.resources.keep(before)
+        if operation.problem:
+            self.resources.keep(_in_state(document, "Failed") if new else before)
         if resource_type == STORAGE:
             return Answer(202, headers=self._headers(operation, resource_type, "Location"))
         return json_answer(shown, 201, self._headers(operation, resource_type, "Azure-AsyncOperation"))
@@ -253,6 +253,10 @@ class ResourceManager(Service):
 def _refusal(problem: Problem) -> Answer:
     headers = {"x-ms-failure-cause": "gateway", **problem.headers}
     return json_answer({"error": {"code": problem.code, "message": problem.message}}, problem.status, headers)
+
+
+def _in_state(document: dict[str, Any], state: str) -> dict[str, Any]:
+    return {**document, "properties": {**document["properties"], "provisioningState": state}}
 
 
 def _same(one: str, other: str) -> bool:

@@ -13,14 +13,13 @@ from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.address import parse_arm_id
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
-from adbazureml.workspace.management import POLL_SECONDS, databricks_client, explained, wait_for
+from adbazureml.workspace.management import POLL_SECONDS, SETTLED, databricks_client, explained, wait_for
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 from adbazureml.workspace.workspace import link as html_link
 
 if TYPE_CHECKING:
     from azure.mgmt.databricks import AzureDatabricksManagementClient
 
-_SETTLED = ("Succeeded", "Failed", "Canceled", "Created", "Ready")
 NO_LINK_NEEDED = "Tracking by this package does not use the link: `track(workspace, mode='both')` works without it."
 
 
@@ -274,7 +273,7 @@ class _Linking:
         except ResourceExistsError:
             # Azure is at it: for somebody else, or for this very call, whose first answer was lost on its way.
             self._read()
-            if self.resource.state in _SETTLED:
+            if self.resource.state in SETTLED:
                 raise
             self._wait_until_settled(end)
             if self.resource.linked_to.lower() != (linked_to or "").lower():
@@ -290,7 +289,7 @@ class _Linking:
 
     def _wait_until_settled(self, end: float) -> None:
         """Wait for what somebody, or an earlier call, has under way; Azure refuses a change meanwhile."""
-        while self.resource.state not in _SETTLED:
+        while self.resource.state not in SETTLED:
             if time.monotonic() >= end:
                 raise WorkspaceError(
                     f"Databricks workspace {self.resource.name!r}: another change of it is under way"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import WorkspaceError
+from adbazureml.workspace import management
 from adbazureml.workspace.address import arm_id
 from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.clouds import CLOUD_VARIABLE, current_cloud
 from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
-from adbazureml.workspace.management import explained, resource_client, wait_for
+from adbazureml.workspace.management import FAILED, SETTLED, explained, resource_client, wait_for
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def create_workspace(
     names = {"name": name, "resource_group": resource_group, "subscription_id": subscription_id}
     with explained(_REFUSALS, credential, what=f"workspace_name {name!r}", **names):
         group = client.resource_groups.get(resource_group)
-        if _is_there(client, arm_id(subscription_id, resource_group, name), "2024-04-01"):
+        workspace_id = arm_id(subscription_id, resource_group, name)
+        if _is_there(client, f"Azure ML workspace {name}", workspace_id, "2024-04-01", end):
             print(f"  Azure ML workspace {name}: there already")
         else:
             parts = _parts(
@@ -186,28 +188,40 @@ def _parts(name: str, group_id: str, tenant_id: str, given: dict[str, str]) -> I
 
 
 def _make(client: ResourceManagementClient, part: _Part, location: str, end: float) -> None:
+    from azure.core.exceptions import ResourceExistsError
+
+    there = (client, part.what, part.resource_id, part.api_version, end)
     # A PUT on what is there would set everything back that its owner has changed.
-    if _is_there(client, part.resource_id, part.api_version):
+    if _is_there(*there):
         print(f"  {part.what}: there already", flush=True)
         return
     body = {"location": location, "tags": TAGS, "properties": part.properties, **part.more}
-    poller = client.resources.begin_create_or_update_by_id(part.resource_id, body, api_version=part.api_version)
-    wait_for(
-        poller,
-        what=part.what,
-        timeout=max(end - time.monotonic(), 0.0),
-        if_late="It goes on: run this again to go on from there, or give a longer timeout.",
-    )
+    try:
+        poller = client.resources.begin_create_or_update_by_id(part.resource_id, body, api_version=part.api_version)
+    except ResourceExistsError:
+        # The name is somebody else's; or this very call was heard, and its first answer was lost on its way.
+        if not _is_there(*there):
+            raise
+        return
+    wait_for(poller, what=part.what, timeout=max(end - time.monotonic(), 0.0), if_late=_GOES_ON)
 
 
-def _is_there(client: ResourceManagementClient, resource_id: str, api_version: str) -> bool:
+def _is_there(client: ResourceManagementClient, what: str, resource_id: str, api_version: str, end: float) -> bool:
+    """Whether a resource is there as a whole; what Azure is still making is waited for, what failed is not there."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    try:
-        client.resources.get_by_id(resource_id, api_version=api_version)
-    except ResourceNotFoundError:
-        return False
-    return True
+    while True:
+        try:
+            found = client.resources.get_by_id(resource_id, api_version=api_version)
+        except ResourceNotFoundError:
+            return False
+        state = (found.properties or {}).get("provisioningState", "Succeeded")
+        if state in SETTLED:
+            return state not in FAILED
+        if time.monotonic() >= end:
+            raise WorkspaceError(f"{what}: Azure has not finished in time (it says {state!r}). {_GOES_ON}")
+        print(f"  {what}: {state}; waiting for it", flush=True)
+        time.sleep(management.POLL_SECONDS)
 
 
 def _tenant(credential: Credential, subscription_id: str) -> str:
@@ -223,6 +237,7 @@ def _last(resource_id: str) -> str:
     return resource_id.rpartition("/")[2]
 
 
+_GOES_ON = "It goes on: run this again to go on from there, or give a longer timeout."
 _NO_SUBSCRIPTION = (
     "subscription_id {subscription_id!r}: {cloud} has no such subscription for this identity ({identity}). It is a"
     " GUID, shown in the Azure portal under Subscriptions; the parameter cloud names another cloud."

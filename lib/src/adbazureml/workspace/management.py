@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at a long-running operation, where the service does not say.
 POLL_SECONDS = 5.0
+# The states of a resource in which Azure has nothing under way, and those of them in which it is not whole.
+FAILED = ("Failed", "Canceled")
+SETTLED = ("Succeeded", "Created", "Ready", *FAILED)
 # A line of progress at least this often, in seconds.
 TOLD_EVERY = 30.0
 _RETRIES = {"retry_total": 5, "retry_backoff_factor": 0.5, "connection_timeout": 5, "read_timeout": 30}
