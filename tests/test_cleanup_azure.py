@@ -1,7 +1,5 @@
 """Clean-up where Azure is: Azure ML's own limits and refusals, and the resource group, by Azure's own client."""
 
-from dataclasses import replace
-
 import mlflow
 import pytest
 
@@ -15,7 +13,6 @@ from adbazureml import (
     show_link,
     track,
 )
-from adbazureml.cleanup.items import Item
 from adbazureml.errors import CleanUpError, WorkspaceError
 from adbazureml.workspace import management
 
@@ -101,8 +98,9 @@ def test_the_link_is_ended_and_a_neighbour_s_stays(azure, arm, settings, workspa
     other = arm.resources.add("Microsoft.MachineLearningServices/workspaces", "other-aml")["id"]
     neighbour["properties"]["parameters"]["amlWorkspaceId"] = {"type": "String", "value": other}
     link_workspaces(workspace, databricks=ours)
-    item = Item(kind="link", name=f"adb to {workspace.name}", where=ours, link=azure.url)
-    found = replace(inventory(settings, workspace=workspace), items=(item,))
+    settings = settings.model_copy(update={"databricks_workspace": "adb"})
+    found = inventory(settings, workspace=workspace).only("link")
+    assert [(item.name, item.where) for item in found.items] == [(f"adb to {workspace.name}", ours)]
     clean_up(found)
     assert show_link(workspace, databricks=ours).is_set
     arm.operations.fail_next("Microsoft.Databricks/workspaces", "InternalServerError", "Try again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner
+from tests.emulators.azureml.resources import INSIGHTS, LOGS, STORAGE, VAULTS
 from tests.emulators.databricks import Cluster, DatabricksEmulator, refused
 
 from adbazureml import AzureMLWorkspace, track
@@ -192,13 +193,37 @@ class TestTracking:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 of 1 are settled" in call("status", "--experiment", experiment).output
         listed = call("clean-up", "--experiment", experiment).output
-        assert "Dry run: nothing was deleted" in listed
+        assert "nothing was deleted: 2 runs." in listed
+        assert "Dry run. To delete (run), add --delete" in listed
         assert listed.count(" run ") == 2
         refusal = call("clean-up", "--experiment", experiment, "--delete", "--confirm", "another")
         assert refusal.exit_code == 1
         assert "type the experiment's name" in refusal.output
         assert call("clean-up", "--experiment", experiment, "--delete", answer=f"{experiment}\n").exit_code == 0
-        assert "Nothing of the walk is left" in call("clean-up", "--experiment", experiment).output
+        assert "Nothing of the project is left" in call("clean-up", "--experiment", experiment).output
+
+    def test_clean_up_leaves_what_others_share_unless_it_is_named(self, azure, home):
+        resources = azure.resource_manager.resources
+        logs = resources.add(LOGS, "ml-logs")
+        resources.add(STORAGE, azure.workspace.storage_account)
+        resources.add(VAULTS, "ml-vault")
+        resources.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
+        names = (
+            *("--workspace-name", azure.workspace_name),
+            *("--subscription-id", azure.subscription_id),
+            *("--resource-group", azure.resource_group),
+            *("--experiment", "/Users/me/nothing-here"),
+        )
+        listed = call("clean-up", *names, "--delete")
+        assert listed.exit_code == 0, listed.output
+        assert "There is, and nothing was deleted: 1 resource group." in listed.output
+        group = ("--delete-kinds", "resource group")
+        assert "Dry run. To delete (resource group), add --delete" in call("clean-up", *names, *group).output
+        refusal = call("clean-up", *names, *group, "--delete", "--confirm", "/Users/me/nothing-here")
+        assert refusal.exit_code == 1
+        assert "confirm_resource_group ''" in refusal.output
+        assert "expected some of" in call("clean-up", *names, "--delete-kinds", "everything").output
+        assert azure.resource_group.lower() in resources.groups
 
     def test_an_unknown_experiment(self, home):
         done = call("status", "--experiment", "/Users/me/nowhere")

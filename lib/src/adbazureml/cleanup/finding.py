@@ -65,7 +65,7 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
             versions += ours
             left += others_too
     data, other_data = tables(settings)
-    link, no_link = _link(workspace)
+    link, no_link = _link(settings, workspace)
     group, why = resource_group(settings, workspace)
     serving, other_serving = _endpoints(settings, workspace)
     items = [*serving, *versions, *listed, *data, *link, *group]
@@ -108,12 +108,12 @@ def _is_ours(model_uri: str, settings: Settings) -> bool:
     return name in {one for model in _models(settings) for one in (model, azureml_model_name(model))}
 
 
-def _link(workspace: AzureMLWorkspace | None) -> Found:
-    """The link from this Databricks workspace; on a local machine there is no such workspace to ask about."""
-    if workspace is None or not runtime.on_databricks():
+def _link(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:
+    """The link from the Databricks workspace that is named, or that this runs in; elsewhere there is none to ask."""
+    if workspace is None or not (settings.databricks_workspace or runtime.on_databricks()):
         return [], []
     try:
-        link = show_link(workspace)
+        link = show_link(workspace, databricks=settings.databricks_workspace)
     except AdbAzureMLError as error:
         return [], [f"the link of the two workspaces: it can't be looked up ({error})."]
     if link.databricks is None or not link.is_set:

@@ -9,6 +9,7 @@ import click
 
 from adbazureml.command_line.options import azureml_options, settings_of, talking_to
 from adbazureml.errors import AdbAzureMLError
+from adbazureml.settings import Settings
 
 
 class _Commands(click.Group):
@@ -59,9 +60,10 @@ def import_notebooks_command(folder: str, overwrite: bool, wheel: str | None, cl
     """Import the notebooks into FOLDER of the Databricks workspace (default: adbazureml in your home folder)."""
     from adbazureml.command_line.importing import attach_hint, import_notebooks, put_wheel
     from adbazureml.install import install_wheel
-    from adbazureml.install.libraries import is_stopped, signed_in
+    from adbazureml.install.libraries import is_stopped
+    from adbazureml.workspace.databricks import databricks_sign_in
 
-    client = signed_in()
+    client = databricks_sign_in()
     imported = import_notebooks(client, folder=folder, overwrite=overwrite)
     for path in imported.paths:
         click.echo(f"  {path}")
@@ -192,19 +194,30 @@ def catch_up_command(recheck: bool, **names: str) -> None:
 
 @main.command("clean-up")
 @azureml_options
+@_databricks
 @_experiment
 @click.option("--delete", is_flag=True, help="Really delete; without it, this only lists.")
+@click.option("--delete-kinds", default=None, help=Settings.model_fields["delete_kinds"].description)
 @click.option("--confirm", default="", help="To delete: the experiment's name, typed once more.")
-def clean_up_command(delete: bool, confirm: str, **names: str) -> None:
+@click.option("--confirm-resource-group", default="", help="To delete the resource group: its name, typed once more.")
+def clean_up_command(delete: bool, confirm: str, confirm_resource_group: str, **names: str) -> None:
     """List what the walk made in both workspaces; delete it only with --delete and its name typed."""
     from adbazureml.cleanup import clean_up, inventory
 
     settings = settings_of(names)
     with talking_to(settings) as (workspace, experiment):
         found = inventory(settings.model_copy(update={"experiment": experiment}), workspace=workspace)
-        click.echo(found.to_pandas().to_string(index=False) if found.items else "Nothing of the walk is left.")
-        if not delete:
-            click.echo(f"Dry run: nothing was deleted. To delete, add --delete --confirm '{found.experiment}'")
+        click.echo(str(found))
+        chosen = found.only(*settings.kinds_to_delete)
+        if not chosen.items:
             return
-        clean_up(found, confirm=confirm or click.prompt("Type the experiment's name to delete all this"))
+        if not delete:
+            kinds = ", ".join(dict.fromkeys(item.kind for item in chosen.items))
+            click.echo(f"Dry run. To delete ({kinds}), add --delete --confirm '{found.experiment}'")
+            return
+        clean_up(
+            chosen,
+            confirm=confirm or click.prompt(f"Type the experiment's name to delete {len(chosen.items)} of these"),
+            confirm_resource_group=confirm_resource_group,
+        )
     click.echo("Deleted.")
