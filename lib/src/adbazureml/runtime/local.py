@@ -108,11 +108,22 @@ def registered_tables() -> list[str]:
     return sorted(folder.name for folder in _warehouse().iterdir() if _is_delta_table(folder))
 
 
+# The session and the tables of the warehouse that it was last told of, with the time at which that folder changed.
+_told: tuple[SparkSession, int, tuple[str, ...]] | None = None
+
+
 def _know_tables(session: SparkSession) -> None:
     """Tell the session's catalog, which lives in memory, of tables that other processes made."""
-    for folder in _warehouse().iterdir():
-        if _is_delta_table(folder) and not session.catalog.tableExists(folder.name):
-            session.sql(f"CREATE TABLE `{folder.name}` USING DELTA LOCATION '{folder}'")
+    global _told  # noqa: PLW0603
+    warehouse = _warehouse()
+    # Asking the catalog takes a hundredth of a second a table, and everybody who wants a session comes by here.
+    seen = session, warehouse.stat().st_mtime_ns, tuple(registered_tables())
+    if seen == _told:
+        return
+    for name in seen[2]:
+        if not session.catalog.tableExists(name):
+            session.sql(f"CREATE TABLE `{name}` USING DELTA LOCATION '{warehouse / name}'")
+    _told = seen
 
 
 def drop_local_table(name: str) -> None:

@@ -90,10 +90,10 @@ def check_target(into: str, schema: StructType, source: Row | None, *, setting: 
             return False
     except PySparkException as error:
         raise TableError(f"{setting}: {into!r} is not the name of a table: {reason(error)}.") from error
-    target = detail_of(into)
-    if target is not None and source is not None and source["location"] == target["location"]:
+    location, provider = _place_of(into)
+    if source is not None and source["location"] == location:
         raise TableError(f"{setting}: {into!r} is the table to score itself; name another.")
-    if target is None or target["format"] != "delta":
+    if provider != "delta":
         raise TableError(f"{setting}: {into!r} exists and is not a Delta table; name another, or drop it.")
     wanted = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
     held = {field.name.lower(): field.dataType.simpleString() for field in runtime.spark().table(into).schema.fields}
@@ -110,6 +110,20 @@ def check_target(into: str, schema: StructType, source: Row | None, *, setting: 
             "another table, drop it, or choose the columns to write in keep=."
         )
     return True
+
+
+def _place_of(table: str) -> tuple[str, str]:
+    """Location and format of a table; both empty for a view.
+
+    The catalog knows them. DESCRIBE DETAIL reads all of the table's log as well, which takes most of a second.
+    """
+    rows = runtime.spark().sql(f"DESCRIBE EXTENDED {table}").collect()
+    described = [(row["col_name"], row["data_type"]) for row in rows]
+    # Before it come the columns, which may have any name; a temporary view has nothing else.
+    headings = (number for number, (name, _) in enumerate(described) if name == "# Detailed Table Information")
+    start = next(headings, len(described))
+    facts = dict(described[start:])
+    return facts.get("Location", ""), facts.get("Provider", "")
 
 
 def detail_of(name: str) -> Row | None:
