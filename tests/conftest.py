@@ -1,5 +1,6 @@
 """What every test may ask for: a folder of its own for the local stand-ins, and one Spark session for all."""
 
+import atexit
 import os
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def clean_slate():
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
-    # What is still to be written to a workspace that is gone by now, nobody waits for.
+    # What is still to be written to a workspace that is gone by now, nobody waits for, nor is it told at exit.
+    for forgotten in outbox._outboxes.values():
+        atexit.unregister(forgotten.leave)
     outbox._outboxes.clear()
 
 
@@ -62,6 +65,9 @@ def spark(home):
     ...     assert spark.table("three").count() == 3
     """
     session = runtime.spark()
+    # Of a few rows, compiling a plan takes longer than running it. Walks and child processes have Spark as users do.
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
     yield session
     session.stop()
 

@@ -15,7 +15,7 @@ from databricks.sdk.config import Config
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
 from adbazureml import check, install, install_missing, model_requirements, verify
-from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.errors import EnvironmentNotReadyError, WorkspaceError
 from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
 from adbazureml.install.importing import modules
 
@@ -166,7 +166,7 @@ class TestOnACluster:
     def test_not_signed_in(self, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(EnvironmentNotReadyError, match="Not signed in to a Databricks workspace"):
+        with pytest.raises(WorkspaceError, match="Not signed in to a Databricks workspace"):
             install_missing(REPORT, cluster_id=CLUSTER)
 
     def test_service_that_stays_busy(self, databricks):

@@ -69,5 +69,5 @@ def test_text_from_a_job_becomes_typed():
 
 def test_the_table_shows_what_the_notebook_asked_for():
     html = Settings.from_notebook("epochs", "tracking")._repr_html_()
-    assert "<code>epochs</code>" in html
-    assert "<code>model_name</code>" not in html
+    assert "<td>epochs</td>" in html
+    assert "<td>model_name</td>" not in html

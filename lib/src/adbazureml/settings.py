@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from html import escape
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
@@ -210,13 +209,12 @@ class Settings(BaseModel):
         return _listed(self.delete_kinds)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td><code>{name}</code></td><td>{escape(str(getattr(self, name)))}</td>"
-            f"<td>{escape(field.description or '')}</td></tr>"
+        rows = [
+            (name, str(getattr(self, name)), field.description or "")
             for name, field in type(self).model_fields.items()
             if name in (self._shown or type(self).model_fields)
-        )
-        return f"<table><tr><th>parameter</th><th>value</th><th>meaning</th></tr>{rows}</table>"
+        ]
+        return runtime.html_table(rows, titles=("parameter", "value", "meaning"))
 
 
 def _listed(text: str) -> tuple[str, ...]:

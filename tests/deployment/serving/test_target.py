@@ -13,7 +13,7 @@ from tests.emulators.databricks import TOKEN
 
 from adbazureml.deployment.databricks import connect
 from adbazureml.deployment.target import Deadline, TargetOptions
-from adbazureml.errors import DeploymentError
+from adbazureml.errors import DeploymentError, WorkspaceError
 
 from .conftest import MODEL, NAME
 
@@ -219,7 +219,7 @@ def test_slow_answers_bad_rows_and_missing_endpoints(serving, target, up, rows):
 def test_not_signed_in(databricks, target, monkeypatch):
     monkeypatch.delenv("DATABRICKS_HOST")
     monkeypatch.delenv("DATABRICKS_TOKEN")
-    with pytest.raises(DeploymentError, match="Not signed in to a Databricks workspace"):
+    with pytest.raises(WorkspaceError, match="Not signed in to a Databricks workspace"):
         target.find(NAME)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from adbazureml.deployment.progress import progress
 from adbazureml.deployment.scoring import request_of
 from adbazureml.deployment.target import Deadline, EndpointState, Kind, Target
 from adbazureml.errors import DeploymentError
+from adbazureml.runtime import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,8 +171,5 @@ class Endpoints(list[Endpoint]):
     def _repr_html_(self) -> str:
         if not self:
             return "<p>No endpoint.</p>"
-        rows = "".join(
-            f"<tr><td>{escape(each.name)}</td><td>{escape(each.kind)}</td><td>{escape(each.url)}</td></tr>"
-            for each in self
-        )
-        return f"<table><tr><th>endpoint</th><th>target</th><th>address</th></tr>{rows}</table>"
+        rows = [(each.name, each.kind, each.url) for each in self]
+        return html_table(rows, titles=("endpoint", "target", "address"))

@@ -25,6 +25,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from adbazureml.errors import DeploymentError
+from adbazureml.runtime import html_table, link
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
@@ -154,7 +155,7 @@ class EndpointState:
         return next((each for each in self.deployments if each.name == name), None)
 
     def _repr_html_(self) -> str:
-        page = f' (<a href="{escape(self.page)}">page</a>)' if self.page else ""
+        page = f" ({link(self.page, 'page')})" if self.page else ""
         about = f"<p>endpoint {escape(self.name)}{page} ({self.kind}): {escape(self.url)}, sign-in by {self.auth}</p>"
         titles = ("deployment", "model", "state", "traffic", "made", "note")
         rows = [
@@ -163,9 +164,7 @@ class EndpointState:
         ]
         if not rows:
             return f"{about}<p>It has no deployment.</p>"
-        head = "".join(f"<th>{title}</th>" for title in titles)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        return f"{about}<table><tr>{head}</tr>{body}</table>"
+        return about + html_table(rows, titles=titles)
 
 
 def _minute(moment: datetime | None) -> str:

@@ -13,6 +13,7 @@ from adbazureml import runtime
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.install.report import JAVA, InstallReport, Row, row_of, verify
 from adbazureml.runtime.java import not_found_message
+from adbazureml.workspace.databricks import databricks_sign_in
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -57,9 +58,11 @@ def install_missing(
     Raises
     ------
     EnvironmentNotReadyError
-        A package was found not to import; something is missing locally, on serverless or in a job; the user is not
-        signed in, or may not install on the cluster; the cluster is unknown, not running, or ends meanwhile; a package
-        failed to install, or does not import then; or time ran out.
+        A package was found not to import; something is missing locally, on serverless or in a job; the user may not
+        install on the cluster; the cluster is unknown, not running, or ends meanwhile; a package failed to install, or
+        does not import then; or time ran out.
+    WorkspaceError
+        This process is signed in to no Databricks workspace.
     """
     if not report.missing:
         return report
@@ -86,7 +89,7 @@ def install_missing(
 
     cluster = cluster_id or _this_cluster()
     wanted = {row.requirement: Library(pypi=PythonPyPiLibrary(package=row.requirement)) for row in report.missing}
-    _install(client or signed_in(), cluster, wanted, start=start, timeout=timeout)
+    _install(client or databricks_sign_in(), cluster, wanted, start=start, timeout=timeout)
     after = InstallReport(tuple(row if row.fine else _row_after_install(row) for row in report.rows))
     if cluster_id is None:
         new = (row for row, was in zip(after.rows, report.rows, strict=True) if not was.fine)
@@ -114,22 +117,6 @@ def install_wheel(
     from databricks.sdk.service.compute import Library
 
     _install(client, cluster_id, {path: Library(whl=path)}, start=start, timeout=timeout)
-
-
-def signed_in() -> WorkspaceClient:
-    """Return a client of the Databricks workspace that this process is signed in to.
-
-    Raises
-    ------
-    EnvironmentNotReadyError
-        It is signed in to none.
-    """
-    from databricks.sdk import WorkspaceClient
-
-    try:
-        return WorkspaceClient()
-    except ValueError as error:
-        raise EnvironmentNotReadyError(f"Not signed in to a Databricks workspace: {error} Or give client.") from error
 
 
 def is_stopped(client: WorkspaceClient, cluster_id: str) -> bool:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import WorkspaceError
 from adbazureml.link.resource import DatabricksResource, find_by_name, find_by_url, parse_id
+from adbazureml.runtime import html_table
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.address import parse_arm_id
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
+from adbazureml.workspace.databricks import databricks_sign_in
 from adbazureml.workspace.management import POLL_SECONDS, SETTLED, databricks_client, explained, wait_for
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
-from adbazureml.workspace.workspace import link as html_link
 
 if TYPE_CHECKING:
     from azure.mgmt.databricks import AzureDatabricksManagementClient
@@ -76,12 +77,8 @@ class Link:
         return "\n".join([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{html_link(value) if '://' in value else escape(value)}</td></tr>"
-            for name, value in self.rows().items()
-        )
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return (f"<table>{rows}</table>" if rows else "") + notes
+        return (html_table(self.rows().items()) if self.rows() else "") + notes
 
 
 def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "") -> Link:
@@ -342,11 +339,9 @@ def _nothing_to_link(workspace: AzureMLWorkspace | None) -> Link:
 
 def _this_host() -> str:
     """Address of the Databricks workspace that this runs in, or is signed in to."""
-    from databricks.sdk import WorkspaceClient
-
     try:
-        return str(WorkspaceClient().config.host)
-    except ValueError as error:
+        return str(databricks_sign_in().config.host)
+    except WorkspaceError as error:
         raise WorkspaceError(
             "databricks_workspace '': this runs outside Databricks and is not signed in to a workspace. Give the name"
             " or the resource id of the Databricks workspace."

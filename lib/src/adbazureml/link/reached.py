@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from html import escape
 
 from adbazureml.errors import WorkspaceError
+from adbazureml.runtime import html_table
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
-from adbazureml.workspace.workspace import link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +35,17 @@ class Workspaces:
     reached: tuple[Reached, ...]
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(type(one.workspace).__name__)}</th>" for one in self.reached)
-        rows = {
-            "workspace": [escape(one.workspace.name) for one in self.reached],
-            "tracking URI": [f"<code>{escape(one.workspace.tracking_uri)}</code>" for one in self.reached],
-            "registry URI": [f"<code>{escape(one.workspace.registry_uri)}</code>" for one in self.reached],
-            "page": [link(one.workspace.url) for one in self.reached],
-            **self._facts(),
-            "experiments": [str(one.experiments) for one in self.reached],
-            "answered in": [f"{one.seconds:.2f} s" for one in self.reached],
-        }
-        body = "".join(
-            f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows.items()
-        )
-        return f"<table><tr><th></th>{head}</tr>{body}</table>"
-
-    def _facts(self) -> dict[str, list[str]]:
-        facts = [one.workspace.facts() for one in self.reached]
-        return {name: [escape(known.get(name, "")) for known in facts] for known in facts for name in known}
+        shown = [
+            {
+                **one.workspace.described(),
+                "experiments": str(one.experiments),
+                "answered in": f"{one.seconds:.2f} s",
+            }
+            for one in self.reached
+        ]
+        names = dict.fromkeys(name for one in shown for name in one)
+        rows = [(name, *(one.get(name, "") for one in shown)) for name in names]
+        return html_table(rows, titles=("", *(type(one.workspace).__name__ for one in self.reached)))
 
 
 def show_workspaces(databricks: DatabricksWorkspace, azureml: AzureMLWorkspace | None) -> Workspaces:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import SettingsError, TrackingError, WorkspaceError
 from adbazureml.monitoring.baseline import FOLDER, Baseline, read_baseline
+from adbazureml.runtime import html_table
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.ml_client import ml_client
 from adbazureml.workspace.refusals import without_secrets
@@ -49,14 +49,13 @@ class AzureMLMonitor:
 
     def _repr_html_(self) -> str:
         rows = {
-            "monitor": escape(self.name),
-            "model": escape(self.model),
-            "watches": escape(self.watched),
-            "baseline": escape(self.baseline),
-            "page": f'<a href="{escape(self.link)}">{escape(self.link)}</a>',
+            "monitor": self.name,
+            "model": self.model,
+            "watches": self.watched,
+            "baseline": self.baseline,
+            "page": self.link,
         }
-        body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows.items())
-        return f"<table>{body}</table>"
+        return html_table(rows.items())
 
 
 def create_azureml_monitor(

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError, WorkspaceError
 from adbazureml.monitoring.baseline import Baseline, baseline_of
 from adbazureml.uris import ModelURI, uri_of
+from adbazureml.workspace.databricks import databricks_sign_in
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -49,15 +49,14 @@ class DatabricksMonitor:
 
     def _repr_html_(self) -> str:
         rows = {
-            "watched table": escape(self.table),
-            "baseline": escape(self.baseline_table),
-            "status": escape(self.status),
-            "drift figures": escape(self.drift_table),
-            "profiles": escape(self.profile_table),
-            "page": f'<a href="{escape(self.link)}">{escape(self.link)}</a>',
+            "watched table": self.table,
+            "baseline": self.baseline_table,
+            "status": self.status,
+            "drift figures": self.drift_table,
+            "profiles": self.profile_table,
+            "page": self.link,
         }
-        body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows.items())
-        return f"<table>{body}</table>"
+        return runtime.html_table(rows.items())
 
 
 def create_databricks_monitor(
@@ -111,7 +110,7 @@ def create_databricks_monitor(
             raise SettingsError(f"{setting}: {name!r} is not in three parts; name catalog.schema.table.")
     model_uri = uri_of(model)
     baseline = baseline_of(model)
-    client = client or _signed_in()
+    client = client or databricks_sign_in()
     with _refusals(table):
         table_id = client.tables.get(table).table_id
         there = _monitor_of(client, table_id)
@@ -149,15 +148,6 @@ def create_databricks_monitor(
         profile_table=profiling.get("profile_metrics_table_name", ""),
         link=f"{client.config.host}/explore/data/{table.replace('.', '/')}?activeTab=quality",
     )
-
-
-def _signed_in() -> WorkspaceClient:
-    from databricks.sdk import WorkspaceClient
-
-    try:
-        return WorkspaceClient()
-    except ValueError as error:
-        raise WorkspaceError(f"Not signed in to a Databricks workspace: {error} Or give client=.") from error
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from adbazureml.errors import RegistryError
 from adbazureml.registry.names import azureml_model_name
+from adbazureml.runtime import html_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,13 @@ class RegisteredVersion:
 
     def _repr_html_(self) -> str:
         rows = {
-            "model": f"{escape(self.name)} ({'new' if self.created else 'made before'})",
+            "model": f"{self.name} ({'new' if self.created else 'made before'})",
             "in Databricks": f"version {self.databricks}" if self.databricks else "not registered",
-            "in Azure ML": (
-                f"{escape(self.azureml_name)} version {self.azureml}" if self.azureml else "not registered"
-            ),
-            "run": escape(self.run_id),
-            "pages": "<br>".join(f'<a href="{escape(link)}">{escape(link)}</a>' for link in self.links),
+            "in Azure ML": f"{self.azureml_name} version {self.azureml}" if self.azureml else "not registered",
+            "run": self.run_id,
+            "pages": "\n".join(self.links),
         }
-        return (
-            "<table>" + "".join(f"<tr><td>{key}</td><td>{value}</td></tr>" for key, value in rows.items()) + "</table>"
-        )
+        return html_table(rows.items())
 
 
 def find_version(version: str, *, name: str) -> str:

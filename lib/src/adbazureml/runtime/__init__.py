@@ -5,6 +5,7 @@ value handed on, and get what fits the place.
 """
 
 from adbazureml.runtime.handover import hand_on, handed_on
+from adbazureml.runtime.html import html_table, link
 from adbazureml.runtime.local import registered_tables
 from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_display, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
@@ -21,8 +22,10 @@ __all__ = [
     "handed_on",
     "home",
     "home_path",
+    "html_table",
     "in_job",
     "in_notebook",
+    "link",
     "notebook_display",
     "on_databricks",
     "parameters",

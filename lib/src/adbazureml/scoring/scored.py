@@ -145,8 +145,7 @@ class Scored:
             "rows there now": f"{self.held:,}",
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }
-        body = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in shown_rows.items())
-        return f"<table>{body}</table>"
+        return runtime.html_table(shown_rows.items())
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
+from adbazureml.errors import WorkspaceError
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
 
 _signed_in: ContextVar[bool] = ContextVar("signed_in", default=False)
 
@@ -23,9 +28,7 @@ class DatabricksWorkspace(Workspace):
         """Return the workspace of this notebook."""
         if not runtime.on_databricks() and not _signed_in.get():
             return cls(**stand_in("databricks"))
-        from databricks.sdk import WorkspaceClient
-
-        client = WorkspaceClient()
+        client = databricks_sign_in()
         return cls(
             name=f"{client.get_workspace_id()}",
             tracking_uri="databricks",
@@ -55,3 +58,28 @@ class DatabricksWorkspace(Workspace):
         if name.count(".") != 2 or not self.url.endswith("/ml"):
             return ""
         return f"{self.url.removesuffix('/ml')}/explore/data/{name.replace('.', '/')}"
+
+
+def databricks_sign_in(**config: Any) -> WorkspaceClient:
+    """Return Databricks' own client of the workspace that this process runs in, or that it is signed in to.
+
+    Parameters
+    ----------
+    **config
+        Fields of `databricks.sdk.core.Config`.
+
+    Raises
+    ------
+    WorkspaceError
+        It is signed in to none.
+    """
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.core import Config
+
+    try:
+        return WorkspaceClient(config=Config(**config))
+    except ValueError as error:
+        raise WorkspaceError(
+            f"Not signed in to a Databricks workspace: {error} Run this in one; or set DATABRICKS_HOST and"
+            " DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE."
+        ) from error

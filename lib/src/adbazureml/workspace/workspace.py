@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
+
+from adbazureml import runtime
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,18 +54,10 @@ class Workspace:
         """What is known of the workspace beyond its URIs, for a table: a name and a value, which may be an address."""
         return {}
 
+    def described(self) -> dict[str, str]:
+        """Name, URIs, page and facts, for a table."""
+        uris = {"tracking URI": self.tracking_uri, "registry URI": self.registry_uri}
+        return {"workspace": self.name, **uris, "page": self.url, **self.facts()}
+
     def _repr_html_(self) -> str:
-        rows = {
-            "workspace": escape(self.name),
-            "tracking URI": f"<code>{escape(self.tracking_uri)}</code>",
-            "registry URI": f"<code>{escape(self.registry_uri)}</code>",
-            "page": link(self.url),
-            **{name: escape(value) for name, value in self.facts().items()},
-        }
-        body = "".join(f"<tr><td>{key}</td><td>{value}</td></tr>" for key, value in rows.items())
-        return f"<table><tr><th colspan='2'>{type(self).__name__}</th></tr>{body}</table>"
-
-
-def link(address: str) -> str:
-    """An address as HTML that a browser follows."""
-    return f'<a href="{escape(address)}">{escape(address)}</a>'
+        return runtime.html_table(self.described().items(), titles=("", type(self).__name__))

@@ -23,6 +23,7 @@ from adbazureml.deployment.target import (
     with_log,
 )
 from adbazureml.errors import DeploymentError
+from adbazureml.workspace.databricks import databricks_sign_in
 
 if TYPE_CHECKING:
     import requests
@@ -321,16 +322,7 @@ class DatabricksServing(Target):
 
     @cached_property
     def _client(self) -> WorkspaceClient:
-        from databricks.sdk import WorkspaceClient
-        from databricks.sdk.core import Config
-
-        try:
-            return WorkspaceClient(config=Config(retry_timeout_seconds=_RETRIES_S))
-        except ValueError as error:
-            raise DeploymentError(
-                f"Not signed in to a Databricks workspace: {error} Run this in one, or set DATABRICKS_HOST and"
-                " DATABRICKS_TOKEN."
-            ) from error
+        return databricks_sign_in(retry_timeout_seconds=_RETRIES_S)
 
 
 @contextmanager
