@@ -2,6 +2,7 @@
 
 import mlflow
 import pytest
+from tests.emulators.azureml.resources import STORAGE
 
 from adbazureml import (
     AzureMLWorkspace,
@@ -17,11 +18,6 @@ from adbazureml.errors import CleanUpError, WorkspaceError
 from adbazureml.workspace import management
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
-KEY_VAULT, STORAGE, INSIGHTS = (
-    "Microsoft.KeyVault/vaults",
-    "Microsoft.Storage/storageAccounts",
-    "Microsoft.Insights/components",
-)
 GROUPS = "Microsoft.Resources/resourceGroups"
 
 
@@ -49,10 +45,7 @@ def arm(azure, monkeypatch):
     """Azure Resource Manager, with what Azure makes beside the Azure ML workspace."""
     monkeypatch.setattr(management, "POLL_SECONDS", 0.05)
     resources = azure.resource_manager.resources
-    logs = resources.add("Microsoft.OperationalInsights/workspaces", "ml-logs")
-    resources.add(STORAGE, azure.workspace.storage_account)
-    resources.add(KEY_VAULT, "ml-vault")
-    resources.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
+    resources.add_parts()
     resources.add("microsoft.alertsManagement/smartDetectorAlertRules", "Failure Anomalies - ml-insights")
     resources.add("microsoft.insights/actionGroups", "Application Insights Smart Detection")
     resources.add("Microsoft.Compute/virtualMachines", "vm", group="neighbours")
@@ -92,8 +85,7 @@ def test_azure_ml_s_side_goes_and_a_refusal_leaves_what_others_need(azure, setti
     assert inventory(settings, workspace=workspace).only().items == ()
 
 
-def test_the_link_is_ended_and_a_neighbour_s_stays(azure, arm, settings, workspace, monkeypatch):
-    monkeypatch.setattr("adbazureml.link.linking.POLL_SECONDS", 0.05)
+def test_the_link_is_ended_and_a_neighbour_s_stays(arm, settings, workspace):
     ours, neighbour = arm.resources.add_databricks("adb")["id"], arm.resources.add_databricks("neighbour")
     other = arm.resources.add("Microsoft.MachineLearningServices/workspaces", "other-aml")["id"]
     neighbour["properties"]["parameters"]["amlWorkspaceId"] = {"type": "String", "value": other}

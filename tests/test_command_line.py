@@ -8,7 +8,6 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner
-from tests.emulators.azureml.resources import INSIGHTS, LOGS, STORAGE, VAULTS
 from tests.emulators.databricks import Cluster, DatabricksEmulator, refused
 
 from adbazureml import AzureMLWorkspace, track
@@ -32,6 +31,16 @@ def databricks(monkeypatch):
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def names(azure):
+    """The options that name the emulated Azure ML workspace."""
+    return (
+        *("--workspace-name", azure.workspace_name),
+        *("--subscription-id", azure.subscription_id),
+        *("--resource-group", azure.resource_group),
+    )
 
 
 def run(*arguments, **variables):
@@ -134,14 +143,6 @@ class TestImport:
 
 
 class TestLink:
-    @pytest.fixture
-    def names(self, azure):
-        return (
-            *("--workspace-name", azure.workspace_name),
-            *("--subscription-id", azure.subscription_id),
-            *("--resource-group", azure.resource_group),
-        )
-
     def test_sets_shows_and_ends_the_link(self, azure, databricks, names, monkeypatch):
         monkeypatch.setattr("adbazureml.workspace.management.POLL_SECONDS", 0.05)
         resources = azure.resource_manager.resources
@@ -202,18 +203,10 @@ class TestTracking:
         assert call("clean-up", "--experiment", experiment, "--delete", answer=f"{experiment}\n").exit_code == 0
         assert "Nothing of the project is left" in call("clean-up", "--experiment", experiment).output
 
-    def test_clean_up_leaves_what_others_share_unless_it_is_named(self, azure, home):
+    def test_clean_up_leaves_what_others_share_unless_it_is_named(self, azure, names, home):
         resources = azure.resource_manager.resources
-        logs = resources.add(LOGS, "ml-logs")
-        resources.add(STORAGE, azure.workspace.storage_account)
-        resources.add(VAULTS, "ml-vault")
-        resources.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
-        names = (
-            *("--workspace-name", azure.workspace_name),
-            *("--subscription-id", azure.subscription_id),
-            *("--resource-group", azure.resource_group),
-            *("--experiment", "/Users/me/nothing-here"),
-        )
+        resources.add_parts()
+        names = (*names, "--experiment", "/Users/me/nothing-here")
         listed = call("clean-up", *names, "--delete")
         assert listed.exit_code == 0, listed.output
         assert "There is, and nothing was deleted: 1 resource group." in listed.output

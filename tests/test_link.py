@@ -16,7 +16,6 @@ DATABRICKS_PATH = "Microsoft.Databricks/workspaces"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(management, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr("adbazureml.link.linking.POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -233,7 +232,7 @@ class TestFaults:
 
     def test_an_operation_that_never_ends(self, manager, workspace):
         manager.operations.never_end_next(DATABRICKS)
-        with pytest.raises(WorkspaceError, match=r"has not finished within [\d.]+ s .*'InProgress'.*run this again"):
+        with pytest.raises(WorkspaceError, match=r"has not finished within 0\.\d+ s .*'InProgress'.*run this again"):
             link_workspaces(workspace, databricks="adb", timeout=0.4)
         with pytest.raises(WorkspaceError, match=r"another change of it is under way .*did not end in time"):
             link_workspaces(workspace, databricks="adb", timeout=0.1)
@@ -244,7 +243,7 @@ class TestFaults:
         def settle(seconds):
             resource["properties"]["provisioningState"] = "Succeeded"
 
-        monkeypatch.setattr("adbazureml.link.linking.time.sleep", settle)
+        monkeypatch.setattr("adbazureml.workspace.management.time.sleep", settle)
         assert link_workspaces(workspace, databricks="adb").is_set
         assert "adb: Updating; waiting for it" in capsys.readouterr().out
 

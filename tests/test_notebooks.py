@@ -73,6 +73,4 @@ def test_the_table_of_parameters_is_what_the_notebook_reads(notebook):
 
 
 def test_cells_stay_small(notebook):
-    # The list of parameters is as long as it is.
-    cells = [cell.source for cell in code_cells(notebook) if "Settings.from_notebook" not in cell.source]
-    assert max(len(source.splitlines()) for source in cells) <= 25
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 25

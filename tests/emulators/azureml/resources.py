@@ -77,6 +77,13 @@ class Resources:
         described = {"id": resource_id, "name": name, "type": resource_type, "location": self.workspace.location}
         return self._documents.setdefault(resource_id.lower(), {**described, "tags": {}, "properties": {}, **document})
 
+    def add_parts(self) -> None:
+        """What the Azure ML workspace keeps its things in."""
+        logs = self.add(LOGS, "ml-logs")
+        self.add(STORAGE, self.workspace.storage_account)
+        self.add(VAULTS, "ml-vault")
+        self.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
+
     def add_databricks(self, name: str = "databricks", *, url: str = "", **properties: Any) -> dict[str, Any]:
         """A Databricks workspace; ``url`` is its address, as its host name or with scheme and port."""
         number = uuid.uuid4().int % 10**16

@@ -15,7 +15,7 @@ from adbazureml.workspace.address import parse_arm_id
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
 from adbazureml.workspace.databricks import databricks_sign_in
-from adbazureml.workspace.management import POLL_SECONDS, SETTLED, databricks_client, explained, wait_for
+from adbazureml.workspace.management import SETTLED, databricks_client, explained, wait_for, wait_until_settled
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Link:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return (html_table(self.rows().items()) if self.rows() else "") + notes
+        rows = self.rows()
+        return (html_table(rows.items()) if rows else "") + notes
 
 
 def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "") -> Link:
@@ -286,15 +287,17 @@ class _Linking:
 
     def _wait_until_settled(self, end: float) -> None:
         """Wait for what somebody, or an earlier call, has under way; Azure refuses a change meanwhile."""
-        while self.resource.state not in SETTLED:
-            if time.monotonic() >= end:
-                raise WorkspaceError(
-                    f"Databricks workspace {self.resource.name!r}: another change of it is under way"
-                    f" ({self.resource.state}), and did not end in time. Run this again later."
-                )
-            print(f"  Databricks workspace {self.resource.name}: {self.resource.state}; waiting for it", flush=True)
-            time.sleep(POLL_SECONDS)
+
+        def read() -> str:
             self._read()
+            return self.resource.state
+
+        late = (
+            f"Databricks workspace {self.resource.name!r}: another change of it is under way ({{state}}), and did not"
+            " end in time. Run this again later."
+        )
+        what = f"Databricks workspace {self.resource.name}"
+        wait_until_settled(self.resource.state, read, what=what, end=end, if_late=late)
 
     def _read(self) -> None:
         group, name = self.resource.resource_group, self.resource.name

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,22 +109,18 @@ def registered_tables() -> list[str]:
     return sorted(folder.name for folder in _warehouse().iterdir() if _is_delta_table(folder))
 
 
-# The session and the tables of the warehouse that it was last told of, with the time at which that folder changed.
-_told: tuple[SparkSession, int, tuple[str, ...]] | None = None
-
-
 def _know_tables(session: SparkSession) -> None:
     """Tell the session's catalog, which lives in memory, of tables that other processes made."""
-    global _told  # noqa: PLW0603
-    warehouse = _warehouse()
-    # Asking the catalog takes a hundredth of a second a table, and everybody who wants a session comes by here.
-    seen = session, warehouse.stat().st_mtime_ns, tuple(registered_tables())
-    if seen == _told:
-        return
-    for name in seen[2]:
+    _tell(session, _warehouse().stat().st_mtime_ns, tuple(registered_tables()))
+
+
+# Asking the catalog takes a hundredth of a second a table, and everybody who wants a session comes by here: asked again
+# only in another session, or where the warehouse changed.
+@lru_cache(maxsize=1)
+def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
+    for name in names:
         if not session.catalog.tableExists(name):
-            session.sql(f"CREATE TABLE `{name}` USING DELTA LOCATION '{warehouse / name}'")
-    _told = seen
+            session.sql(f"CREATE TABLE `{name}` USING DELTA LOCATION '{_warehouse() / name}'")
 
 
 def drop_local_table(name: str) -> None:

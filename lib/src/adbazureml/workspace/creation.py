@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import WorkspaceError
-from adbazureml.workspace import management
 from adbazureml.workspace.address import arm_id
 from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.clouds import CLOUD_VARIABLE, current_cloud
 from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
-from adbazureml.workspace.management import FAILED, SETTLED, explained, resource_client, wait_for
+from adbazureml.workspace.management import FAILED, explained, resource_client, wait_for, wait_until_settled
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 
 if TYPE_CHECKING:
@@ -210,18 +209,15 @@ def _is_there(client: ResourceManagementClient, what: str, resource_id: str, api
     """Whether a resource is there as a whole; what Azure is still making is waited for, what failed is not there."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    while True:
+    def read() -> str | None:
         try:
             found = client.resources.get_by_id(resource_id, api_version=api_version)
         except ResourceNotFoundError:
-            return False
-        state = (found.properties or {}).get("provisioningState", "Succeeded")
-        if state in SETTLED:
-            return state not in FAILED
-        if time.monotonic() >= end:
-            raise WorkspaceError(f"{what}: Azure has not finished in time (it says {state!r}). {_GOES_ON}")
-        print(f"  {what}: {state}; waiting for it", flush=True)
-        time.sleep(management.POLL_SECONDS)
+            return None
+        return str((found.properties or {}).get("provisioningState", "Succeeded"))
+
+    late = f"{what}: Azure has not finished in time (it says {{state!r}}). {_GOES_ON}"
+    return wait_until_settled(read(), read, what=what, end=end, if_late=late) not in (None, *FAILED)
 
 
 def _tenant(credential: Credential, subscription_id: str) -> str:

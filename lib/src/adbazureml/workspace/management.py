@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,6 +79,43 @@ def wait_for(poller: LROPoller[Result], *, what: str, timeout: float, if_late: s
             return poller.result()
         if now - began >= timeout:
             raise WorkspaceError(f"{what}: Azure has not finished within {timeout:g} s (it says {state!r}). {if_late}")
+
+
+def wait_until_settled(
+    state: str | None, read: Callable[[], str | None], *, what: str, end: float, if_late: str
+) -> str | None:
+    """Wait while Azure has a change of a resource under way that is not this call's.
+
+    Parameters
+    ----------
+    state : str or None
+        Its provisioning state as last read; None where it is not there.
+    read : callable
+        Reads it again.
+    what : str
+        As the lines call the resource.
+    end : float
+        When to give up, by `time.monotonic`.
+    if_late : str
+        What to say then; ``{state}`` is filled in.
+
+    Returns
+    -------
+    str or None
+        One of `SETTLED`, or None where it is not there.
+
+    Raises
+    ------
+    WorkspaceError
+        It has not ended in time.
+    """
+    while state is not None and state not in SETTLED:
+        if time.monotonic() >= end:
+            raise WorkspaceError(if_late.format(state=state))
+        print(f"  {what}: {state}; waiting for it", flush=True)
+        time.sleep(POLL_SECONDS)
+        state = read()
+    return state
 
 
 @contextmanager
