@@ -93,6 +93,17 @@ class TestLink:
             with pytest.raises(WorkspaceError, match=r"the one at 127\.0\.0\.1.*sees: adb.*Give its resource id"):
                 show_link(workspace)
 
+    def test_an_identity_that_sees_no_databricks_workspace_in_azure(self, manager, workspace, resource, monkeypatch):
+        manager.resources.remove(resource["id"])
+        with DatabricksEmulator() as databricks:
+            for name, value in databricks.environment.items():
+                monkeypatch.setenv(name, value)
+            shown = show_link(workspace, required=False)
+        assert not shown.is_set
+        assert "can't be seen" in shown.notes[0]
+        assert "'Reader'" in shown._repr_html_()
+        assert "does not use the link" in str(shown)
+
     def test_stand_ins_have_nothing_to_link(self, tmp_path, monkeypatch):
         monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
         stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")

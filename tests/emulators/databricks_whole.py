@@ -1,4 +1,4 @@
-"""Both halves of an emulated Databricks workspace at one address: tracking and artifacts, and all else."""
+"""Both halves of an emulated Databricks workspace at one address: MLflow with Unity Catalog, and all else."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.emulators.databricks import DatabricksEmulator
-from tests.emulators.databricks_mlflow import Answer, DatabricksMLflow, _error
+from tests.emulators.databricks_mlflow import Answer
+from tests.emulators.unity_catalog import UnityCatalogMLflow
 
 _MLFLOW = ("/api/2.0/mlflow/", "/api/2.0/fs/", "/signed/")
-_REGISTRY = "/api/2.0/mlflow/unity-catalog/"
 
 
-class WholeWorkspace(DatabricksMLflow):
-    """Tracking, and what it does not know from the other emulator; a Unity Catalog without models."""
+class WholeWorkspace(UnityCatalogMLflow):
+    """Tracking and the registry, and what they do not know from the other emulator."""
 
     def __init__(self, mlflow_url: str, folder: Path, rest: DatabricksEmulator) -> None:
         super().__init__(mlflow_url, folder)
@@ -23,10 +23,6 @@ class WholeWorkspace(DatabricksMLflow):
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         path = urlsplit(target).path
-        if path.startswith(_REGISTRY):
-            if "search" in path:
-                return Answer(200, b"{}", {"Content-Type": "application/json"})
-            return _error(404, "RESOURCE_DOES_NOT_EXIST", "Registered model does not exist.")
         if path.startswith(_MLFLOW):
             return super().answer(method, target, headers, body)
         there = urlsplit(self._rest.host)

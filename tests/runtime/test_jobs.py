@@ -9,6 +9,7 @@ import pytest
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.bundle import ROOT, Target, base_parameters, notebook, parameters
 from tests.emulators.databricks import TOKEN, DatabricksEmulator
+from tests.emulators.databricks_serving import Serving
 from tests.emulators.databricks_whole import WholeWorkspace
 from tests.emulators.dbutils import Dbutils
 from tests.emulators.mlflow_server import MLflowServer
@@ -110,47 +111,102 @@ class TestParameters:
 
 
 class TestWholeNotebooks:
-    """Link, train and catch up as the train job runs them, in an emulated workspace, on this machine's Spark."""
+    """The jobs of staging task by task, in both emulated workspaces, on this machine's Spark.
+
+    The identity may track in Azure ML, which is all that the README asks for: it sees no Databricks workspace in Azure.
+    """
+
+    TABLES = ("training", "new", "predictions", "drift")
 
     @pytest.fixture
-    def databricks(self, tmp_path, monkeypatch, home):
+    def databricks(self, azure, tmp_path, monkeypatch):
+        serving = Serving(tmp_path / "serving")
         with (
             MLflowServer(tmp_path / "mlflow") as server,
             DatabricksEmulator() as rest,
             WholeWorkspace(server.url, tmp_path / "dbfs", rest) as workspace,
         ):
+            rest.add(serving.routes())
+            # Local Spark has no catalog main.
+            workspace.schemas = {"spark_catalog.default"}
             monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
             monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+            monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
             get_workspace_client.cache_clear()
             yield workspace
             while mlflow.active_run():
                 mlflow.end_run()
+            track(mode="databricks")
         get_workspace_client.cache_clear()
-        monkeypatch.undo()
-        track(mode="databricks")
+        serving.close()
 
-    def test_the_train_job_up_to_its_registered_runs(self, spark, databricks, run_cells, on_cluster, monkeypatch):
-        # Local Spark has no catalog main.
-        job = Target("dev", catalog="spark_catalog", schema="default").jobs["train"]
-        tasks = {task["task_key"]: task for task in job["tasks"]}
+    @pytest.fixture
+    def secrets(self, azure, monkeypatch):
+        """What a secret scope holds; the environment has none of it."""
+        names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        held = {name.lower().replace("_", "-"): os.environ[name] for name in names}
+        for name in names:
+            monkeypatch.delenv(name)
+        return {"azure": held}
+
+    @pytest.fixture
+    def run(self, spark, azure, databricks, secrets, run_cells, on_cluster, tmp_path):
+        """Run a task of a job; return its namespace, and what it handed on."""
+        where = {name: getattr(azure, name) for name in ("subscription_id", "resource_group", "workspace_name")}
+        jobs = Target("staging", catalog="spark_catalog", schema="default", secret_scope="azure", **where).jobs
         shown, handed = [], {}
-        monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
-        try:
-            for key in ("link", "train_and_log", "catch_up"):
-                dbutils = Dbutils({**passed(job, tasks[key], handed), "epochs": "3"})
-                run_cells(cells(ROOT / notebook(tasks[key])), dbutils=dbutils, display=shown.append)
-                handed[key] = dbutils.jobs.taskValues.kept
-        finally:
-            for table in ("diabetes_training", "diabetes_new"):
-                spark.sql(f"DROP TABLE IF EXISTS spark_catalog.default.{table}")
-        assert set(handed["train_and_log"]) == {"run_id", "spark_run_id"}
+
+        def once(job, key, **instead):
+            task = next(task for task in jobs[job]["tasks"] if task["task_key"] == key)
+            given = passed(jobs[job], task, handed)
+            if "checkpoints" in given:
+                # Nor has this machine a volume.
+                given["checkpoints"] = str(tmp_path / "checkpoints")
+            dbutils = Dbutils({**given, **instead}, secrets=secrets)
+            names = run_cells(cells(ROOT / notebook(task)), dbutils=dbutils, display=shown.append)
+            handed[key] = dbutils.jobs.taskValues.kept
+            return names, handed[key]
+
+        once.shown = shown
+        yield once
+        for table in self.TABLES:
+            spark.sql(f"DROP TABLE IF EXISTS spark_catalog.default.diabetes_{table}")
+
+    def test_train_score_and_clean_up(self, run, spark, azure, databricks):
+        link, _ = run("train", "link")
+        assert "'Reader'" in link["link"].notes[0]
+        _, trained = run("train", "train_and_log", epochs="3")
+        assert set(trained) == {"run_id", "spark_run_id"}
+        run("train", "catch_up")
+        _, registered = run("train", "register")
+        deployed, _ = run("train", "deploy")
+        assert deployed["endpoint"].name == "diabetes-staging"
+
+        _, scored = run("score", "batch_score")
+        _, watched = run("score", "monitor")
+        caught_up, _ = run("score", "catch_up")
+        assert (registered["model_version"], scored["model_version"]) == ("1", "1")
+        assert watched["drift"]
+        assert [(one.settled, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 3
+        assert any("spark" in type(thing).__module__ for thing in run.shown), "a table, by Databricks' own display"
+        predictions = spark.table("spark_catalog.default.diabetes_predictions")
+        assert predictions.count() == predictions.select("patient_id").distinct().count() == 178
+
         client = mlflow.MlflowClient("databricks")
-        run = client.get_run(handed["train_and_log"]["run_id"])
-        assert run.info.status == "FINISHED"
-        assert len(client.get_metric_history(run.info.run_id, "epoch_loss")) == 3
-        assert client.get_experiment(run.info.experiment_id).name.startswith("/Users/someone@example.com/")
-        assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
-        # What the next task gets, by the bundle's own words.
-        given = passed(job, tasks["register"], handed)
-        assert given["run_id"] == run.info.run_id
-        assert (os.environ["DATABRICKS_RUNTIME_VERSION"], "run_id" in parameters(job)) == ("18.0", False)
+        done = client.get_run(trained["run_id"])
+        assert done.info.status == "FINISHED"
+        assert len(client.get_metric_history(done.info.run_id, "epoch_loss")) == 3
+        experiment = client.get_experiment(done.info.experiment_id).name
+        assert experiment == "/Users/someone@example.com/adbazureml_diabetes_staging"
+        assert list(databricks.models) == ["spark_catalog.default.diabetes", "spark_catalog.default.diabetes_spark"]
+        (theirs,) = azure.find_model_versions("spark_catalog--default--diabetes")
+        mirrored = link["workspace"].client().get_run(theirs["run_id"])
+        assert mirrored.data.tags["adbazureml.databricks.run_id"] == done.info.run_id
+
+        listed, _ = run("clean_up", "clean_up")
+        assert {item.kind for item in listed["found"].items} >= {"run", "model version", "table", "checkpoint"}
+        run("clean_up", "clean_up", delete="true", confirm=experiment)
+        assert databricks.models == {}
+        assert azure.find_model_versions("spark_catalog--default--diabetes") == []
+        assert client.search_runs([done.info.experiment_id]) == []
+        assert not any(spark.catalog.tableExists(f"spark_catalog.default.diabetes_{table}") for table in self.TABLES)

@@ -136,7 +136,8 @@ def _is_gone(error: Exception) -> bool:
 def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    # Unity Catalog is a registry only, beside the workspace's tracking store.
+    return MlflowClient(tracking_uri=uri.replace("databricks-uc", "databricks"), registry_uri=uri)
 
 
 def _delete_version(item: Item) -> None:

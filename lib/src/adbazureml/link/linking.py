@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.errors import WorkspaceError
+from adbazureml.errors import CredentialError, WorkspaceError
 from adbazureml.link.resource import DatabricksResource, find_by_name, find_by_url, parse_id
 from adbazureml.runtime import html_table
 from adbazureml.workspace import AzureMLWorkspace
@@ -31,7 +31,7 @@ class Link:
     Attributes
     ----------
     databricks : DatabricksResource or None
-        None for local stand-ins.
+        None for local stand-ins, and where it can't be seen.
     linked_to : str
         Resource id of the Azure ML workspace that it is linked to; empty for none.
     wanted : str
@@ -82,7 +82,7 @@ class Link:
         return (html_table(rows.items()) if rows else "") + notes
 
 
-def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "") -> Link:
+def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "", required: bool = True) -> Link:
     """Say what the Databricks workspace is linked to; changes nothing.
 
     Parameters
@@ -93,6 +93,9 @@ def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "") -> Li
     databricks : str
         Name or resource id of the Databricks workspace; empty: the one that this runs in or is signed in to. A name
         is looked for in the Azure ML workspace's subscription.
+    required : bool
+        Whether it is an error that the Databricks workspace can't be seen. Otherwise a note says why: an identity that
+        may track in both workspaces need not see that they are resources in Azure.
 
     Raises
     ------
@@ -103,7 +106,15 @@ def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "") -> Li
     """
     if workspace is None or not workspace.arm_id:
         return _nothing_to_link(workspace)
-    return _Linking(workspace, databricks).shown()
+    try:
+        return _Linking(workspace, databricks).shown()
+    except CredentialError:
+        raise
+    except WorkspaceError as error:
+        if required:
+            raise
+        note = f"Whether the two are linked can't be seen. {error}"
+        return Link(databricks=None, linked_to="", wanted=workspace.arm_id, notes=(note, NO_LINK_NEEDED))
 
 
 def link_workspaces(
