@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import closing
 
 import mlflow
 import pytest
@@ -111,7 +112,7 @@ class TestParameters:
 
 
 class TestWholeNotebooks:
-    """The jobs of staging task by task, in both emulated workspaces, on this machine's Spark.
+    """The jobs task by task, in both emulated workspaces, on this machine's Spark.
 
     The identity may track in Azure ML, which is all that the README asks for: it sees no Databricks workspace in Azure.
     """
@@ -120,8 +121,9 @@ class TestWholeNotebooks:
 
     @pytest.fixture
     def databricks(self, azure, tmp_path, monkeypatch):
-        serving = Serving(tmp_path / "serving")
+        (tmp_path / "serving").mkdir()
         with (
+            closing(Serving(tmp_path / "serving")) as serving,
             MLflowServer(tmp_path / "mlflow") as server,
             DatabricksEmulator() as rest,
             WholeWorkspace(server.url, tmp_path / "dbfs", rest) as workspace,
@@ -138,7 +140,6 @@ class TestWholeNotebooks:
                 mlflow.end_run()
             track(mode="databricks")
         get_workspace_client.cache_clear()
-        serving.close()
 
     @pytest.fixture
     def secrets(self, azure, monkeypatch):
@@ -150,29 +151,59 @@ class TestWholeNotebooks:
         return {"azure": held}
 
     @pytest.fixture
-    def run(self, spark, azure, databricks, secrets, run_cells, on_cluster, tmp_path):
-        """Run a task of a job; return its namespace, and what it handed on."""
-        where = {name: getattr(azure, name) for name in ("subscription_id", "resource_group", "workspace_name")}
-        jobs = Target("staging", catalog="spark_catalog", schema="default", secret_scope="azure", **where).jobs
-        shown, handed = [], {}
+    def shown(self):
+        """What the notebooks gave to Databricks' own display."""
+        return []
 
-        def once(job, key, **instead):
-            task = next(task for task in jobs[job]["tasks"] if task["task_key"] == key)
-            given = passed(jobs[job], task, handed)
-            if "checkpoints" in given:
-                # Nor has this machine a volume.
-                given["checkpoints"] = str(tmp_path / "checkpoints")
-            dbutils = Dbutils({**given, **instead}, secrets=secrets)
-            names = run_cells(cells(ROOT / notebook(task)), dbutils=dbutils, display=shown.append)
-            handed[key] = dbutils.jobs.taskValues.kept
-            return names, handed[key]
+    @pytest.fixture
+    def jobs_of(self, spark, databricks, secrets, shown, run_cells, on_cluster, tmp_path):
+        """Of a target, what runs a task of a job, and returns its namespace and what it handed on."""
 
-        once.shown = shown
-        yield once
+        def of(target, **given):
+            jobs = Target(target, catalog="spark_catalog", schema="default", **given).jobs
+            handed = {}
+
+            def run(job, key, **instead):
+                task = next(task for task in jobs[job]["tasks"] if task["task_key"] == key)
+                given = passed(jobs[job], task, handed)
+                if "checkpoints" in given:
+                    # Nor has this machine a volume.
+                    given["checkpoints"] = str(tmp_path / "checkpoints")
+                dbutils = Dbutils({**given, **instead}, secrets=secrets)
+                names = run_cells(cells(ROOT / notebook(task)), dbutils=dbutils, display=shown.append)
+                handed[key] = dbutils.jobs.taskValues.kept
+                return names, handed[key]
+
+            return run
+
+        yield of
         for table in self.TABLES:
             spark.sql(f"DROP TABLE IF EXISTS spark_catalog.default.diabetes_{table}")
 
-    def test_train_score_and_clean_up(self, run, spark, azure, databricks):
+    def test_the_train_job_up_to_its_registered_runs(self, jobs_of, shown):
+        """The target dev, which begins without Azure ML."""
+        run = jobs_of("dev")
+        run("train", "link")
+        _, trained = run("train", "train_and_log", epochs="3")
+        run("train", "catch_up")
+        assert set(trained) == {"run_id", "spark_run_id"}
+        client = mlflow.MlflowClient("databricks")
+        done = client.get_run(trained["run_id"])
+        assert done.info.status == "FINISHED"
+        assert len(client.get_metric_history(done.info.run_id, "epoch_loss")) == 3
+        assert client.get_experiment(done.info.experiment_id).name.startswith("/Users/someone@example.com/")
+        assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
+        # What the next task gets, by the bundle's own words.
+        job = Target("dev").jobs["train"]
+        register = next(task for task in job["tasks"] if task["task_key"] == "register")
+        given = passed(job, register, {"train_and_log": trained})
+        assert given["run_id"] == done.info.run_id
+        assert (os.environ["DATABRICKS_RUNTIME_VERSION"], "run_id" in parameters(job)) == ("18.0", False)
+
+    def test_train_score_and_clean_up(self, jobs_of, shown, spark, azure, databricks):
+        """The target staging, with both."""
+        where = {name: getattr(azure, name) for name in ("subscription_id", "resource_group", "workspace_name")}
+        run = jobs_of("staging", secret_scope="azure", **where)
         link, _ = run("train", "link")
         assert "'Reader'" in link["link"].notes[0]
         _, trained = run("train", "train_and_log", epochs="3")
@@ -188,7 +219,7 @@ class TestWholeNotebooks:
         assert (registered["model_version"], scored["model_version"]) == ("1", "1")
         assert watched["drift"]
         assert [(one.settled, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 3
-        assert any("spark" in type(thing).__module__ for thing in run.shown), "a table, by Databricks' own display"
+        assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
         predictions = spark.table("spark_catalog.default.diabetes_predictions")
         assert predictions.count() == predictions.select("patient_id").distinct().count() == 178
 

@@ -96,7 +96,7 @@ def _deleters(found: Inventory, timeout: float) -> dict[str, Callable[[Item], No
         "endpoint": endpoint,
         "model version": _delete_version,
         "model": _delete_model,
-        "run": lambda item: _client(item.where).delete_run(item.name),
+        "run": lambda item: _client(item).delete_run(item.name),
         "checkpoint": drop_checkpoint,
         "table": lambda item: runtime.drop_table(item.name),
         "link": link,
@@ -133,20 +133,18 @@ def _is_gone(error: Exception) -> bool:
     return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
-def _client(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    # Unity Catalog is a registry only, beside the workspace's tracking store.
-    return MlflowClient(tracking_uri=uri.replace("databricks-uc", "databricks"), registry_uri=uri)
+def _client(item: Item) -> MlflowClient:
+    assert item.workspace is not None
+    return item.workspace.client()
 
 
 def _delete_version(item: Item) -> None:
     model, _, version = item.name.rpartition("/")
-    _client(item.where).delete_model_version(model, version)
+    _client(item).delete_model_version(model, version)
 
 
 def _delete_model(item: Item) -> None:
-    client = _client(item.where)
+    client = _client(item)
     # Somebody may have registered one since it was listed.
     left: Any = client.search_model_versions(f"name = '{item.name}'", max_results=1)
     if not left:

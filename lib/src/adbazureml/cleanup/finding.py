@@ -148,6 +148,7 @@ def _versions(place: Workspace, model: str, runs: set[str]) -> Found:
             where=place.registry_uri,
             made=moment(version.creation_timestamp),
             link=place.model_url(model, str(version.version)),
+            workspace=place,
         )
         for version in ours
     ]
@@ -155,7 +156,7 @@ def _versions(place: Workspace, model: str, runs: set[str]) -> Found:
         numbers = ", ".join(str(version.version) for version in others)
         return items, [f"version {numbers} of model {model} in {place.name}: no run of this experiment made it."]
     made = moment(registered.creation_timestamp)
-    return [*items, Item(kind="model", name=model, where=place.registry_uri, made=made)], []
+    return [*items, Item(kind="model", name=model, where=place.registry_uri, made=made, workspace=place)], []
 
 
 def _all_versions(place: Workspace, model: str) -> Iterator[ModelVersion]:
@@ -212,6 +213,7 @@ def _active(place: Workspace, runs: list[Run]) -> list[Item]:
             made=moment(run.info.start_time),
             link=place.run_url(run.info.experiment_id, run.info.run_id),
             note=run.info.run_name or "",
+            workspace=place,
         )
         for run in runs
         if run.info.lifecycle_stage == "active"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adbazureml.settings import Settings
-    from adbazureml.workspace import AzureMLWorkspace
+    from adbazureml.workspace import AzureMLWorkspace, Workspace
 
 # What needs another thing goes before it: an endpoint serves a version, a version was made by a run, a checkpoint tells
 # how far a table was written.
@@ -34,13 +34,15 @@ class Item:
     name : str
         Name or id.
     where : str
-        What holds it: a workspace's tracking URI, a deployment target, a resource id.
+        What holds it: a workspace's tracking or registry URI, a deployment target, a resource id.
     made : datetime or None
         When, where that is known.
     link : str
         Its page.
     note : str
         What whoever deletes it should know.
+    workspace : Workspace or None
+        The one whose MLflow client deletes it; None for what no such client knows.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Item:
     made: datetime | None = None
     link: str = ""
     note: str = ""
+    workspace: Workspace | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

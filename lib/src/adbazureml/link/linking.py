@@ -108,10 +108,8 @@ def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "", requi
         return _nothing_to_link(workspace)
     try:
         return _Linking(workspace, databricks).shown()
-    except CredentialError:
-        raise
     except WorkspaceError as error:
-        if required:
+        if required or isinstance(error, CredentialError):
             raise
         note = f"Whether the two are linked can't be seen. {error}"
         return Link(databricks=None, linked_to="", wanted=workspace.arm_id, notes=(note, NO_LINK_NEEDED))
