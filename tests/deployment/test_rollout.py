@@ -1,6 +1,6 @@
 """The order in which a new version gets its traffic, and what is left when a step fails."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -205,6 +205,25 @@ def test_go_back_and_forth(target):
     assert back() == "m-1"
     assert traffic(target) == {"m-1": 100}
     assert back() == "m-2"
+
+
+@pytest.mark.parametrize("share", [10, 90])
+def test_going_back_from_a_roll_out_left_half_way_gives_the_old_one_all(target, share):
+    for number in (0, 1, 2):
+        roll_out(target, number)
+    target.shift("end", {"m-1": 100 - share, "m-2": share}, progress=print, deadline=Deadline.after(1))
+    assert go_back(target, "end", progress=print, deadline=Deadline.after(1)).name == "m-1"
+    assert traffic(target) == {"m-1": 100}
+
+
+def test_one_that_serves_no_more_is_made_anew_with_its_traffic(target):
+    roll_out(target, 1)
+    state = target.endpoints["end"]
+    target.endpoints["end"] = replace(state, deployments=(replace(state.deployments[0], state="failed"),))
+    target.history.clear()
+    roll_out(target, 1)
+    assert ("create", "m-1") in target.history
+    assert ("shift", (("m-1", 100),)) in target.history
 
 
 def test_a_model_without_example_is_not_compared(target):

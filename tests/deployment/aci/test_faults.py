@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.aci import connect
+from adbazureml.deployment.rollout import RollOut, go_back
 from adbazureml.deployment.target import Deadline, TargetOptions
 from adbazureml.errors import DeploymentError
 
@@ -200,12 +202,11 @@ def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, mo
     assert np.allclose(target.score(NAME, rows), predicted(int(serving[1:])))
 
 
-def test_killed_half_way_and_run_again(azure, target, up, store, rows, predicted):
+def test_killed_half_way_and_run_again(azure, target, up, rolling_out, rows, predicted):
     azure.registry.forget_builds()
     azure.registry.hanging.clear()
     builds = len(azure.registry.runs)
-    names = azure.workspace_name, azure.subscription_id, azure.resource_group
-    child = subprocess.Popen([sys.executable, "-c", _DEPLOYING.format(names=names, store=store)])
+    child = rolling_out(1)
     wait_for(lambda: len(azure.registry.runs) > builds, child)
     child.kill()
     child.wait()
@@ -215,28 +216,165 @@ def test_killed_half_way_and_run_again(azure, target, up, store, rows, predicted
     assert list(azure.groups.groups) == [NAME]
 
 
-_DEPLOYING = """
+def test_killed_while_the_group_is_updated_and_run_again(azure, target, up, roll_out, rolling_out, rows, predicted):
+    up(1)
+    azure.groups.silent.add(f"{NAME}/v2")
+    child = rolling_out(2)
+    wait_for(lambda: "v2" in azure.groups.groups[NAME].spoken_of, child)
+    child.kill()
+    child.wait()
+    # It comes up without anybody waiting for it, and what came up beside it costs nothing any more.
+    azure.groups.silent.clear()
+    wait_for(lambda: requests.get(target.find(NAME).url.removesuffix("score"), timeout=1).ok)
+    assert_taken_over(azure, target, roll_out, rows, predicted)
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.fixture
+def left_in_update(azure, target, up):
+    """The first version serves, and whoever let its group run the second is gone; it does not answer yet."""
+
+    def die(said):
+        if said.startswith("starting container group"):
+            raise KilledError
+
+    up(1)
+    up(2, shift=False)
+    azure.groups.silent.add(f"{NAME}/v2")
+    # Nothing is put back for this kind of error, and all that is known of the roll-out is in Azure.
+    with pytest.raises(KilledError):
+        target.shift(NAME, {"v2": 100}, progress=die, deadline=Deadline.after(120))
+    assert {one.name: (one.state, one.traffic) for one in target.find(NAME).deployments} == {
+        "v1": ("creating", 100),
+        "v2": ("healthy", 0),
+    }
+
+
+def test_left_while_the_group_is_updated_and_run_again(azure, target, roll_out, left_in_update, rows, predicted):
+    threading.Timer(2, azure.groups.silent.clear).start()
+    assert_taken_over(azure, target, roll_out, rows, predicted)
+
+
+def assert_taken_over(azure, target, roll_out, rows, predicted):
+    builds = len(azure.registry.runs)
+    roll_out(2)
+    assert len(azure.registry.runs) == builds
+    assert np.allclose(target.score(NAME, rows), predicted(2))
+    assert {one.name: (one.state, one.traffic) for one in target.find(NAME).deployments} == {
+        "v1": ("stopped", 0),
+        "v2": ("healthy", 100),
+    }
+    assert list(azure.groups.groups) == [NAME]
+
+
+def test_left_while_the_group_is_updated_and_the_old_version_is_put_back(
+    azure, target, roll_out, left_in_update, rows, predicted
+):
+    with pytest.raises(DeploymentError, match=r"'v2' is not healthy after 3 s.*'v1' \(100 %\) goes on serving"):
+        roll_out(2, timeout=3)
+    assert np.allclose(target.score(NAME, rows), predicted(1))
+    assert [(one.name, one.traffic) for one in target.find(NAME).deployments] == [("v1", 100)]
+    assert list(azure.groups.groups) == [NAME]
+
+
+def test_left_while_the_group_is_updated_and_rolled_back(azure, target, left_in_update, rows, predicted):
+    assert go_back(target, NAME, progress=print, deadline=Deadline.after(120)).name == "v1"
+    assert np.allclose(target.score(NAME, rows), predicted(1))
+    assert {one.name: (one.state, one.traffic) for one in target.find(NAME).deployments} == {
+        "v1": ("healthy", 100),
+        "v2": ("stopped", 0),
+    }
+    assert list(azure.groups.groups) == [NAME]
+
+
+def test_a_group_that_was_deleted_is_made_again(azure, target, up, roll_out, rows, predicted):
+    up(1)
+    del azure.groups.groups[NAME]
+    roll_out(1)
+    assert np.allclose(target.score(NAME, rows), predicted(1))
+
+
+def test_a_group_that_was_stopped_is_started_again(azure, target, up, roll_out, rows, predicted):
+    up(1)
+    azure.groups.stop(NAME)
+    [stopped] = target.find(NAME).deployments
+    assert stopped.state == "stopped"
+    roll_out(1)
+    assert np.allclose(target.score(NAME, rows), predicted(1))
+    assert list(azure.groups.groups) == [NAME]
+
+
+def test_after_the_registrys_password_was_renewed_deploying_again_gives_the_new_key(
+    azure, options, up, roll_out, rows, predicted, monkeypatch
+):
+    up(1)
+    monkeypatch.setattr(azure.registry, "passwords", ["another", "one"])
+    renewed = connect(options)
+    [deployment] = renewed.find(NAME).deployments
+    assert (deployment.state, "deploy again" in deployment.note) == ("failed", True)
+    roll_out(1, on=renewed)
+    assert np.allclose(renewed.score(NAME, rows), predicted(1))
+    [deployment] = renewed.find(NAME).deployments
+    assert (deployment.state, deployment.traffic) == ("healthy", 100)
+
+
+@pytest.fixture
+def roll_out(target, models):
+    """Roll a version out as the front does."""
+
+    def run(number, *, on=target, timeout=120):
+        deadline = Deadline.after(timeout)
+        RollOut(
+            target=on, name=NAME, deployment=f"v{number}", model=models[number], progress=print, deadline=deadline
+        ).run((100,))
+
+    return run
+
+
+@pytest.fixture
+def rolling_out(azure, store):
+    """Start a process that rolls a version out; it does not outlast the test."""
+    children = []
+
+    def start(number):
+        names = azure.workspace_name, azure.subscription_id, azure.resource_group
+        uri = {1: store.v1, 2: store.v2}[number]
+        code = _ROLLING_OUT.format(names=names, store=store, uri=uri, number=number)
+        children.append(subprocess.Popen([sys.executable, "-c", code]))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+_ROLLING_OUT = """
 import mlflow
 from mlflow.models import Model
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.aci import connect
 from adbazureml.deployment.deployable import Deployable
+from adbazureml.deployment.rollout import RollOut
 from adbazureml.deployment.target import Deadline, TargetOptions
 
 name, subscription_id, resource_group = {names}
 workspace = AzureMLWorkspace.get(name=name, subscription_id=subscription_id, resource_group=resource_group)
 mlflow.set_tracking_uri("{store.uri}")
-model = Deployable(uri="{store.v1}", model=Model.load("{store.v1}"))
-connect(TargetOptions(workspace=workspace, poll=0.05)).create(
-    "lines", "v1", model, progress=print, deadline=Deadline.after(600)
-)
+model = Deployable(uri="{uri}", model=Model.load("{uri}"))
+target = connect(TargetOptions(workspace=workspace, poll=0.05))
+deadline = Deadline.after(600)
+RollOut(target=target, name="lines", deployment="v{number}", model=model, progress=print, deadline=deadline).run((100,))
 """
 
 
-def wait_for(condition, child, seconds=300):
+def wait_for(condition, child=None, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert child.poll() is None
+        assert child is None or child.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

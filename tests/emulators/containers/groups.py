@@ -147,6 +147,11 @@ class Groups(Provider):
         self.groups.clear()
         self._set_up()
 
+    def stop(self, name: str) -> None:
+        """Stop a group, as somebody may in the portal; it is there still, and runs no container."""
+        group = self.groups[name]
+        group.stopped, group.process = True, None
+
     @property
     def _domain(self) -> str:
         return f"{self.workspace.location}.azurecontainer.test"
@@ -309,7 +314,8 @@ class Groups(Provider):
             for one in container.get("environmentVariables") or ()
         ]
         running = group.process is not None and group.process.exit_code is None
-        current: dict[str, Any] = {"state": "Running" if running else "Waiting", "startTime": group.started or None}
+        waiting = "Terminated" if group.stopped else "Waiting"
+        current: dict[str, Any] = {"state": "Running" if running else waiting, "startTime": group.started or None}
         if not running and group.exit_code is not None:
             current |= {"detailStatus": "CrashLoopBackOff: Back-off restarting failed"}
         container["instanceView"] = {
@@ -339,7 +345,10 @@ class Groups(Provider):
                     for one in asked.get("imageRegistryCredentials") or ()
                 ],
                 "ipAddress": address,
-                "instanceView": {"events": [], "state": "Running" if running else "Pending"},
+                "instanceView": {
+                    "events": [],
+                    "state": "Running" if running else "Stopped" if group.stopped else "Pending",
+                },
             },
         }
 

@@ -110,6 +110,8 @@ class Endpoint:
     def rollback(self, *, timeout: float | None = None) -> EndpointState:
         """Give all traffic back to the deployment before the one that serves now; once more goes forth again.
 
+        A roll-out that was left half-way is undone: the one whose place it was taking gets the whole traffic.
+
         Parameters
         ----------
         timeout : float, optional

@@ -70,7 +70,7 @@ class RollOut:
             self.target.create(self.name, self.deployment, self.model, progress=self.progress, deadline=self.deadline)
             self._compare()
             for step in steps if old else (WHOLE,):
-                if there is None or step > there.traffic:
+                if there is None or there.state != "healthy" or step > there.traffic:
                     moved = True
                     self.progress(f"moving {step} % of the traffic")
                     self._shift({self.deployment: step, **_shared(old, WHOLE - step)}, self.deadline)
@@ -131,23 +131,27 @@ class RollOut:
 def go_back(target: Target, name: str, *, progress: Progress, deadline: Deadline) -> DeploymentState:
     """Give the whole traffic to the deployment before the one that serves; again goes forth.
 
+    Where a roll-out was left half-way, that is the one whose place it was taking.
+
     Raises
     ------
     DeploymentError
         There is none to go back to.
     """
     state = target.find(name)
-    names = [each.name for each in state.deployments] if state else []
-    serving = max(state.traffic, key=lambda each: state.traffic[each], default=None) if state else None
-    usable = [
-        each
-        for each in (state.deployments if state else ())
-        if each.name != serving and each.state in ("healthy", "stopped")
-    ]
-    if serving is None or not usable:
+    there = state.deployments if state else ()
+    serving = [each for each in there if each.traffic]
+    now = max(serving, key=lambda each: each.traffic, default=None)
+    others = [each for each in there if each is not now and each.state in ("healthy", "stopped")]
+    if now is None or not others:
         raise DeploymentError(f"endpoint {name!r} has no earlier deployment to go back to: deploy a model.")
-    earlier = [each for each in usable if names.index(each.name) < names.index(serving)]
-    chosen = (earlier or usable)[-1]
+    earlier = [each for each in others if there.index(each) < there.index(now)]
+    if len(serving) > 1:
+        chosen = serving[0]
+    elif earlier:
+        chosen = earlier[-1]
+    else:
+        chosen = now if now.state == "creating" else others[-1]
     target.shift(name, {chosen.name: WHOLE}, progress=progress, deadline=deadline)
     return chosen
 

@@ -8,6 +8,10 @@ Requests and keys travel over plain HTTP: put a gateway with a certificate befor
 
 The key is made of the registry's admin password and the endpoint's resource id, so that whoever may read that password
 in Azure can call the endpoint, from any machine, and nobody has to keep the key.
+
+All that is known of a roll-out stands in Azure, so that whoever deploys again goes on with one that was killed. As long
+as a deployment's own group is there, its way into the endpoint's group is not over: until then the endpoint counts as
+serving what ran there before.
 """
 
 from __future__ import annotations
@@ -93,11 +97,11 @@ class ContainerInstances(Target):
     def create(self, name: str, deployment: str, model: Deployable, *, progress: Progress, deadline: Deadline) -> None:
         """Bring a deployment up in a group of its own, beside the endpoint's."""
         main = self._groups.get(name)
-        if main and main.served and main.served.deployment == deployment and main.state == "healthy":
+        if main and _runs(main, deployment) and main.state == "healthy" and self._knows_key(main):
             return
         candidate = _candidate_name(name, deployment)
         old = self._groups.get(candidate)
-        if old and old.state in ("failed", "stopped"):
+        if old and (old.state in ("failed", "stopped") or not self._knows_key(old)):
             self._groups.delete(candidate, deadline=deadline)
             old = None
         if old is None:
@@ -115,9 +119,7 @@ class ContainerInstances(Target):
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
         """Post a request of the scoring protocol and return the predictions."""
-        group = self._groups.get(name)
-        if deployment and not (group and group.served and group.served.deployment == deployment):
-            group = self._groups.get(_candidate_name(name, deployment))
+        group = self._group_of(name, deployment) if deployment else self._groups.get(name)
         if group is None or not group.url:
             what = f"deployment {deployment!r} of endpoint {name!r}" if deployment else f"endpoint {name!r}"
             raise DeploymentError(f"{what} does not exist: deploy it first.")
@@ -128,30 +130,36 @@ class ContainerInstances(Target):
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Let the endpoint's group run the image of the deployment that takes all the traffic."""
         [deployment] = [one for one, percent in traffic.items() if percent]
-        main, candidate = self._groups.get(name), self._groups.get(_candidate_name(name, deployment))
-        old = main.served if main else None
-        if old and old.deployment == deployment:
-            self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
-        else:
-            served = candidate.served if candidate else main.previous if main else None
-            if served is None or served.deployment != deployment:
+        main, own = self._groups.get(name), self._groups.get(_candidate_name(name, deployment))
+        running, earlier = (main.served, main.previous) if main else (None, None)
+        # Begun by a run that was killed, or over: what it goes back to is noted already.
+        begun = bool(main and _runs(main, deployment))
+        back, further_back = (earlier, None) if begun else (running, earlier)
+        if not (main and begun and main.state in ("healthy", "creating") and self._knows_key(main)):
+            known = (own.served if own else None, running, earlier)
+            served = next((one for one in known if one and one.deployment == deployment), None)
+            if served is None:
                 raise DeploymentError(
                     f"deployment {deployment!r} of endpoint {name!r} does not exist: deploy it first."
                 )
-            self._put(name, name, served, old, progress=progress, deadline=deadline)
-            try:
-                self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
-            except DeploymentError as error:
-                again = Deadline.after(deadline.seconds)
-                raise self._put_back(main, deployment, error, progress=progress, deadline=again) from error
-        if candidate:
-            self._groups.delete(candidate.name, deadline=deadline)
+            self._put(name, name, served, back, progress=progress, deadline=deadline)
+        try:
+            self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
+        except DeploymentError as error:
+            # One that served before is not replaced by what served before that.
+            if back is None or (begun and own is None):
+                raise
+            again = Deadline.after(deadline.seconds)
+            raise self._put_back(
+                name, deployment, back, further_back, error, progress=progress, deadline=again
+            ) from error
+        for settled in {deployment, running.deployment if running else deployment}:
+            self._groups.delete(_candidate_name(name, settled), deadline=deadline)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log; empty where there is none."""
-        group = self._groups.get(name)
-        serves = bool(group and group.served and group.served.deployment == deployment)
-        return self._groups.log(name if serves else _candidate_name(name, deployment), lines)
+        group = self._group_of(name, deployment)
+        return self._groups.log(group.name, lines) if group else ""
 
     def remove(self, name: str, deployment: str) -> None:
         """Delete a deployment's own group, and forget it where it is the one to go back to.
@@ -161,7 +169,7 @@ class ContainerInstances(Target):
         deadline = Deadline.after(self.timeout)
         self._groups.delete(_candidate_name(name, deployment), deadline=deadline)
         main = self._groups.get(name)
-        if main and main.served and main.served.deployment == deployment:
+        if main and _runs(main, deployment):
             self._groups.delete(name, deadline=deadline)
         elif main and main.previous and main.previous.deployment == deployment:
             self._groups.forget_previous(name)
@@ -211,28 +219,27 @@ class ContainerInstances(Target):
 
     def _put_back(
         self,
-        before: Group | None,
+        name: str,
         deployment: str,
+        back: Served,
+        further_back: Served | None,
         error: DeploymentError,
         *,
         progress: Progress,
         deadline: Deadline,
     ) -> DeploymentError:
         """Let the endpoint run again what it ran before a deployment that failed; the error to raise."""
-        if before is None or before.served is None:
-            return error
-        name, old = before.name, before.served
         now = self._groups.get(name)
-        if now is None or now.served is None or now.served.deployment != deployment:
+        if now is None or not _runs(now, deployment):
             # Somebody else has changed it since.
             return error
         said, _, log = str(error).partition("\n")
         try:
-            self._put(name, name, old, before.previous, progress=progress, deadline=deadline)
-            self._groups.wait_until_healthy(name, old.deployment, progress=progress, deadline=deadline)
-            outcome = f"Deployment {old.deployment!r} was put back."
+            self._put(name, name, back, further_back, progress=progress, deadline=deadline)
+            self._groups.wait_until_healthy(name, back.deployment, progress=progress, deadline=deadline)
+            outcome = f"Deployment {back.deployment!r} was put back."
         except DeploymentError as second:
-            outcome = f"Deployment {old.deployment!r} could not be put back: {second}"
+            outcome = f"Deployment {back.deployment!r} could not be put back: {second}"
         return DeploymentError(f"{said} {outcome}" + (f"\n{log}" if log else ""))
 
     def _state(self, name: str, groups: Sequence[Group]) -> EndpointState | None:
@@ -240,17 +247,19 @@ class ContainerInstances(Target):
         if not groups:
             return None
         deployments: dict[str, DeploymentState] = {}
+        own = [group for group in groups if group is not main and group.served]
+        unfinished = bool(main and any(_runs(main, group.served.deployment) for group in own if group.served))
         if main and main.previous:
             previous = main.previous
             deployments[previous.deployment] = DeploymentState(
                 name=previous.deployment,
                 model=previous.model,
                 fingerprint=previous.fingerprint,
-                state="stopped",
-                note="its image is kept to go back to",
+                state="creating" if unfinished else "stopped",
+                traffic=100 if unfinished else 0,
+                note="another deployment is taking its place" if unfinished else "its image is kept to go back to",
             )
-        # The endpoint's own group last: it counts where a killed run left a deployment in both.
-        for group in sorted(groups, key=lambda group: group.name == name):
+        for group in own if unfinished or main is None else (*own, main):
             if group.served:
                 deployments.pop(group.served.deployment, None)
                 deployments[group.served.deployment] = self._deployment(group, traffic=100 if group is main else 0)
@@ -267,7 +276,7 @@ class ContainerInstances(Target):
         served = group.served
         assert served
         state, note = group.state, group.note
-        if group.key_mark != _hash(self.key(group.endpoint)):
+        if not self._knows_key(group):
             state, note = "failed", "the registry's password was renewed, and with it the endpoint's key: deploy again"
         return DeploymentState(
             name=served.deployment,
@@ -278,6 +287,16 @@ class ContainerInstances(Target):
             made=group.made,
             note="" if state == "healthy" else note,
         )
+
+    def _knows_key(self, group: Group) -> bool:
+        """Whether a group asks for the key that callers are given now."""
+        return group.key_mark == _hash(self.key(group.endpoint))
+
+    def _group_of(self, name: str, deployment: str) -> Group | None:
+        """A deployment's own group, or the endpoint's where that runs it."""
+        own = self._groups.get(_candidate_name(name, deployment))
+        main = None if own else self._groups.get(name)
+        return own or (main if main and _runs(main, deployment) else None)
 
     def _candidate(self, name: str, model: Deployable) -> Group | None:
         """A group of this very model that is there already."""
@@ -346,6 +365,11 @@ class ContainerInstances(Target):
         """Resource id of a container group."""
         scope = self._workspace.arm_id.partition("/providers/")[0]
         return f"{scope}/providers/Microsoft.ContainerInstance/containerGroups/{group}"
+
+
+def _runs(group: Group, deployment: str) -> bool:
+    """Whether a group runs a deployment, or is to."""
+    return group.served is not None and group.served.deployment == deployment
 
 
 def _candidate_name(name: str, deployment: str) -> str:

@@ -33,6 +33,8 @@ _LISTING = "Model Directory Contents:"
 # A container that ended so often does not come up any more; the service would go on trying for ever.
 _RESTARTS = 2
 _TRANSITIONING, _NEEDS_DELETE = "ContainerGroupTransitioning", "InvalidContainerGroupUpdate"
+# What still answers then is what ran before.
+_CHANGING = ("Accepted", "Pending", "Creating", "Updating")
 _STOPPED = ("Stopped", "Succeeded", "Terminated")
 
 
@@ -73,7 +75,7 @@ class Group:
     @property
     def is_healthy(self) -> bool:
         """Whether it answers now, as the deployment that its tags name."""
-        if not (self.url and self.served):
+        if not (self.url and self.served) or self.provisioning in _CHANGING:
             return False
         try:
             answer = requests.get(f"{self.url}/", timeout=_PING_TIMEOUT_S)
