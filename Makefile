@@ -12,7 +12,7 @@ run: $(READY)  ## run all notebooks on this machine, with a line a step and a su
 	@$(BIN)/python tools/walk.py
 
 test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, two files at a time, and each notebook by itself
-	@$(BIN)/python -m pytest -n 2 --dist loadfile || { \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { \
 		echo "What failed beside another file has its deadlines to itself now, and must pass:"; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 	@rm -rf .local/test
