@@ -226,6 +226,18 @@ def test_one_that_serves_no_more_is_made_anew_with_its_traffic(target):
     assert ("shift", (("m-1", 100),)) in target.history
 
 
+def test_one_that_serves_no_more_and_fails_again_is_not_waited_for_twice(target):
+    roll_out(target, 1)
+    state = target.endpoints["end"]
+    target.endpoints["end"] = replace(state, deployments=(replace(state.deployments[0], state="failed"),))
+    target.history.clear()
+    target.fail = {("shift", (("m-1", 100),)): DeploymentError("time is up.")}
+    with pytest.raises(DeploymentError, match=r"^time is up\. No other deployment was serving\.$"):
+        roll_out(target, 1)
+    assert [each for each in target.history if each[0] == "shift"] == [("shift", (("m-1", 100),))]
+    assert names(target) == ["m-1"]
+
+
 def test_a_model_without_example_is_not_compared(target):
     RollOut(
         target=target,

@@ -103,6 +103,8 @@ class RollOut:
     def _put_back(self, before: EndpointState | None, *, moved: bool) -> str:
         """Leave the endpoint as it was, as far as that goes, and say what serves."""
         traffic = before.traffic if before else {}
+        if set(traffic) == {self.deployment}:
+            return "No other deployment was serving."
         try:
             if moved and traffic:
                 # The time for the roll-out may be over.

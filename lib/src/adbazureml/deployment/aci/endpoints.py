@@ -97,7 +97,7 @@ class ContainerInstances(Target):
     def create(self, name: str, deployment: str, model: Deployable, *, progress: Progress, deadline: Deadline) -> None:
         """Bring a deployment up in a group of its own, beside the endpoint's."""
         main = self._groups.get(name)
-        if main and _runs(main, deployment) and main.state == "healthy" and self._knows_key(main):
+        if main and main.runs(deployment) and main.state == "healthy" and self._knows_key(main):
             return
         candidate = _candidate_name(name, deployment)
         old = self._groups.get(candidate)
@@ -132,9 +132,8 @@ class ContainerInstances(Target):
         [deployment] = [one for one, percent in traffic.items() if percent]
         main, own = self._groups.get(name), self._groups.get(_candidate_name(name, deployment))
         running, earlier = (main.served, main.previous) if main else (None, None)
-        # Begun by a run that was killed, or over: what it goes back to is noted already.
-        begun = bool(main and _runs(main, deployment))
-        back, further_back = (earlier, None) if begun else (running, earlier)
+        # By a run that was killed, or long over.
+        begun = main is not None and main.runs(deployment)
         if not (main and begun and main.state in ("healthy", "creating") and self._knows_key(main)):
             known = (own.served if own else None, running, earlier)
             served = next((one for one in known if one and one.deployment == deployment), None)
@@ -142,19 +141,19 @@ class ContainerInstances(Target):
                 raise DeploymentError(
                     f"deployment {deployment!r} of endpoint {name!r} does not exist: deploy it first."
                 )
-            self._put(name, name, served, back, progress=progress, deadline=deadline)
+            self._put(name, name, served, earlier if begun else running, progress=progress, deadline=deadline)
         try:
             self._groups.wait_until_healthy(name, deployment, progress=progress, deadline=deadline)
         except DeploymentError as error:
-            # One that served before is not replaced by what served before that.
-            if back is None or (begun and own is None):
+            # What served before this call was this deployment, or what the caller was told by `find`.
+            if begun:
                 raise
             again = Deadline.after(deadline.seconds)
-            raise self._put_back(
-                name, deployment, back, further_back, error, progress=progress, deadline=again
-            ) from error
-        for settled in {deployment, running.deployment if running else deployment}:
-            self._groups.delete(_candidate_name(name, settled), deadline=deadline)
+            raise self._put_back(main, deployment, error, progress=progress, deadline=again) from error
+        self._groups.delete(_candidate_name(name, deployment), deadline=deadline)
+        if running and not begun:
+            # Its own way here may have been cut short.
+            self._groups.delete(_candidate_name(name, running.deployment), deadline=deadline)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log; empty where there is none."""
@@ -169,7 +168,7 @@ class ContainerInstances(Target):
         deadline = Deadline.after(self.timeout)
         self._groups.delete(_candidate_name(name, deployment), deadline=deadline)
         main = self._groups.get(name)
-        if main and _runs(main, deployment):
+        if main and main.runs(deployment):
             self._groups.delete(name, deadline=deadline)
         elif main and main.previous and main.previous.deployment == deployment:
             self._groups.forget_previous(name)
@@ -219,27 +218,28 @@ class ContainerInstances(Target):
 
     def _put_back(
         self,
-        name: str,
+        before: Group | None,
         deployment: str,
-        back: Served,
-        further_back: Served | None,
         error: DeploymentError,
         *,
         progress: Progress,
         deadline: Deadline,
     ) -> DeploymentError:
         """Let the endpoint run again what it ran before a deployment that failed; the error to raise."""
+        if before is None or before.served is None:
+            return error
+        name, old = before.name, before.served
         now = self._groups.get(name)
-        if now is None or not _runs(now, deployment):
+        if now is None or not now.runs(deployment):
             # Somebody else has changed it since.
             return error
         said, _, log = str(error).partition("\n")
         try:
-            self._put(name, name, back, further_back, progress=progress, deadline=deadline)
-            self._groups.wait_until_healthy(name, back.deployment, progress=progress, deadline=deadline)
-            outcome = f"Deployment {back.deployment!r} was put back."
+            self._put(name, name, old, before.previous, progress=progress, deadline=deadline)
+            self._groups.wait_until_healthy(name, old.deployment, progress=progress, deadline=deadline)
+            outcome = f"Deployment {old.deployment!r} was put back."
         except DeploymentError as second:
-            outcome = f"Deployment {back.deployment!r} could not be put back: {second}"
+            outcome = f"Deployment {old.deployment!r} could not be put back: {second}"
         return DeploymentError(f"{said} {outcome}" + (f"\n{log}" if log else ""))
 
     def _state(self, name: str, groups: Sequence[Group]) -> EndpointState | None:
@@ -247,8 +247,8 @@ class ContainerInstances(Target):
         if not groups:
             return None
         deployments: dict[str, DeploymentState] = {}
-        own = [group for group in groups if group is not main and group.served]
-        unfinished = bool(main and any(_runs(main, group.served.deployment) for group in own if group.served))
+        own = [group for group in groups if group is not main]
+        unfinished = bool(main and any(group.served and main.runs(group.served.deployment) for group in own))
         if main and main.previous:
             previous = main.previous
             deployments[previous.deployment] = DeploymentState(
@@ -294,9 +294,11 @@ class ContainerInstances(Target):
 
     def _group_of(self, name: str, deployment: str) -> Group | None:
         """A deployment's own group, or the endpoint's where that runs it."""
-        own = self._groups.get(_candidate_name(name, deployment))
-        main = None if own else self._groups.get(name)
-        return own or (main if main and _runs(main, deployment) else None)
+        for group in (_candidate_name(name, deployment), name):
+            found = self._groups.get(group)
+            if found and found.runs(deployment):
+                return found
+        return None
 
     def _candidate(self, name: str, model: Deployable) -> Group | None:
         """A group of this very model that is there already."""
@@ -365,11 +367,6 @@ class ContainerInstances(Target):
         """Resource id of a container group."""
         scope = self._workspace.arm_id.partition("/providers/")[0]
         return f"{scope}/providers/Microsoft.ContainerInstance/containerGroups/{group}"
-
-
-def _runs(group: Group, deployment: str) -> bool:
-    """Whether a group runs a deployment, or is to."""
-    return group.served is not None and group.served.deployment == deployment
 
 
 def _candidate_name(name: str, deployment: str) -> str:

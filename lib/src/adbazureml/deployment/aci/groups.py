@@ -72,6 +72,10 @@ class Group:
     exit_code: int | None
     made: datetime | None
 
+    def runs(self, deployment: str) -> bool:
+        """Whether its tags name this deployment: it runs it, or is to."""
+        return self.served is not None and self.served.deployment == deployment
+
     @property
     def is_healthy(self) -> bool:
         """Whether it answers now, as the deployment that its tags name."""
@@ -188,7 +192,7 @@ class ContainerGroups:
         before: int | None = None
         for waited in deadline.polls(self._poll):
             group = self.get(name)
-            if group is None or group.served is None or group.served.deployment != deployment:
+            if group is None or not group.runs(deployment):
                 raise DeploymentError(
                     f"container group {name!r} was changed or deleted by somebody else while deployment {deployment!r}"
                     " came up: deploy again."
