@@ -250,13 +250,11 @@ class TestFaults:
         with pytest.raises(WorkspaceError, match=r"another change of it is under way .*did not end in time"):
             link_workspaces(workspace, databricks="adb", timeout=0.1)
 
-    def test_waits_for_what_is_under_way(self, manager, workspace, resource, monkeypatch, capsys):
-        resource["properties"]["provisioningState"] = "Updating"
-
-        def settle(seconds):
-            resource["properties"]["provisioningState"] = "Succeeded"
-
-        monkeypatch.setattr("adbazureml.workspace.management.time.sleep", settle)
+    def test_waits_for_what_is_under_way(self, manager, workspace, resource, capsys):
+        state = resource["properties"]
+        state["provisioningState"] = "Updating"
+        manager.operations.looks = 4
+        manager.operations.start(DATABRICKS, resource["id"], lambda: state.update(provisioningState="Succeeded"))
         assert link_workspaces(workspace, databricks="adb").is_set
         assert "adb: Updating; waiting for it" in capsys.readouterr().out
 

@@ -1,6 +1,8 @@
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
 
 from adbazureml import runtime
@@ -34,3 +36,24 @@ def test_progress_is_told_while_spark_works(spark, capsys):
     with runtime.progress("Nothing", seconds_between=60):
         pass
     assert capsys.readouterr().out == ""
+
+
+def test_threads_that_meet_a_table_of_another_process_at_once(spark, home):
+    made = home / "warehouse" / "model_of_others"
+    spark.range(3).write.format("delta").save(str(made))
+    for number in range(5):
+        shutil.copytree(made, made.with_name(f"met_at_once_{number}"))
+    start, met = threading.Barrier(4), []
+
+    def meet():
+        start.wait()
+        met.append(runtime.spark().table("met_at_once_4").count())
+
+    threads = [threading.Thread(target=meet) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [3] * 4
+    for name in ("model_of_others", *(f"met_at_once_{number}" for number in range(5))):
+        runtime.drop_table(name)

@@ -13,8 +13,10 @@ from adbazureml import runtime
 from adbazureml.scoring import score, stream
 
 
-def wait_for(path):
+def wait_for(path, scorings=()):
     while not path.exists():
+        if not all(scoring.is_alive() for scoring in scorings):
+            sys.exit("a scoring ended that should have been killed")
         time.sleep(0.02)
 
 
@@ -43,11 +45,13 @@ def main(store, folder):
     score(table="grown", model="models:/doubling/1", into="raced_for")
     (folder / "raced").touch()
     stream.Batches._write = hold_before_writing(stream.Batches._write, folder / "batch.reached")
+    scorings = []
     for model, into in (("doubling", "killed_before_writing"), ("holding", "killed_in_model")):
         how = {"table": "grown", "model": f"models:/{model}/1", "into": into}
-        Thread(target=score, kwargs=how, daemon=True).start()
-    wait_for(folder / "batch.reached")
-    wait_for(folder / "hold.reached")
+        scorings.append(Thread(target=score, kwargs=how, daemon=True))
+        scorings[-1].start()
+    wait_for(folder / "batch.reached", scorings)
+    wait_for(folder / "hold.reached", scorings)
     stream.Batches._check_last = die_after_writing
     score(table="grown", model="models:/doubling/1", into="killed_after_writing")
 

@@ -120,7 +120,7 @@ def _know_tables(session: SparkSession) -> None:
 def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
     for name in names:
         if not session.catalog.tableExists(name):
-            session.sql(f"CREATE TABLE `{name}` USING DELTA LOCATION '{_warehouse() / name}'")
+            session.sql(f"CREATE TABLE IF NOT EXISTS `{name}` USING DELTA LOCATION '{_warehouse() / name}'")
 
 
 def drop_local_table(name: str) -> None:
