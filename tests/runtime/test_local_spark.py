@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from adbazureml import runtime
 
@@ -39,21 +40,18 @@ def test_progress_is_told_while_spark_works(spark, capsys):
 
 
 def test_threads_that_meet_a_table_of_another_process_at_once(spark, home):
-    made = home / "warehouse" / "model_of_others"
-    spark.range(3).write.format("delta").save(str(made))
-    for number in range(5):
-        shutil.copytree(made, made.with_name(f"met_at_once_{number}"))
-    start, met = threading.Barrier(4), []
+    names = [f"met_at_once_{number}" for number in range(5)]
+    first, *others = (home / "warehouse" / name for name in names)
+    spark.range(3).write.format("delta").save(str(first))
+    for folder in others:
+        shutil.copytree(first, folder)
+    together = threading.Barrier(4)
 
-    def meet():
-        start.wait()
-        met.append(runtime.spark().table("met_at_once_4").count())
+    def meet(_):
+        together.wait()
+        return runtime.spark().table(names[-1]).count()
 
-    threads = [threading.Thread(target=meet) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert met == [3] * 4
-    for name in ("model_of_others", *(f"met_at_once_{number}" for number in range(5))):
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(meet, range(4))) == [3] * 4
+    for name in names:
         runtime.drop_table(name)

@@ -119,6 +119,7 @@ def _know_tables(session: SparkSession) -> None:
 @lru_cache(maxsize=1)
 def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
     for name in names:
+        # Asking first is the faster way; another thread may create it in between.
         if not session.catalog.tableExists(name):
             session.sql(f"CREATE TABLE IF NOT EXISTS `{name}` USING DELTA LOCATION '{_warehouse() / name}'")
 
