@@ -125,7 +125,7 @@ def test_a_service_that_is_busy_is_asked_again(workspace, client, model):
 def test_names_and_tables_that_do_not_fit(spark, workspace, client, model):
     with pytest.raises(SettingsError, match="baseline_table: 'here' is not in three parts"):
         create_databricks_monitor(TABLE, model=model, baseline_table="here", client=client)
-    with pytest.raises(TableError, match=r"predictions_table: a\.b\.c can't be watched: .*does not exist"):
+    with pytest.raises(TableError, match=r"table: a\.b\.c can't be watched: .*does not exist"):
         create_databricks_monitor("a.b.c", model=model, baseline_table=BASELINE, client=client)
     with pytest.raises(TableError, match="target_column: 'y' is not in the baseline"):
         create_databricks_monitor(TABLE, model=model, baseline_table=BASELINE, target_column="y", client=client)

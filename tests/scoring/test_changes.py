@@ -97,12 +97,12 @@ def test_a_row_comes_to_be_refused_and_taken_again(spark, source, model, into, t
 
 def test_keys_that_do_not_serve(spark, source, model, into, tmp_path):
     how = {"table": source, "model": model, "into": into, "checkpoints": str(tmp_path)}
-    with pytest.raises(TableError, match="key_columns needs 'number'"):
+    with pytest.raises(TableError, match="keys needs 'number'"):
         score(**how, keys=["number"])
-    with pytest.raises(TableError, match="key_columns: nr is not among the columns to write"):
+    with pytest.raises(TableError, match="keys: nr is not among the columns to write"):
         score(**how, keys=["nr"], keep=["x"])
     spark.sql(f"INSERT INTO {source} VALUES (1, 8)")
-    with pytest.raises(TableError, match=r"key_columns: nr do not tell the rows apart: two have 1. Name"):
+    with pytest.raises(TableError, match=r"keys: nr do not tell the rows apart: two have 1. Name"):
         score(**how, keys=["nr"])
     assert held(into) == []
     spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'false')")

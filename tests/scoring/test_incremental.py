@@ -85,6 +85,60 @@ def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, 
     assert len(held(into)) == 6
 
 
+def test_a_version_that_finds_nothing_new_is_no_error(spark, source, model, into, folder):
+    how = {"table": source, "into": into, "checkpoints": folder}
+    score(model=model, **how)
+    done = score(model="models:/times/2", **how)
+    assert (done.rows, done.held, done.total) == (0, 0, 2)
+    assert str(done) == f"Nothing new to score in {source}; {into}, column prediction holds 2 rows."
+    assert "Nothing new" in done._repr_html_()
+    # The picture shows what the table holds instead.
+    axes = done.histogram().axes[0]
+    assert axes.get_title() == "2 predictions of times, all versions"
+    assert axes.patches[0].get_data()[0].sum() == 2
+    done.show()
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_a_table_without_rows_is_no_error(spark, source, model, into, folder, mode):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "mode": mode}
+    done = score(where="x > 100", **how)
+    assert (done.rows, done.total) == (0, 0)
+    assert done.histogram().axes[0].get_title() == "0 predictions of times, all versions"
+    done.show()
+
+
+def test_an_empty_day_scored_in_full_leaves_what_is_there(spark, source, model, into, folder):
+    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "mode": "full"}
+    score(**how)
+    assert score(where="x > 100", **how).rows == 0
+    assert held(into) == [("1", 1, 2), ("1", 2, 4)]
+
+
+def test_a_blank_condition_is_none(source, model, into, folder):
+    assert score(table=source, where=" ", model=model, into=into, checkpoints=folder).rows == 2
+
+
+def test_a_mode_that_is_none_is_refused_before_anything_runs(source, model, into):
+    with pytest.raises(SettingsError, match="mode: 'all' is none; give 'incremental', 'full' or 'stream'"):
+        score(table=source, model=model, into=into, mode="all")
+    assert not runtime.table_exists(into)
+
+
+def test_a_model_whose_name_is_sql_erases_no_other_models_predictions(source, model, into, folder):
+    name = "a' OR model_uri LIKE '%"
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            python_model=Times(5), name="model", registered_model_name=name, pip_requirements=["mlflow"]
+        )
+    how = {"table": source, "into": into, "checkpoints": folder, "mode": "full", "columns": ["x"]}
+    score(model=model, **how)
+    for _ in range(2):
+        score(model=f"models:/{name}/1", **how)
+    predicted = [row["model_name"] for row in runtime.table(into).collect()]
+    assert sorted(predicted) == [name, name, "times", "times"]
+
+
 def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, folder):
     how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     stream = score(**how, mode="stream")
@@ -194,7 +248,7 @@ def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, mode
 def test_another_condition_is_not_mixed_in(spark, source, model, into, folder):
     how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     assert score(**how, where="x < 2 AND 'it\\'s' = 'it\\'s'").rows == 1
-    with pytest.raises(TableError, match=r"scoring_condition: 'x >= 2' is not .*x < 2.*rows passed over"):
+    with pytest.raises(TableError, match=r"where: 'x >= 2' is not .*x < 2.*rows passed over"):
         score(**how, where="x >= 2")
     assert score(**how, where="x >= 2", mode="full").rows == 1
     assert held(into) == [("1", 2, 4)]
@@ -205,7 +259,7 @@ def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, fold
     how = {"table": source, "model": model, "into": into, "checkpoints": folder}
     score(**how)
     shutil.rmtree(folder)
-    with pytest.raises(TableError, match=r"checkpoints: .* is gone\. .*scoring_mode 'full'"):
+    with pytest.raises(TableError, match=r"checkpoints: .* is gone\. .*mode 'full'"):
         score(**how)
     assert len(held(into)) == 2
     assert score(**how, mode="full").rows == 2

@@ -120,12 +120,12 @@ def test_without_a_table_for_them_a_refused_row_fails_the_scoring(models, source
 
 def test_tables_that_cannot_take_refused_rows(spark, models, source, into, refused):
     how = {"table": source, "model": "models:/picky/1", "into": into, "mode": "full"}
-    with pytest.raises(TableError, match=r"refused_table: .* is predictions_table as well"):
+    with pytest.raises(TableError, match=r"refused_into: .* takes the predictions"):
         score(**how, refused_into=into)
-    with pytest.raises(TableError, match=r"refused_table: .* is the table to score itself"):
+    with pytest.raises(TableError, match=r"refused_into: .* is the table to score itself"):
         score(**how, refused_into=source)
     spark.range(1).write.saveAsTable(refused, format="delta")
-    with pytest.raises(TableError, match=r"refused_table: .* exists with other columns: .*refused is missing"):
+    with pytest.raises(TableError, match=r"refused_into: .* exists with other columns: .*refused is missing"):
         score(**how, refused_into=refused)
     assert not runtime.table_exists(into)
 
@@ -141,7 +141,7 @@ def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, refused):
             ),
             pip_requirements=["mlflow"],
         )
-    with pytest.raises(ScoringError, match="refused_table: the outputs of"):
+    with pytest.raises(ScoringError, match="refused_into: the outputs of"):
         score(table=source, model=info.model_uri, into=into, refused_into=refused, mode="full")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark
-    from adbazureml.scoring import predict, score
+    from adbazureml.scoring import predict, score, select_rows
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_run, track
     from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, create_workspace
@@ -46,6 +46,7 @@ _ROOM_OF = {
     "profile": "monitoring",
     "register": "registry",
     "score": "scoring",
+    "select_rows": "scoring",
     "show_link": "link",
     "show_workspaces": "link",
     "spark": "runtime",
@@ -77,6 +78,7 @@ __all__ = [
     "profile",
     "register",
     "score",
+    "select_rows",
     "show_link",
     "show_workspaces",
     "spark",

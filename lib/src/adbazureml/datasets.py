@@ -45,7 +45,7 @@ def is_sample(table: str) -> bool:
     from pyspark.errors import PySparkException
 
     try:
-        detail = runtime.spark().sql(f"DESCRIBE DETAIL {table}").first()
+        detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(table)}").first()
     except PySparkException:
         return False
     return detail is not None and _SAMPLE in (detail["properties"] or {})
@@ -85,17 +85,17 @@ def new_patients(table: str) -> int:
     Returns
     -------
     int
-        Rows added: as many as the sample began with. Each has the measurements of a patient drawn from the table, with
-        replacement, and an id of its own.
+        Rows added: as many as the sample began with, none in a job, whose tables are in use. Each has the measurements
+        of a patient drawn from the table, with replacement, and an id of its own.
     """
-    if not is_sample(table):
+    if runtime.in_job() or not is_sample(table):
         return 0
-    there = runtime.spark().table(table)
+    there = runtime.table(table)
     rows = there.toPandas()
     drawn = rows.sample(_ARRIVALS, replace=True, random_state=len(rows))
     drawn["patient_id"] = [f"N{number:04d}" for number in range(len(rows), len(rows) + _ARRIVALS)]
     arrived = runtime.spark().createDataFrame(drawn, there.schema)
-    arrived.coalesce(1).writeTo(table).append()
+    arrived.coalesce(1).writeTo(runtime.quoted_table(table)).append()
     return _ARRIVALS
 
 
@@ -111,7 +111,7 @@ def training_data(table: str, *, label: str) -> TrainingTable:
 
     if not runtime.table_exists(table):
         raise TableError(f"training_table {table!r}: there is no such table.")
-    frame = runtime.spark().table(table)
+    frame = runtime.table(table)
     if label not in frame.columns:
         raise TableError(
             f"label_column {label!r}: table {table!r} has no such column; it has {', '.join(frame.columns)}."
@@ -139,7 +139,7 @@ def _write_sample(table: str) -> None:
     rows = shuffled[:cut] if training else shuffled[cut:].drop(columns="progression")
     # One commit: a reader sees the whole table or none.
     frame = runtime.spark().createDataFrame(rows).coalesce(1)
-    frame.writeTo(table).using("delta").tableProperty(_SAMPLE, _short(table)).createOrReplace()
+    frame.writeTo(runtime.quoted_table(table)).using("delta").tableProperty(_SAMPLE, _short(table)).createOrReplace()
 
 
 def _short(table: str) -> str:

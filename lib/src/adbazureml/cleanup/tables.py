@@ -56,7 +56,7 @@ def _other_models(table: str, settings: Settings) -> str:
     """What else is in a table of predictions or figures; empty where all is this project's."""
     from pyspark.sql import functions
 
-    frame = runtime.spark().table(table)
+    frame = runtime.table(table)
     if "model_uri" not in frame.columns:
         return "it has no column model_uri, so this package did not write it"
     ours = {
@@ -70,7 +70,7 @@ def _other_models(table: str, settings: Settings) -> str:
 
 
 def _table(name: str) -> Item:
-    detail = runtime.spark().sql(f"DESCRIBE DETAIL {name}").first()
+    detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(name)}").first()
     assert detail is not None
     made = detail["createdAt"]
     return Item(

@@ -145,7 +145,9 @@ def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int
     edges = edges_of(frame, [name for name, kind in kinds.items() if kind == "numeric"], bins)
     categories = frequent_categories(frame, [name for name, kind in kinds.items() if kind == "categorical"])
     binned = [Binned(name, kind, (edges | categories)[name]) for name, kind in kinds.items()]
-    found = profiles_of(frame, binned, "the baseline")[""]
+    found = profiles_of(frame, binned).get("")
+    if found is None:
+        raise TableError("There is no row in the baseline: give the rows that the model learned from.")
     return Baseline(
         tuple(
             BaselineColumn(column, types[column.name], tuple(one.counts.tolist()), tuple(one.quantiles().tolist()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from adbazureml.errors import TableError
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,18 +137,13 @@ class Profile:
             self.points, self.weights = [self.quantiles()], [np.full(_QUANTILES, rows / _QUANTILES)]
 
 
-def profiles_of(
-    frame: DataFrame, columns: list[Binned], place: str, day: str | None = None
-) -> dict[str, list[Profile]]:
+def profiles_of(frame: DataFrame, columns: list[Binned], day: str | None = None) -> dict[str, list[Profile]]:
     """The profile of each column, for each day or else of all rows under the key "", in one pass over the data.
 
     Numpy sorts and counts in the workers, several times faster than one comparison per edge in Spark. What leaves a
     worker is as much for a million rows as for ten thousand.
 
-    Raises
-    ------
-    TableError
-        The frame has no rows.
+    It is empty where the frame has no rows.
     """
     from pyspark.sql import functions
 
@@ -168,8 +163,6 @@ def profiles_of(
         profiles = found.setdefault(part.day, [Profile.empty(column) for column in columns])
         points, weights = ([part.points], [part.weights]) if len(part.points) else ([], [])
         profiles[part.column].take(Profile(part.counts, points, weights))
-    if not found:
-        raise TableError(f"There is no row in {place}: choose a window or a condition that some rows fit.")
     return dict(sorted(found.items()))
 
 
@@ -248,15 +241,11 @@ def _size(column: Binned) -> int:
 def _text(name: str) -> Column:
     from pyspark.sql import functions
 
-    return functions.col(_quoted(name)).cast("string")
+    return functions.col(identifier(name)).cast("string")
 
 
 def _number(name: str) -> Column:
     """A column as a double, with null for NaN."""
     from pyspark.sql import functions
 
-    return functions.nanvl(functions.col(_quoted(name)).cast("double"), functions.lit(None).cast("double"))
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
+    return functions.nanvl(functions.col(identifier(name)).cast("double"), functions.lit(None).cast("double"))

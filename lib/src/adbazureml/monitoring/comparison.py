@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.monitoring.baseline import Baseline, BaselineColumn, baseline_of, comparable, profile, types_of
 from adbazureml.monitoring.bins import Profile, profiles_of
@@ -20,7 +19,10 @@ from adbazureml.monitoring.distances import (
 )
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
 from adbazureml.monitoring.thresholds import Thresholds
-from adbazureml.uris import ModelURI
+from adbazureml.scoring.predictions import predictions_of
+from adbazureml.scoring.source import select_rows, shown
+from adbazureml.scoring.target import MODEL_COLUMNS
+from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -44,7 +46,8 @@ def monitor(
     baseline : str, RegisteredVersion, Baseline or pyspark DataFrame
         A model, whose run holds the baseline; what `profile` returned; or the rows to compare with.
     where : str, optional
-        SQL condition that the new rows must meet.
+        SQL condition that the new rows must meet. Without one, and with a model as the baseline, the rows of a table of
+        predictions are those that this version scored, or where it has scored none yet, those of its other versions.
     columns : sequence of str, optional
         Columns to compare. By default all of the baseline; of a DataFrame those of both frames, which must be the same.
     threshold : float or Thresholds
@@ -58,12 +61,13 @@ def monitor(
     DriftReport
         For each column the population stability index (Siddiqi 2006) and the Jensen-Shannon distance (Lin 1991), from
         the counts, and for numbers the Kolmogorov-Smirnov statistic and the Wasserstein distance, from 1,000 quantiles
-        of each side; those of the new rows are within 0.002 of their share of rows.
+        of each side; those of the new rows are within 0.002 of their share of rows. Without a new row it has no
+        columns, and none has drifted.
 
     Raises
     ------
     TableError
-        A frame has no rows, there is no such table, the condition is none, or a column is on one side only or of
+        The baseline has no rows, there is no such table, the condition is none, or a column is on one side only or of
         another kind there, or is neither number, text nor boolean.
     TrackingError
         The model can't be found, or no baseline was logged with it.
@@ -74,7 +78,7 @@ def monitor(
 
     thresholds = threshold if isinstance(threshold, Thresholds) else Thresholds(psi=threshold)
     thresholds.check()
-    current = _rows(table, where)
+    current, source = _rows(table, where, baseline)
     there = types_of(current)
     if day_column is not None and day_column not in there:
         raise TableError(f"day_column: {day_column!r} is not among the columns {', '.join(there)}; name one of them.")
@@ -91,28 +95,30 @@ def monitor(
     names = list(known) if columns is None else list(columns)
     comparable({"the current data": there, "the baseline": {name: one.type for name, one in known.items()}}, names)
     compared = [known[name] for name in names]
-    profiles = profiles_of(current, [column.binned for column in compared], "the current data", day_column)
+    profiles = profiles_of(current, [column.binned for column in compared], day_column)
+    if not profiles:
+        return DriftReport((), thresholds, 0, sum(compared[0].counts), source=source)
     days = tuple(_report(found, compared, thresholds, day) for day, found in profiles.items() if day_column)
     whole = [Profile.empty(column.binned) for column in compared]
     for found in profiles.values():
         for total, part in zip(whole, found, strict=True):
             total.take(part)
-    return _report(whole, compared, thresholds, "", days)
+    return replace(_report(whole, compared, thresholds, "", days), source=source)
 
 
-def _rows(table: str | DataFrame, where: str | None) -> DataFrame:
-    from pyspark.errors import PySparkException
-    from pyspark.sql import functions
+def _rows(
+    table: str | DataFrame, where: str | None, baseline: ModelURI | Baseline | DataFrame
+) -> tuple[DataFrame, str]:
+    """The new rows, and what to call them."""
+    from pyspark.sql import DataFrame
 
-    try:
-        frame = runtime.spark().table(table) if isinstance(table, str) else table
-        rows = frame if where is None else frame.where(functions.expr(where))
-        # Spark Connect checks a plan only when its schema is asked for.
-        _ = rows.schema
-    except PySparkException as error:
-        said = str(error).partition("\n")[0]
-        raise TableError(f"The rows to watch can't be read: {said} Correct the table or the condition.") from error
-    return rows
+    rows = select_rows(table, where)
+    if where or isinstance(table, DataFrame) or isinstance(baseline, (Baseline, DataFrame)):
+        return rows, shown(table)
+    if not set(MODEL_COLUMNS) <= set(rows.columns):
+        return rows, table
+    own, model = predictions_of(table, model=uri_of(baseline))
+    return own, f"{table}, by {model}"
 
 
 def _report(

@@ -105,7 +105,7 @@ def create_databricks_monitor(
     ----------
     Databricks REST API, Data quality monitoring: the SDK that the runtimes ship has no service of its own for it yet.
     """
-    for setting, name in (("predictions_table", table), ("baseline_table", baseline_table)):
+    for setting, name in (("table", table), ("baseline_table", baseline_table)):
         if name.count(".") != 2:
             raise SettingsError(f"{setting}: {name!r} is not in three parts; name catalog.schema.table.")
     model_uri = uri_of(model)
@@ -157,7 +157,7 @@ def _refusals(table: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise TableError(f"predictions_table: {table} can't be watched: {error}. Check its name.") from error
+        raise TableError(f"table: {table} can't be watched: {error}. Check its name.") from error
     except (DatabricksError, TimeoutError) as error:
         raise WorkspaceError(
             f"Databricks refused to watch {table}: {error}. It takes MANAGE and SELECT on the table, and USE SCHEMA "
@@ -223,14 +223,13 @@ def _write(baseline: Baseline, into: str, *, like: str, model_uri: str) -> None:
     """Write the baseline's rows with the columns of the watched table, as the service wants it."""
     from pyspark.errors import PySparkException
 
-    spark = runtime.spark()
     try:
         if runtime.table_exists(into):
-            properties = {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {into}").collect()}
-            if _MARK not in properties:
+            properties = runtime.spark().sql(f"SHOW TBLPROPERTIES {runtime.quoted_table(into)}").collect()
+            if _MARK not in {row["key"] for row in properties}:
                 raise TableError(f"baseline_table: {into} is a table of another kind; name one that is not there yet.")
-        rows = _as_table(baseline, spark.table(like), model_uri)
-        writer = rows.writeTo(into).using("delta").tableProperty(_MARK, model_uri)
+        rows = _as_table(baseline, runtime.table(like), model_uri)
+        writer = rows.writeTo(runtime.quoted_table(into)).using("delta").tableProperty(_MARK, model_uri)
         writer.createOrReplace()
     except PySparkException as error:
         said = str(error).partition("\n")[0]
@@ -250,7 +249,7 @@ def _as_table(baseline: Baseline, watched: DataFrame, model_uri: str) -> DataFra
     lacking = [name for name in made.columns if name not in watched.columns]
     if lacking:
         raise TableError(
-            f"predictions_table: it lacks {', '.join(lacking)}, which the baseline has; keep these columns in score()."
+            f"table: it lacks {', '.join(lacking)}, which the baseline has; keep these columns in score()."
         )
     schema = StructType([StructField(name, plain(name)) for name in made.columns])
     rows = runtime.spark().createDataFrame([tuple(row) for row in made.itertuples(index=False)], schema)

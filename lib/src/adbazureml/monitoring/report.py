@@ -76,6 +76,8 @@ class DriftReport:
         The day that the current rows are of; empty for all of them.
     days : tuple of DriftReport
         The same for each day, in order, where asked for.
+    source : str
+        What the new rows are.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -84,6 +86,7 @@ class DriftReport:
     rows_baseline: int
     day: str = ""
     days: tuple[DriftReport, ...] = ()
+    source: str = ""
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -111,7 +114,7 @@ class DriftReport:
         mlflow.log_text(self.to_pandas().to_csv(index=False), "drift.csv")
 
     def append_to(self, table: str, *, model_uri: str = "") -> None:
-        """Append `to_pandas` to a Delta table, made where there is none, with the model and the time.
+        """Append `to_pandas` to a Delta table, made where there is none, with the model and the time; or nothing.
 
         Raises
         ------
@@ -121,6 +124,8 @@ class DriftReport:
         from pyspark.errors import PySparkException
         from pyspark.sql import functions
 
+        if not self.columns:
+            return
         figures = [(report.day, *asdict(column).values()) for report in (self, *self.days) for column in report.columns]
         rows = (
             runtime.spark()
@@ -133,10 +138,10 @@ class DriftReport:
             )
         )
         try:
-            rows.coalesce(1).write.saveAsTable(table, format="delta", mode="append")
+            rows.coalesce(1).write.saveAsTable(runtime.quoted_table(table), format="delta", mode="append")
         except PySparkException as error:
             said = str(error).partition("\n")[0]
-            raise TableError(f"drift_table: {table!r} can't take the figures: {said} Name another table.") from error
+            raise TableError(f"table: {table!r} can't take the figures: {said} Name another table.") from error
 
     def check(self) -> None:
         """Fail where a column drifted, as a job's task should that guards a model.
@@ -153,8 +158,8 @@ class DriftReport:
                 if column.drifted
             )
             raise DriftError(
-                f"{self._sentence()}, drift_threshold being {self.thresholds}: {named}. Look at the figures, then "
-                "train anew, or raise drift_threshold if this is no concern."
+                f"{self._sentence()}, threshold being {self.thresholds}: {named}. Look at the figures, then "
+                "train anew, or raise threshold if this is no concern."
             )
 
     def metrics(self) -> dict[str, float]:
@@ -170,7 +175,7 @@ class DriftReport:
         """
         found: dict[str, float] = {
             "drift_columns": float(len(self.drifted)),
-            "drift_share": len(self.drifted) / len(self.columns),
+            "drift_share": len(self.drifted) / max(len(self.columns), 1),
         }
         for name, column in zip(_metric_names([column.column for column in self.columns]), self.columns, strict=True):
             figures = {
@@ -236,7 +241,13 @@ class DriftReport:
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 
+    def __str__(self) -> str:
+        found = f"{self._sentence()}: {', '.join(self.drifted)}" if self.drifted else self._sentence()
+        return f"{found}."
+
     def _sentence(self) -> str:
+        if not self.rows_current:
+            return f"No row yet to compare with the {self.rows_baseline:,} of the baseline"
         return (
             f"{len(self.drifted)} of {len(self.columns)} columns drifted "
             f"({self.rows_current:,} rows against {self.rows_baseline:,})"
@@ -250,6 +261,9 @@ class DriftReport:
             f"<td>{'<b>drifted</b>' if column.drifted else 'stable'}</td></tr>"
             for column in self.columns
         )
+        said = escape(f"{self._sentence()}{f': {self.source}' if self.source else ''}")
+        if not self.columns:
+            return f"<p>{said}</p>"
         head = "".join(
             f"<th>{name}</th>"
             for name in (
@@ -264,7 +278,7 @@ class DriftReport:
                 f"from {self.thresholds}",
             )
         )
-        return f"<p>{self._sentence()}</p><table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>"
 
 
 def _figure(value: float | None) -> str:

@@ -57,7 +57,7 @@ class Thresholds:
         wrong = {name: value for name, value in self.given().items() if not value > 0}
         if wrong or not self.given():
             named = ", ".join(f"{name} {value!r}" for name, value in wrong.items()) or "none given"
-            raise SettingsError(f"drift_threshold: {named}; expected a number above 0, such as 0.2 for psi.")
+            raise SettingsError(f"threshold: {named}; expected a number above 0, such as 0.2 for psi.")
 
     def __str__(self) -> str:
         return ", ".join(f"{NAMES[name]} {value:g}" for name, value in self.given().items())

@@ -11,7 +11,7 @@ from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_d
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
 from adbazureml.runtime.progress import progress
 from adbazureml.runtime.secrets import secret
-from adbazureml.runtime.session import drop_table, spark, table_exists
+from adbazureml.runtime.session import drop_table, quoted_table, spark, table, table_exists
 
 __all__ = [
     "HOME_VARIABLE",
@@ -31,9 +31,11 @@ __all__ = [
     "parameters",
     "place",
     "progress",
+    "quoted_table",
     "registered_tables",
     "secret",
     "spark",
+    "table",
     "table_exists",
     "user_name",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.java import find_java_home, not_found_message
 from adbazureml.runtime.place import home
+from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -120,8 +121,9 @@ def _know_tables(session: SparkSession) -> None:
 def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
     for name in names:
         # Asking first is the faster way; another thread may create it in between.
-        if not session.catalog.tableExists(name):
-            session.sql(f"CREATE TABLE IF NOT EXISTS `{name}` USING DELTA LOCATION '{_warehouse() / name}'")
+        if not session.catalog.tableExists(identifier(name)):
+            place = literal(str(_warehouse() / name))
+            session.sql(f"CREATE TABLE IF NOT EXISTS {identifier(name)} USING DELTA LOCATION {place}")
 
 
 def drop_local_table(name: str) -> None:

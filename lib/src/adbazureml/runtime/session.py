@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adbazureml.errors import TableError
 from adbazureml.runtime.local import drop_local_table, local_session
 from adbazureml.runtime.place import on_databricks
+from adbazureml.text import name_parts, table_name
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def spark() -> SparkSession:
@@ -26,13 +28,50 @@ def spark() -> SparkSession:
     return SparkSession.builder.getOrCreate()
 
 
+def quoted_table(name: str) -> str:
+    """Write a table's name as SQL and Spark's own functions read it, whatever characters it holds.
+
+    Raises
+    ------
+    TableError
+        It is no table's name.
+    """
+    try:
+        return table_name(name)
+    except ValueError as error:
+        raise TableError(f"{name!r} {error}.") from error
+
+
+def table(name: str) -> DataFrame:
+    """Return the rows of a table; nothing is read yet.
+
+    Raises
+    ------
+    TableError
+        It is no table's name.
+    """
+    return spark().table(quoted_table(name))
+
+
 def table_exists(name: str) -> bool:
-    """Whether the catalog knows a table of that name."""
-    return bool(spark().catalog.tableExists(name))
+    """Whether the catalog knows a table of that name.
+
+    Raises
+    ------
+    TableError
+        It is no table's name.
+    """
+    return bool(spark().catalog.tableExists(quoted_table(name)))
 
 
 def drop_table(name: str) -> None:
-    """Drop a table and its data."""
-    spark().sql(f"DROP TABLE IF EXISTS {name}")
+    """Drop a table and its data.
+
+    Raises
+    ------
+    TableError
+        It is no table's name.
+    """
+    spark().sql(f"DROP TABLE IF EXISTS {quoted_table(name)}")
     if not on_databricks():
-        drop_local_table(name)
+        drop_local_table(name_parts(name)[-1])

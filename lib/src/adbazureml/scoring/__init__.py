@@ -3,5 +3,6 @@
 from adbazureml.scoring.batch import score
 from adbazureml.scoring.model import predict
 from adbazureml.scoring.scored import Scored, ScoringStream
+from adbazureml.scoring.source import select_rows
 
-__all__ = ["Scored", "ScoringStream", "predict", "score"]
+__all__ = ["Scored", "ScoringStream", "predict", "score", "select_rows"]

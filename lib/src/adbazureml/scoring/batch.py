@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError
@@ -13,10 +13,11 @@ from adbazureml.scoring.checkpoints import Checkpoints
 from adbazureml.scoring.full import is_rescored, rescore
 from adbazureml.scoring.model import ModelSource, find_model, prepare
 from adbazureml.scoring.scored import Scored, ScoringStream
-from adbazureml.scoring.source import check_not_empty, find_columns, quoted, shown, source_rows
+from adbazureml.scoring.source import find_columns, is_empty, select_rows, shown
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
 from adbazureml.scoring.target import MODEL_COLUMNS, Targets, detail_of, make_target, version_of
 from adbazureml.scoring.waiting import WaitingQuery
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -101,7 +102,8 @@ def score(
         Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
         the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
         running. Full: all rows again; those that `into` holds for this model version are replaced in one transaction,
-        those of other versions stay beside them. Incremental scoring then goes on from there.
+        those of other versions stay beside them. Incremental scoring then goes on from there. In every mode it is no
+        error when there is nothing to score: `into` is made where it is missing, and otherwise stays as it is.
 
         Whatever is killed in between, no row is lost or doubled: a checkpoint keeps what was read, and Delta takes
         each batch's transaction once. Rows of a DataFrame, a view or a table of another format can be scored in full
@@ -130,12 +132,12 @@ def score(
     ScoringError
         The model can't be found or loaded, it failed on a row, or the checkpoint is damaged; no row was written twice.
     SettingsError
-        `checkpoints` can't be used, or serverless compute is asked for a stream or for `keys`.
+        `mode` is none of these, `checkpoints` can't be used, or serverless compute is asked for a stream or for `keys`.
     """
     started = time.monotonic()
-    if runtime.place() is runtime.Place.SERVERLESS:
-        _check_serverless(mode, keys)
-    rows = source_rows(table, where)
+    _check_mode(mode, keys)
+    where = (where or "").strip() or None
+    rows = select_rows(table, where)
     _check_names(rows, table, (target_column, probability_column), refused_into)
     source = find_model(model, probabilities=bool(probability_column))
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
@@ -145,14 +147,14 @@ def score(
         names = {"target_column": target_column, "probability_column": probability_column, "refused_column": refused}
         scored = prepare(frame, source=source, columns=columns, **names)
         made = [name for name in names.values() if name]
-        return _with_origin(scored.select(*map(quoted, [*kept, *made])), source)
+        return _with_origin(scored.select(*map(identifier, [*kept, *made])), source)
 
     detail = detail_of(table) if isinstance(table, str) else None
-    delta_table = detail["name"] if detail is not None and detail["format"] == "delta" else None
+    delta_table = table if isinstance(table, str) and detail is not None and detail["format"] == "delta" else None
     if mode != "full" and delta_table is None:
         raise TableError(
-            f"scoring_table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
-            "scoring_mode 'full'."
+            f"table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
+            "mode 'full'."
         )
     changes = None
     if keys and delta_table is not None:
@@ -161,8 +163,7 @@ def score(
     targets = Targets(into, given, refused_into, _REFUSED)
     result = predictions(rows)
     missing = targets.check(result, detail)
-    if mode == "full":
-        check_not_empty(rows, table, where)
+    empty = mode == "full" and is_empty(rows, table, where)
     for target, schema in missing.items():
         make_target(target, schema)
 
@@ -171,6 +172,8 @@ def score(
         seconds = time.monotonic() - started
         return Scored(shown(table), into, target_column, source.uri, written, seconds, refused, refused_into)
 
+    if empty:
+        return scored((0, 0))
     if detail is None or delta_table is None:
         return scored(rescore(result, targets, source.uri, source=shown(table), checkpoint=None))
     checkpoints_here = Checkpoints(detail, where, source.name, targets, checkpoints)
@@ -205,7 +208,7 @@ def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str],
     own = (*_WRITTEN_BESIDE, _REFUSED) if refused_into else _WRITTEN_BESIDE
     if taken := [name for name in rows.columns if name.lower() in own]:
         raise TableError(
-            f"scoring_table: {shown(table)} has {', '.join(taken)}, a column that scoring writes itself; rename it."
+            f"table: {shown(table)} has {', '.join(taken)}, a column that scoring writes itself; rename it."
         )
     for setting, name in zip(("target_column", "probability_column"), made, strict=True):
         if name.lower() in own:
@@ -214,31 +217,35 @@ def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str],
         raise TableError(f"probability_column: {made[1]!r} is target_column as well; name another.")
 
 
-def _check_serverless(mode: Mode, keys: Sequence[str]) -> None:
-    """Refuse what serverless compute does not do.
+def _check_mode(mode: Mode, keys: Sequence[str]) -> None:
+    """Refuse a mode that is none, and what serverless compute does not do.
 
     It runs streams with the trigger availableNow only, and lets few settings of a session be set:
     https://learn.microsoft.com/azure/databricks/compute/serverless/limitations
     """
+    if mode not in get_args(Mode):
+        raise SettingsError(f"mode: {mode!r} is none; give 'incremental', 'full' or 'stream'.")
+    if runtime.place() is not runtime.Place.SERVERLESS:
+        return
     if mode == "stream":
         raise SettingsError(
-            "scoring_mode: serverless compute runs no stream that goes on; schedule 'incremental', or use a cluster."
+            "mode: serverless compute runs no stream that goes on; schedule 'incremental', or use a cluster."
         )
     if keys:
         raise SettingsError(
-            "key_columns: serverless compute does not let a merge say which transaction it is; use a cluster, or leave "
-            "key_columns empty if rows are only ever added."
+            "keys: serverless compute does not let a merge say which transaction it is; use a cluster, or leave "
+            "keys empty if rows are only ever added."
         )
 
 
 def _at(table: str, version: int, where: str | None) -> DataFrame:
-    return source_rows(runtime.spark().read.option("versionAsOf", version).table(table), where)
+    return select_rows(runtime.spark().read.option("versionAsOf", version).table(runtime.quoted_table(table)), where)
 
 
 def _stream_of(table: str, base: int | None, where: str | None) -> DataFrame:
     from pyspark.sql import functions
 
-    rows = stream_options(base).table(table)
+    rows = stream_options(base).table(runtime.quoted_table(table))
     return rows if where is None else rows.where(functions.expr(where))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
-from adbazureml.scoring.source import find_columns, quoted
+from adbazureml.scoring.source import find_columns
+from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
@@ -52,7 +53,7 @@ class Changes:
 
     def read(self, base: int | None) -> DataFrame:
         """The feed as a stream: first the rows that are there, then what changes; or what changed since a version."""
-        return stream_options(base).option("readChangeFeed", "true").table(self.table)
+        return stream_options(base).option("readChangeFeed", "true").table(runtime.quoted_table(self.table))
 
     def check_unique(self, rows: DataFrame) -> None:
         """Refuse rows of which two have the same key.
@@ -62,11 +63,11 @@ class Changes:
         TableError
             Names the columns, and one key.
         """
-        twice = rows.groupBy(*map(quoted, self.keys)).count().where("count > 1").first()
+        twice = rows.groupBy(*map(identifier, self.keys)).count().where("count > 1").first()
         if twice is not None:
             found = ", ".join(str(twice[key]) for key in self.keys)
             raise TableError(
-                f"key_columns: {', '.join(self.keys)} {NOT_UNIQUE}: two have {found}. Name columns that no two rows "
+                f"keys: {', '.join(self.keys)} {NOT_UNIQUE}: two have {found}. Name columns that no two rows "
                 f"of {self.table} share."
             )
 
@@ -74,7 +75,7 @@ class Changes:
         """The last change of each key in a batch of the feed."""
         from pyspark.sql import Window, functions
 
-        columns = [functions.col(quoted(key)) for key in self.keys]
+        columns = [functions.col(identifier(key)) for key in self.keys]
         there = functions.col(_KIND).isin("insert", "update_postimage")
         order = [functions.desc(_VERSION), there.desc()]
         twice = functions.count_if(there).over(Window.partitionBy(*columns, _VERSION)) > 1
@@ -103,19 +104,18 @@ class Changes:
         from pyspark.sql import functions
 
         # A row to drop meets those of its key; a row to write meets none.
-        dropped = latest.select(*map(quoted, self.keys)).withColumn(_DROP, functions.lit(True))
+        dropped = latest.select(*map(identifier, self.keys)).withColumn(_DROP, functions.lit(True))
         rows = scored.withColumn(_DROP, functions.lit(False)).unionByName(dropped, allowMissingColumns=True)
         view = f"adbazureml_changes_{uuid.uuid4().hex}"
         rows.createOrReplaceTempView(view)
-        met = "".join(f" AND target.{key} <=> change.{key}" for key in map(quoted, self.keys))
-        columns = ", ".join(map(quoted, scored.columns))
-        values = ", ".join(f"change.{quoted(name)}" for name in scored.columns)
-        name = self.model_name.replace("\\", r"\\").replace("'", r"\'")
+        met = "".join(f" AND target.{key} <=> change.{key}" for key in map(identifier, self.keys))
+        columns = ", ".join(map(identifier, scored.columns))
+        values = ", ".join(f"change.{identifier(name)}" for name in scored.columns)
         try:
             # SQL, since Delta's own classes do not speak to every Spark Connect server.
             latest.sparkSession.sql(
-                f"MERGE INTO {target} AS target USING {view} AS change "
-                f"ON change.{_DROP} AND target.model_name = '{name}'{met} "
+                f"MERGE INTO {runtime.quoted_table(target)} AS target USING {identifier(view)} AS change "
+                f"ON change.{_DROP} AND target.model_name = {literal(self.model_name)}{met} "
                 "WHEN MATCHED THEN DELETE "
                 f"WHEN NOT MATCHED AND NOT change.{_DROP} THEN INSERT ({columns}) VALUES ({values})"
             )
@@ -131,14 +131,14 @@ def check_keys(keys: Sequence[str], rows: DataFrame, kept: Sequence[str], detail
     TableError
         One is no column of the table, or is not among the columns to write, or the table records no changes.
     """
-    found = tuple(find_columns(rows, keys, asked_by="key_columns"))
+    found = tuple(find_columns(rows, keys, asked_by="keys"))
     if lacking := [name for name in found if name not in kept]:
-        raise TableError(f"key_columns: {', '.join(lacking)} is not among the columns to write; add it to keep=.")
+        raise TableError(f"keys: {', '.join(lacking)} is not among the columns to write; add it to keep=.")
     if detail is None or detail["properties"].get("delta.enableChangeDataFeed") != "true":
         name = "the source" if detail is None else detail["name"]
         raise TableError(
-            f"key_columns: {name} does not record how its rows change. Call ALTER TABLE {name} SET TBLPROPERTIES "
-            "('delta.enableChangeDataFeed' = 'true'), then score once with scoring_mode 'full'; or leave key_columns "
+            f"keys: {name} does not record how its rows change. Call ALTER TABLE {name} SET TBLPROPERTIES "
+            "('delta.enableChangeDataFeed' = 'true'), then score once with mode 'full'; or leave keys "
             "empty, if rows are only ever added."
         )
     return found

@@ -17,6 +17,7 @@ from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError
 from adbazureml.scoring.conflicts import repeat_on_conflict
 from adbazureml.scoring.target import Targets, version_of, write_once
+from adbazureml.text import literal
 
 if TYPE_CHECKING:
     from pyspark.sql import Row
@@ -127,15 +128,15 @@ class Checkpoints:
         into, source, condition = self.targets.into, self.source["name"], self.where or ""
         if noted_number and noted_where != condition:
             raise TableError(
-                f"scoring_condition: {self.where!r} is not {noted_where or None!r}, with which {into!r} was scored "
+                f"where: {self.where!r} is not {noted_where or None!r}, with which {into!r} was scored "
                 f"from {source} so far: rows passed over then would be missed. Go on with that one, write to "
-                "another table, or score once with scoring_mode 'full': that replaces the predictions of this model "
+                "another table, or score once with mode 'full': that replaces the predictions of this model "
                 "version by that condition's rows."
             )
         if noted_number and noted_id != self.source["id"]:
             raise TableError(
-                f"scoring_table: {source} can't be followed further, since it was replaced by another "
-                "table of that name. Score once with scoring_mode 'full': that replaces the predictions of this model "
+                f"table: {source} can't be followed further, since it was replaced by another "
+                "table of that name. Score once with mode 'full': that replaces the predictions of this model "
                 "version and goes on from there."
             )
         made = self._newest(folder)
@@ -144,7 +145,7 @@ class Checkpoints:
         if made is None or _number(made) < noted_number:
             raise TableError(
                 f"checkpoints: {into!r} was scored from {source} before, and {folder / str(noted_number)}, which knows "
-                "how far, is gone. Name the folder used then, or score once with scoring_mode 'full': that replaces "
+                "how far, is gone. Name the folder used then, or score once with mode 'full': that replaces "
                 "the predictions of this model version and begins anew."
             )
         based = made.name.partition(_FROM)[2]
@@ -170,7 +171,7 @@ class Checkpoints:
         number = _reserve(folder, max(1, noted_number, *_numbered(folder)))
         # First the fence, then the version: what earlier checkpoints have read by now is in it.
         for target in self.targets.all:
-            rows = runtime.spark().table(target).limit(0)
+            rows = runtime.table(target).limit(0)
             repeat_on_conflict(
                 lambda rows=rows, target=target: write_once(  # type: ignore[misc]
                     rows, target, application=key, version=number * _BATCHES, mark=f"{key}:fence"
@@ -183,7 +184,7 @@ class Checkpoints:
 
     def _noted(self) -> tuple[str, Path, tuple[int, str, str]]:
         """The key, its folder, and what the target notes: last number, the source's id, and the condition."""
-        detail = runtime.spark().sql(f"DESCRIBE DETAIL {self.targets.into}").first()
+        detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(self.targets.into)}").first()
         assert detail is not None
         told = (self.source["name"], self.model_name, detail["id"])
         key = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
@@ -192,9 +193,9 @@ class Checkpoints:
         return key, _root(self.root) / key, (int(number), source_id, condition)
 
     def _note(self, checkpoint: Checkpoint) -> None:
-        condition = (self.where or "").replace("\\", r"\\").replace("'", r"\'")
-        noted = f"{checkpoint.number} {self.source['id']} {condition}"
-        alter = f"ALTER TABLE {self.targets.into} SET TBLPROPERTIES ('{_PROPERTY}{checkpoint.key}' = '{noted}')"
+        key, noted = _PROPERTY + checkpoint.key, f"{checkpoint.number} {self.source['id']} {self.where or ''}"
+        into = runtime.quoted_table(self.targets.into)
+        alter = f"ALTER TABLE {into} SET TBLPROPERTIES ({literal(key)} = {literal(noted)})"
         repeat_on_conflict(lambda: runtime.spark().sql(alter))
 
     def _newest(self, folder: Path) -> Path | None:
@@ -264,7 +265,7 @@ def checkpoints_of(into: str, *, root: str) -> list[Path]:
     """
     if not root and runtime.on_databricks():
         return []
-    detail = runtime.spark().sql(f"DESCRIBE DETAIL {into}").first()
+    detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(into)}").first()
     noted = detail["properties"] if detail else {}
     keys = [name.removeprefix(_PROPERTY) for name in noted if name.startswith(_PROPERTY)]
     return [folder for folder in (_root(root) / key for key in sorted(keys)) if folder.is_dir()]

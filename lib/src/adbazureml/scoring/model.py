@@ -12,8 +12,9 @@ from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
 from adbazureml.scoring.classes import CLASS, PROBABILITIES, classifying_model
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
-from adbazureml.scoring.source import find_columns, quoted, reason
+from adbazureml.scoring.source import find_columns, reason
 from adbazureml.scoring.spark_ml import transformed
+from adbazureml.text import identifier
 from adbazureml.uris import ModelURI, uri_of
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def prepare(
     if "spark" in info.flavors:
         if refused_column:
             raise ScoringError(
-                f"refused_table: {source.uri!r} is a Spark ML model, which takes all rows or none; leave refused_table "
+                f"refused_into: {source.uri!r} is a Spark ML model, which takes all rows or none; leave refused_into "
                 "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
             )
         inputs_by_name = dict(zip(input_names, given, strict=True))
@@ -177,7 +178,7 @@ def _parted(scored: DataFrame, target_column: str, probability_column: str) -> D
 
     if not probability_column:
         return scored
-    both = functions.col(quoted(target_column))
+    both = functions.col(identifier(target_column))
     return scored.withColumns({probability_column: both[PROBABILITIES], target_column: both[CLASS]})
 
 
@@ -209,8 +210,8 @@ def _not_null(column: Column, name: str) -> Column:
     from pyspark.sql import functions
 
     said = (
-        f"the model takes {name} as integers, and some rows hold null there; leave them out with scoring_condition "
-        f"'{name} IS NOT NULL', or log the model with doubles in its signature"
+        f"the model takes {name} as integers, and some rows hold null there; leave them out with "
+        f'where="{identifier(name)} IS NOT NULL", or log the model with doubles in its signature'
     )
     return functions.coalesce(column, functions.raise_error(functions.lit(said)))
 

@@ -121,8 +121,8 @@ def _prediction_type(info: ModelInfo, uri: str) -> DataType:
     specs = info.signature.outputs.inputs if info.signature and info.signature.outputs else []
     if any(is_tensor(spec) or not isinstance(spec.type, MlflowType) for spec in specs):
         raise ScoringError(
-            f"refused_table: the outputs of {uri!r} are no columns of numbers or text, so that single rows can't be "
-            "set aside; leave refused_table empty."
+            f"refused_into: the outputs of {uri!r} are no columns of numbers or text, so that single rows can't be "
+            "set aside; leave refused_into empty."
         )
     if len(specs) > 1:
         return StructType([StructField(spec.name or str(i), spec.type.to_spark()) for i, spec in enumerate(specs)])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
-from adbazureml.scoring.source import quoted
+from adbazureml.scoring.predictions import predictions_of
 from adbazureml.scoring.stream import Batches, meaning
 from adbazureml.scoring.waiting import WaitingQuery
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,25 +58,41 @@ class Scored:
     @property
     def held(self) -> int:
         """Rows that `into` holds for this model version now."""
-        return self._predictions().count()
+        from pyspark.sql import functions
+
+        return runtime.table(self.into).where(functions.col("model_uri") == self.model_uri).count()
+
+    @property
+    def total(self) -> int:
+        """Rows that `into` holds now, of all versions and models."""
+        return runtime.table(self.into).count()
 
     @property
     def rows_per_second(self) -> float:
         """Rows per second, start-up included."""
         return self.rows / self.seconds
 
+    def __str__(self) -> str:
+        where = f"{self.into}, column {self.target_column}"
+        if not self.rows and not self.refused:
+            return f"Nothing new to score in {self.table}; {where} holds {self.total:,} rows."
+        refused = f", {self.refused:,} refused into {self.refused_into}" if self.refused else ""
+        return f"{self.rows:,} rows of {self.table} scored by {self.model_uri} into {where}{refused}."
+
     def show(self) -> None:
-        """Show some of the predictions."""
-        runtime.display(self._predictions().limit(_ROWS_SHOWN))
+        """Show some of the predictions: of this model version, or of all versions where it has none."""
+        runtime.display(predictions_of(self.into, model=self.model_uri)[0].limit(_ROWS_SHOWN))
 
     def histogram(self) -> Figure:
-        """Draw how the predictions are spread, counted on Spark.
+        """Draw how the predictions of this model version are spread, or of all versions where it has none.
+
+        They are counted on Spark.
 
         Returns
         -------
         matplotlib Figure
             For numbers 30 bins of equal width between the smallest and the largest (nulls and NaN left out); for text
-            and booleans the 30 most frequent values.
+            and booleans the 30 most frequent values. An empty picture that says so where there is no prediction.
 
         Raises
         ------
@@ -84,31 +101,29 @@ class Scored:
         """
         from matplotlib import pyplot
 
-        edges_or_names, counts = self._counts()
+        predictions, model = predictions_of(self.into, model=self.model_uri)
+        edges_or_names, counts = self._counts(predictions)
         figure, axes = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
         # A figure that pyplot still holds would be shown twice by a notebook.
         pyplot.close(figure)
-        if isinstance(edges_or_names[0], str):
+        if not edges_or_names:
+            axes.set(xlabel=self.target_column, ylabel="rows", xticks=[], yticks=[])
+        elif isinstance(edges_or_names[0], str):
             axes.barh(edges_or_names[::-1], counts[::-1], color="#0078d4")
             axes.set(ylabel=self.target_column, xlabel="rows")
         else:
             axes.stairs(counts, edges_or_names, fill=True, color="#0078d4")
             axes.set(xlabel=self.target_column, ylabel="rows")
-        axes.set_title(f"{sum(counts):,} predictions of {self.model_uri}")
+        axes.set_title(f"{sum(counts):,} predictions of {model}")
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 
-    def _predictions(self) -> DataFrame:
-        from pyspark.sql import functions
-
-        return runtime.spark().table(self.into).where(functions.col("model_uri") == self.model_uri)
-
-    def _counts(self) -> tuple[list[float] | list[str], list[int]]:
+    def _counts(self, frame: DataFrame) -> tuple[list[float] | list[str], list[int]]:
         from pyspark.sql import functions
         from pyspark.sql.types import BooleanType, NumericType, StringType
 
-        column = functions.col(quoted(self.target_column))
-        predictions = self._predictions().select(column.alias("value"))
+        column = functions.col(identifier(self.target_column))
+        predictions = frame.select(column.alias("value"))
         kind = predictions.schema["value"].dataType
         value = functions.col("value")
         if isinstance(kind, (BooleanType, StringType)):
@@ -129,7 +144,7 @@ class Scored:
         )
         low, high = numbers.agg(functions.min("value"), functions.max("value")).first() or (None, None)
         if low is None:
-            raise TableError(f"target_column: {self.target_column!r} holds no number for {self.model_uri}.")
+            return [], []
         width = (high - low) / _BARS or 1.0
         bin_of = functions.least(functions.floor((value - low) / width), functions.lit(_BARS - 1)).cast("int")
         counted = {row["bin"]: row["count"] for row in numbers.groupBy(bin_of.alias("bin")).count().collect()}
@@ -145,7 +160,8 @@ class Scored:
             "rows there now": f"{self.held:,}",
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }
-        return runtime.html_table(shown_rows.items())
+        nothing_new = "" if self.rows or self.refused else f"<p>{escape(str(self))}</p>"
+        return nothing_new + runtime.html_table(shown_rows.items())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import TableError
-from adbazureml.scoring.source import quoted
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -60,7 +60,7 @@ def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any
     for index, name in enumerate(taken):
         expected = specs[index].type if index < len(specs) else None
         if not isinstance(expected, MlflowType):
-            found.append(functions.lit(None) if name is None else functions.col(quoted(name)))
+            found.append(functions.lit(None) if name is None else functions.col(identifier(name)))
             continue
         target = expected.to_spark()
         if name is None:
@@ -69,10 +69,11 @@ def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any
         actual = frame.schema[name].dataType
         if actual.simpleString().partition("(")[0] not in _FITS[expected.name]:
             wrong.append(f"{name!r} is {actual.simpleString()}, the model takes {expected.name}")
-        found.append(functions.col(quoted(name)) if actual == target else functions.col(quoted(name)).cast(target))
+        column = functions.col(identifier(name))
+        found.append(column if actual == target else column.cast(target))
     if wrong:
         raise TableError(
-            f"scoring_table: columns do not fit the signature of {uri!r}: {'; '.join(wrong)}. Cast them first, or name "
+            f"table: columns do not fit the signature of {uri!r}: {'; '.join(wrong)}. Cast them first, or name "
             "other columns in columns=."
         )
     return found
@@ -83,7 +84,7 @@ def _tensor_column(frame: DataFrame, name: str, dtype: str) -> Column:
     from pyspark.sql.types import NumericType
 
     cast = {"float32": "float", "float64": "double", "int32": "int", "int64": "bigint"}.get(dtype)
-    column = functions.col(quoted(name))
+    column = functions.col(identifier(name))
     return column.cast(cast) if cast and isinstance(frame.schema[name].dataType, NumericType) else column
 
 

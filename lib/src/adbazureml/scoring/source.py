@@ -17,49 +17,43 @@ NAME_OF_A_FRAME = "the DataFrame"
 _SPARKS_OWN = re.compile(r"^\[[A-Z0-9_.]+\] |\.? SQLSTATE: \w+$")
 
 
-def source_rows(table: str | DataFrame, where: str | None) -> DataFrame:
+def select_rows(table: str | DataFrame, where: str | None) -> DataFrame:
     """Return the rows of a table that meet a condition; nothing is read yet.
 
     Raises
     ------
     TableError
-        There is no such table, two columns share a name, or `where` is not one SQL condition on its columns.
+        There is no such table, two columns share a name, or `where` is not one SQL condition on its columns. Empty,
+        it is none.
     """
     frame = _read(table) if isinstance(table, str) else table
     seen: dict[str, str] = {}
     for name in frame.columns:
         if name.lower() in seen:
             raise TableError(
-                f"scoring_table: {shown(table)} has the columns {seen[name.lower()]!r} and {name!r}, which Spark does "
+                f"table: {shown(table)} has the columns {seen[name.lower()]!r} and {name!r}, which Spark does "
                 "not tell apart: rename one."
             )
         seen[name.lower()] = name
-    return frame if where is None else _meeting(frame, where, shown(table))
+    return _meeting(frame, where, shown(table)) if where else frame
 
 
-def check_not_empty(rows: DataFrame, table: str | DataFrame, where: str | None) -> None:
-    """Refuse to score nothing.
+def is_empty(rows: DataFrame, table: str | DataFrame, where: str | None) -> bool:
+    """Whether there is no row to score.
 
     Raises
     ------
     TableError
-        There is no row, or the condition fails on one (a cast of text that is no number, say).
+        The condition fails on a row (a cast of text that is no number, say).
     """
     from pyspark.errors import PySparkException
 
     try:
-        empty = rows.isEmpty()
+        return bool(rows.isEmpty())
     except PySparkException as error:
         raise TableError(
-            f"scoring_condition: {where!r} fails on a row of {shown(table)}: {reason(error)}. Correct the condition."
+            f"where: {where!r} fails on a row of {shown(table)}: {reason(error)}. Correct the condition."
         ) from error
-    if empty and where is not None:
-        raise TableError(
-            f"scoring_condition: no row of {shown(table)} fits scoring_condition {where!r}; widen it, or fill the "
-            "table first."
-        )
-    if empty:
-        raise TableError(f"scoring_table: {shown(table)} has no rows; fill it first.")
 
 
 def find_columns(frame: DataFrame, names: Sequence[str], *, asked_by: str) -> list[str]:
@@ -74,7 +68,7 @@ def find_columns(frame: DataFrame, names: Sequence[str], *, asked_by: str) -> li
     missing = [name for name in names if name.lower() not in there]
     if missing:
         raise TableError(
-            f"scoring_table: {asked_by} needs {_listed(missing)}, which the rows to score lack; they have "
+            f"table: {asked_by} needs {_listed(missing)}, which the rows to score lack; they have "
             f"{_listed(frame.columns)}. Add what is missing, or name other columns in columns=."
         )
     return [there[name.lower()] for name in names]
@@ -83,11 +77,6 @@ def find_columns(frame: DataFrame, names: Sequence[str], *, asked_by: str) -> li
 def shown(table: str | DataFrame) -> str:
     """The table's name as it stands in a message."""
     return table if isinstance(table, str) else NAME_OF_A_FRAME
-
-
-def quoted(name: str) -> str:
-    """A column's name as Spark reads it, whatever characters it holds."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def reason(error: Exception) -> str:
@@ -106,11 +95,13 @@ def _read(table: str) -> DataFrame:
 
     try:
         found = runtime.table_exists(table)
+    except TableError as error:
+        raise TableError(f"table: {error}") from error
     except PySparkException as error:
-        raise TableError(f"scoring_table: {table!r} is not the name of a table: {reason(error)}.") from error
+        raise TableError(f"table: {table!r} is not the name of a table: {reason(error)}.") from error
     if not found:
-        raise TableError(f"scoring_table: there is no table {table!r}; make it first, or name another.")
-    return runtime.spark().table(table)
+        raise TableError(f"table: there is no table {table!r}; make it first, or name another.")
+    return runtime.table(table)
 
 
 def _meeting(frame: DataFrame, where: str, table: str) -> DataFrame:
@@ -118,14 +109,12 @@ def _meeting(frame: DataFrame, where: str, table: str) -> DataFrame:
     from pyspark.sql import functions
     from pyspark.sql.types import BooleanType
 
-    if not where.strip():
-        raise TableError("scoring_condition is empty; give an SQL condition, or none for all rows.")
     try:
         fields = frame.select(functions.expr(where)).schema.fields
         if len(fields) != 1 or not isinstance(fields[0].dataType, BooleanType):
             kinds = ", ".join(field.dataType.simpleString() for field in fields)
             raise TableError(
-                f"scoring_condition: {where!r} is not true or false for a row of {table} but {kinds}; give an SQL "
+                f"where: {where!r} is not true or false for a row of {table} but {kinds}; give an SQL "
                 "condition, such as \"day = '2026-11-23'\"."
             )
         rows = frame.where(functions.expr(where))
@@ -133,7 +122,7 @@ def _meeting(frame: DataFrame, where: str, table: str) -> DataFrame:
         _ = rows.schema
     except PySparkException as error:
         raise TableError(
-            f"scoring_condition: {where!r} is not an SQL condition on {table}: {reason(error)}. Give one, such as "
+            f"where: {where!r} is not an SQL condition on {table}: {reason(error)}. Give one, such as "
             f"\"day = '2026-11-23'\"; the columns are {_listed(frame.columns)}."
         ) from error
     return rows

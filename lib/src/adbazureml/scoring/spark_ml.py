@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
-from adbazureml.scoring.source import quoted, reason
+from adbazureml.scoring.source import reason
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -48,7 +49,7 @@ def transformed(
     # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
     row = "__adbazureml_row"
     inputs = frame.select(
-        functions.struct(*(functions.col(quoted(name)) for name in frame.columns)).alias(row),
+        functions.struct(*(functions.col(identifier(name)) for name in frame.columns)).alias(row),
         *(column.alias(name) for name, column in given.items()),
     )
     try:
@@ -66,7 +67,7 @@ def transformed(
         from pyspark.ml.functions import vector_to_array
 
         made_columns.append(vector_to_array(functions.col("probability")).alias(probability_column))
-    kept = [functions.col(f"{row}.{quoted(name)}").alias(name) for name in frame.columns]
+    kept = [functions.col(f"{row}.{identifier(name)}").alias(name) for name in frame.columns]
     return predictions.select(*kept, *made_columns)
 
 

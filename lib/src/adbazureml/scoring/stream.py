@@ -139,7 +139,7 @@ def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLErr
     if is_conflict(batches.error or error):
         return ScoringError(f"Another job scores {source} into {into} and does not end; stop it, or wait for it.")
     if batches.error is not None and NOT_UNIQUE in (cause := reason(batches.error)):
-        return TableError(f"key_columns: {cause}. Name columns that no two rows of {source} share.")
+        return TableError(f"keys: {cause}. Name columns that no two rows of {source} share.")
     if batches.error is not None:
         cause = reason(batches.error)
         return ScoringError(
@@ -149,11 +149,11 @@ def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLErr
     for sign, change in _SOURCE_ERRORS.items():
         if sign in said:
             return TableError(
-                f"scoring_table: {source} can't be followed further, since {change}. Score once with scoring_mode "
+                f"table: {source} can't be followed further, since {change}. Score once with mode "
                 "'full': that replaces the predictions of this model version and goes on from there."
             )
     return ScoringError(
         f"Scoring {source} stopped with its rows in {into} as before: {reason(error)}. If it is the checkpoint "
-        f"{folder} that is damaged, score once with scoring_mode 'full': that replaces the predictions of this model "
+        f"{folder} that is damaged, score once with mode 'full': that replaces the predictions of this model "
         "version and begins a new one."
     )

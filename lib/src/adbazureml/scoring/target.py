@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.scoring.conflicts import repeat_on_conflict
-from adbazureml.scoring.source import quoted, reason
+from adbazureml.scoring.source import reason
+from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
@@ -50,8 +51,8 @@ class Targets:
     def check(self, result: DataFrame, source: Row | None) -> dict[str, StructType]:
         """The tables that are to be made, with their columns; see `check_target` for parameters and errors."""
         if self.refused_into and self.refused_into.lower() == self.into.lower():
-            raise TableError(f"refused_table: {self.into!r} is predictions_table as well; name another.")
-        settings = ("refused_table", "predictions_table") if self.refused_into else ("predictions_table",)
+            raise TableError(f"refused_into: {self.into!r} takes the predictions; name another.")
+        settings = ("refused_into", "into") if self.refused_into else ("into",)
         wanted = {
             target: (setting, rows.schema) for setting, (target, rows) in zip(settings, self.parts(result), strict=True)
         }
@@ -67,14 +68,14 @@ class Targets:
 
         if not self.refused_into:
             return [(self.into, result)]
-        reason_given = functions.col(quoted(self.refused_column)).isNotNull()
+        reason_given = functions.col(identifier(self.refused_column)).isNotNull()
         return [
             (self.refused_into, result.where(reason_given).drop(*self.made_columns)),
             (self.into, result.where(~reason_given).drop(self.refused_column)),
         ]
 
 
-def check_target(into: str, schema: StructType, source: Row | None, *, setting: str = "predictions_table") -> bool:
+def check_target(into: str, schema: StructType, source: Row | None, *, setting: str = "into") -> bool:
     """Tell whether the table exists; `setting` is what names it.
 
     Raises
@@ -88,6 +89,8 @@ def check_target(into: str, schema: StructType, source: Row | None, *, setting: 
     try:
         if not runtime.table_exists(into):
             return False
+    except TableError as error:
+        raise TableError(f"{setting}: {error}") from error
     except PySparkException as error:
         raise TableError(f"{setting}: {into!r} is not the name of a table: {reason(error)}.") from error
     location, provider = _place_of(into)
@@ -96,7 +99,7 @@ def check_target(into: str, schema: StructType, source: Row | None, *, setting: 
     if provider != "delta":
         raise TableError(f"{setting}: {into!r} exists and is not a Delta table; name another, or drop it.")
     wanted = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
-    held = {field.name.lower(): field.dataType.simpleString() for field in runtime.spark().table(into).schema.fields}
+    held = {field.name.lower(): field.dataType.simpleString() for field in runtime.table(into).schema.fields}
     if wanted != held:
         differing = [
             f"{name} is {held[name]}, not {wanted[name]}"
@@ -117,7 +120,7 @@ def _place_of(table: str) -> tuple[str, str]:
 
     The catalog knows them. DESCRIBE DETAIL reads all of the table's log as well, which takes most of a second.
     """
-    rows = runtime.spark().sql(f"DESCRIBE EXTENDED {table}").collect()
+    rows = runtime.spark().sql(f"DESCRIBE EXTENDED {runtime.quoted_table(table)}").collect()
     described = [(row["col_name"], row["data_type"]) for row in rows]
     # Before it come the columns, which may have any name; a temporary view has nothing else.
     headings = (number for number, (name, _) in enumerate(described) if name == "# Detailed Table Information")
@@ -131,7 +134,7 @@ def detail_of(name: str) -> Row | None:
     from pyspark.errors import PySparkException
 
     try:
-        detail = runtime.spark().sql(f"DESCRIBE DETAIL {name}").first()
+        detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(name)}").first()
     except PySparkException:
         return None
     return None if detail is None or detail["location"] is None else detail
@@ -139,7 +142,7 @@ def detail_of(name: str) -> Row | None:
 
 def version_of(table: str) -> int:
     """The newest version of a Delta table."""
-    newest = runtime.spark().sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
+    newest = runtime.spark().sql(f"DESCRIBE HISTORY {runtime.quoted_table(table)} LIMIT 1").first()
     assert newest is not None
     return int(newest["version"])
 
@@ -165,9 +168,10 @@ def write_once(
     if application:
         writer = writer.option("txnAppId", application).option("txnVersion", version)
     if replacing is None:
-        writer.mode("append").saveAsTable(target)
+        writer.mode("append").saveAsTable(runtime.quoted_table(target))
     else:
-        writer.mode("overwrite").option("replaceWhere", f"model_uri = '{replacing}'").saveAsTable(target)
+        replaced = f"model_uri = {literal(replacing)}"
+        writer.mode("overwrite").option("replaceWhere", replaced).saveAsTable(runtime.quoted_table(target))
 
 
 @contextmanager
@@ -209,7 +213,7 @@ def _commits(target: str, since: float) -> list[Row]:
     """The newest commits of a table, at least all those since a time."""
     looked_at = _COMMITS_AT_FIRST
     while True:
-        history = runtime.spark().sql(f"DESCRIBE HISTORY {target} LIMIT {looked_at}")
+        history = runtime.spark().sql(f"DESCRIBE HISTORY {runtime.quoted_table(target)} LIMIT {looked_at}")
         found = history.selectExpr("unix_timestamp(timestamp) AS at", "userMetadata", "operationMetrics").collect()
         if len(found) < looked_at or found[-1]["at"] < since - _CLOCKS_DIFFER_SECONDS:
             return found
@@ -230,6 +234,6 @@ def make_target(into: str, schema: StructType) -> None:
     def make() -> None:
         # Asked again each time: where another job was faster, the local catalog learns of its table here.
         if not runtime.table_exists(into):
-            empty.writeTo(into).using("delta").partitionedBy(*MODEL_COLUMNS).create()
+            empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS).create()
 
     repeat_on_conflict(make)
