@@ -111,14 +111,16 @@ class Changes:
         met = "".join(f" AND target.{key} <=> change.{key}" for key in map(identifier, self.keys))
         columns = ", ".join(map(identifier, scored.columns))
         values = ", ".join(f"change.{identifier(name)}" for name in scored.columns)
+        # Each part is a constant of this file or has been quoted.
+        merging = (
+            f"MERGE INTO {runtime.quoted_table(target)} AS target USING {identifier(view)} AS change "  # noqa: S608
+            f"ON change.{_DROP} AND target.model_name = {literal(self.model_name)}{met} "
+            "WHEN MATCHED THEN DELETE "
+            f"WHEN NOT MATCHED AND NOT change.{_DROP} THEN INSERT ({columns}) VALUES ({values})"
+        )
         try:
             # SQL, since Delta's own classes do not speak to every Spark Connect server.
-            latest.sparkSession.sql(
-                f"MERGE INTO {runtime.quoted_table(target)} AS target USING {identifier(view)} AS change "
-                f"ON change.{_DROP} AND target.model_name = {literal(self.model_name)}{met} "
-                "WHEN MATCHED THEN DELETE "
-                f"WHEN NOT MATCHED AND NOT change.{_DROP} THEN INSERT ({columns}) VALUES ({values})"
-            )
+            latest.sparkSession.sql(merging)
         finally:
             latest.sparkSession.catalog.dropTempView(view)
 
