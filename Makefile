@@ -11,15 +11,18 @@ help:  ## show this list
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
 	@$(BIN)/python tools/walk.py
 
-test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, two files at a time, and each notebook by itself
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { \
-		echo "What failed beside another file has its deadlines to itself now, and must pass:"; \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
-	@rm -rf .local/test
-	@ADBAZUREML_HOME="$(CURDIR)/.local/test" $(BIN)/python -m pytest --nbval-lax notebooks
+test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, tier by tier: unit, service, spark, walk
+	@$(BIN)/python tools/tiers.py
+
+test-unit test-service test-spark test-walk: $(READY) .venv/connect/ready .venv/jars  ## run one tier of them
+	@$(BIN)/python tools/tiers.py $(@:test-%=%)
+
+test-full: $(READY) .venv/connect/ready .venv/jars .venv-17.3/ready  ## run all tests: what takes long or needs repetition too, and 17.3 LTS
+	@$(BIN)/python tools/tiers.py unit service spark walk full
+	@$(MAKE) --no-print-directory test-17.3
 
 test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
-	@.venv-17.3/bin/python -m pytest tests/azureml tests/test_registry.py --ignore tests/azureml/test_walk.py -k "not spark" -n 2 --dist loadfile -p no:cacheprovider
+	@.venv-17.3/bin/python -m pytest tests/service/azureml tests/service/test_registry.py -m "service and not full" -n 2 --dist loadfile -p no:cacheprovider
 	@rm -rf .local/test-17.3
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 
@@ -79,4 +82,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-17.3 lint bench ui lab wheel requirements clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel requirements clean

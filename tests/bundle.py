@@ -1,5 +1,6 @@
 """The bundle as the Databricks CLI reads it: includes merged, targets laid over, references resolved."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ GIVEN = {
     "workspace_name": "aml",
     "service_principal_name": "00000000-0000-0000-0000-000000000002",
 }
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TASK_VALUE = re.compile(r"\{\{tasks\.(\w+)\.values\.(\w+)\}\}")
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -131,3 +134,17 @@ def base_parameters(task):
 
 def parameters(job):
     return {parameter["name"]: parameter["default"] for parameter in job["parameters"]}
+
+
+def cells(path):
+    """The code cells of a notebook."""
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def passed(job, task, handed):
+    """What reaches a task's notebook: the task's own parameters, and over them those of the job."""
+    own = {
+        name: TASK_VALUE.sub(lambda found: handed[found[1]][found[2]], value)
+        for name, value in base_parameters(task).items()
+    }
+    return {**own, **parameters(job)}

@@ -1,7 +1,13 @@
-"""What every test may ask for: a folder of its own for the local stand-ins, and one Spark session for all."""
+"""What every test may ask for: a folder of its own for the local stand-ins, and one Spark session for all.
+
+A test's tier is the folder that it is in: `unit` starts no process, server or JVM, `spark` shares one session,
+`service` talks to emulators and real servers on loopback, `walk` runs notebooks and jobs. A marker of another tier on a
+test wins over its folder. The marker `full` keeps a test for `make test-full`.
+"""
 
 import atexit
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -19,6 +25,26 @@ __all__ = ["azure", "azureml_emulator"]
 
 # The variables that this package and its clients read.
 OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
+
+
+TIERS = ("unit", "spark", "service", "walk")
+
+
+def pytest_collection_modifyitems(items):
+    """Give each test the marker of its folder, unless it has one of another tier."""
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            folder = next((part for part in item.path.parts if part in TIERS), "walk")
+            item.add_marker(getattr(pytest.mark, folder))
+
+
+@pytest.fixture(autouse=True)
+def tier_is_kept(request):
+    """A test that uses Spark is of a tier that has it: a run of the others starts no JVM."""
+    if "spark" in request.fixturenames and not (
+        request.node.get_closest_marker("spark") or request.node.get_closest_marker("walk")
+    ):
+        pytest.fail("this test uses Spark: put it into tests/spark, or mark it")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,14 +65,30 @@ def home(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def clean_slate():
-    """What a file of tests changed of the environment and of MLflow's own state ends with it."""
+@contextmanager
+def environment_kept():
+    """Put back the environment's variables, and which experiment is active, which MLflow keeps in one too."""
     before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+    active = mlflow.tracking.fluent._active_experiment_id
     yield
     for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     os.environ.update(before)
+    mlflow.tracking.fluent._active_experiment_id = active
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """What a test changed of the environment ends with it; what its file's fixtures set goes on."""
+    with environment_kept():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clean_slate():
+    """What a file of tests changed of the environment and of MLflow's own state ends with it."""
+    with environment_kept():
+        yield
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
@@ -65,9 +107,15 @@ def spark(home):
     ...     assert spark.table("three").count() == 3
     """
     session = runtime.spark()
-    # Of a few rows, compiling a plan takes longer than running it. Walks and child processes have Spark as users do.
-    session.conf.set("spark.sql.codegen.wholeStage", "false")
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    # Of a few rows, planning and compiling take longer than running. Walks and child processes have Spark as users do.
+    for key, value in {
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }.items():
+        session.conf.set(key, value)
     yield session
     session.stop()
 
@@ -115,3 +163,34 @@ def log_model(model, rows):
         return mlflow.sklearn.log_model(model, name=name, **options)
 
     return log
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """The notebook that this process is: IPython starts once only."""
+    from IPython.testing.globalipapp import start_ipython
+
+    return start_ipython()
+
+
+@pytest.fixture
+def run_cells(shell):
+    """Run cells in a namespace that is empty but for what Databricks puts there; return the namespace."""
+
+    def run(sources, **given):
+        shell.user_ns.update(given)
+        before = set(shell.user_ns)
+        try:
+            for source in sources:
+                shell.run_cell(source).raise_error()
+            return dict(shell.user_ns)
+        finally:
+            for name in set(shell.user_ns) - before | set(given):
+                shell.user_ns.pop(name, None)
+
+    return run
+
+
+@pytest.fixture
+def on_cluster(monkeypatch):
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")

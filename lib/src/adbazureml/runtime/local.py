@@ -122,8 +122,8 @@ def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
     for name in names:
         # Asking first is the faster way; another thread may create it in between.
         if not session.catalog.tableExists(identifier(name)):
-            place = literal(str(_warehouse() / name))
-            session.sql(f"CREATE TABLE IF NOT EXISTS {identifier(name)} USING DELTA LOCATION {place}")
+            folder = str(_warehouse() / name)
+            session.sql(f"CREATE TABLE IF NOT EXISTS {identifier(name)} USING DELTA LOCATION {literal(folder)}")
 
 
 def drop_local_table(name: str) -> None:

@@ -213,7 +213,7 @@ def _commits(target: str, since: float) -> list[Row]:
     """The newest commits of a table, at least all those since a time."""
     looked_at = _COMMITS_AT_FIRST
     while True:
-        history = runtime.spark().sql(f"DESCRIBE HISTORY {runtime.quoted_table(target)} LIMIT {looked_at}")
+        history = runtime.spark().sql(f"DESCRIBE HISTORY {runtime.quoted_table(target)} LIMIT {int(looked_at)}")
         found = history.selectExpr("unix_timestamp(timestamp) AS at", "userMetadata", "operationMetrics").collect()
         if len(found) < looked_at or found[-1]["at"] < since - _CLOCKS_DIFFER_SECONDS:
             return found

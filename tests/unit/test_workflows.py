@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema.validators import validator_for
+from tests.bundle import ROOT
 
-ROOT = Path(__file__).parents[1]
 GITHUB = [".github/workflows/bundle.yml", ".github/workflows/deploy.yml"]
 AZURE = ["azure-pipelines.yml", ".azure-pipelines/deploy.yml"]
 # The services' own schemas, which this package carries; its program wants a newer click than the runtime ships.

@@ -1,14 +1,14 @@
 """What every notebook keeps to, read from its file; that they run is shown by nbval and by test_walk.py."""
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
+from tests.bundle import ROOT
 
 from adbazureml import Settings
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = ROOT / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 
 

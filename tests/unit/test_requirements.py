@@ -3,14 +3,12 @@
 import shutil
 import subprocess
 from importlib.metadata import requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-
-ROOT = Path(__file__).parents[1]
+from tests.bundle import ROOT
 
 
 def requirements_in(path):
@@ -51,6 +49,7 @@ def test_the_wheel_replaces_nothing_that_a_runtime_ships(runtime):
             assert Version(ships.version) in wanted.specifier, f"{wanted}, and the runtime ships {specifier}"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("runtime", ["18", "17.3"])
 def test_a_resolver_finds_a_set_that_leaves_the_runtime_as_it_is(runtime, tmp_path):
     """The whole closure, by uv, as `%pip install` of the wheel would resolve it on a cluster."""

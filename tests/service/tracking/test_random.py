@@ -9,7 +9,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.entities.dataset_input import DatasetInput
 from tests.emulators.proxy import Fault
-from tests.tracking.both import eventually
+from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import flush, status

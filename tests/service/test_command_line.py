@@ -8,13 +8,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner
+from tests.bundle import ROOT
 from tests.emulators.databricks import Cluster, DatabricksEmulator, refused
 
 from adbazureml import AzureMLWorkspace, track
 from adbazureml.command_line import main
 from adbazureml.command_line.importing import notebooks
 
-ROOT = Path(__file__).parents[1]
 HOME = "/Users/someone@example.com/adbazureml"
 
 

@@ -18,7 +18,7 @@ from mlflow.utils.rest_utils import get_workspace_client
 from mlflow.utils.uri import is_databricks_uri
 from tests.emulators.databricks import TOKEN
 from tests.emulators.databricks_mlflow import DatabricksMLflow
-from tests.tracking.both import Both
+from tests.service.tracking.both import Both
 
 from adbazureml import catch_up
 from adbazureml.tracking.pair import Pair, switch_off

@@ -13,7 +13,7 @@ import time
 import mlflow
 import pytest
 from mlflow.entities import Metric
-from tests.tracking.both import eventually
+from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up, track
 from adbazureml.errors import TrackingError

@@ -4,8 +4,8 @@ import random
 import time
 
 import pytest
-from tests.tracking import training
-from tests.tracking.both import eventually
+from tests.service.tracking import training
+from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import status

@@ -117,6 +117,7 @@ def test_a_model_without_a_run_gets_one(model, rows, client):
     assert client.get_run(holder).info.status == "FINISHED"
 
 
+@pytest.mark.spark
 def test_spark_models(spark, rows):
     from pyspark.ml import Pipeline
     from pyspark.ml.feature import VectorAssembler

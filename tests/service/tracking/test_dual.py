@@ -4,7 +4,7 @@ import time
 
 import mlflow
 import pytest
-from tests.tracking.both import eventually, points
+from tests.service.tracking.both import eventually, points
 
 from adbazureml import catch_up, track
 from adbazureml.errors import TrackingError

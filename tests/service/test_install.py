@@ -6,12 +6,12 @@ import sys
 import zipfile
 from configparser import ConfigParser
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
+from tests.bundle import ROOT
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
 from adbazureml import check, install, install_missing, model_requirements, verify
@@ -19,7 +19,7 @@ from adbazureml.errors import EnvironmentNotReadyError, WorkspaceError
 from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
 from adbazureml.install.importing import modules
 
-LIB = Path(__file__).parents[1] / "lib"
+LIB = ROOT / "lib"
 CLUSTER = "1123-101010-walk"
 PRESENT = Row("mlflow", ">=3", "3.8.1", fine=True)
 ABSENT = Row("azureml-mlflow-twin", ">=1.62,<2", None, fine=False)
@@ -37,11 +37,6 @@ def databricks():
 @pytest.fixture
 def client(databricks):
     return WorkspaceClient(host=databricks.host, token=TOKEN)
-
-
-@pytest.fixture
-def on_cluster(monkeypatch):
-    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
 
 
 @pytest.fixture
@@ -145,6 +140,7 @@ class TestOnACluster:
         assert install_missing(REPORT, cluster_id=CLUSTER, client=client) == first
         assert len(databricks.clusters[CLUSTER].libraries) == 2
 
+    @pytest.mark.spark
     def test_asks_spark_which_cluster_this_is(self, databricks, client, spark):
         with pytest.raises(EnvironmentNotReadyError, match="give cluster_id"):
             install_missing(REPORT, client=client)

@@ -79,6 +79,8 @@ def test_model_that_cannot_be_loaded_ends_the_server_with_the_reason(store):
         assert server.process.wait(30) != 0
 
 
+@pytest.mark.spark
+@pytest.mark.full
 def test_spark_ml_model_is_served_when_asked_for(store, spark, tmp_path):
     rows = pd.DataFrame({"age": [1.0, 2.5], "visits": [0.0, 1.0]})
     doubled = SQLTransformer(statement="SELECT *, age * 2 AS prediction FROM __THIS__")

@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 from tests.emulators.proxy import Fault, Proxy
-from tests.tracking.both import eventually
+from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import flush

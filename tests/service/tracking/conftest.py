@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.proxy import Proxy
-from tests.tracking.both import Both, eventually
+from tests.service.tracking.both import Both, eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
 from adbazureml.tracking import flush
@@ -68,7 +68,7 @@ def both(home, server, proxy, monkeypatch):
 def processes(home):
     """Start functions of `training` in processes that have MLflow loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tracking.training"])
+    context.set_forkserver_preload(["tests.service.tracking.training"])
 
     def start(function, *arguments):
         process = context.Process(target=_call, args=(dict(os.environ), function, arguments), daemon=True)

@@ -22,7 +22,7 @@ AWKWARD = [
     "ü",
     "--",
 ]
-QUOTING = {"identifier", "literal", "table_name", "quoted_table"}
+QUOTING = {"identifier", "literal", "table_name", "quoted_table", "int"}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def test_what_is_no_tables_name_is_refused(name):
         quoted_table(name)
 
 
+@pytest.mark.spark
 def test_spark_reads_values_and_names_as_they_were_meant(spark):
     for value in AWKWARD:
         row = spark.sql(f"SELECT {text.literal(value)} AS {text.identifier(value)}").first()

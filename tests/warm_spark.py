@@ -1,0 +1,63 @@
+"""A pytest plug-in: one warm JVM for every notebook and walk of a run, each of which is a process of its own.
+
+A process that finds PySpark's own variables for a gateway talks to the JVM there instead of starting one; it gets a
+Spark context of its own all the same. Starting a JVM, loading Spark's and Delta's classes and compiling them takes
+longer than all that a notebook does with them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adbazureml import runtime
+
+_VARIABLES = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
+
+
+class WarmSpark:
+    """The JVM, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self._jvm = None
+
+    def start(self) -> None:
+        """Start the JVM, and leave it without a context."""
+        from pyspark import SparkContext
+
+        runtime.spark().stop()
+        parameters = SparkContext._gateway.gateway_parameters
+        self._jvm = SparkContext._jvm
+        os.environ.update(zip(_VARIABLES, (str(parameters.port), parameters.auth_token), strict=True))
+
+    def free(self) -> None:
+        """Stop the context that the last process left behind: a JVM has one at a time."""
+        if self._jvm is None:
+            return
+        contexts, sessions = (
+            self._jvm.org.apache.spark.SparkContext,
+            self._jvm.org.apache.spark.sql.classic.SparkSession,
+        )
+        contexts.getOrCreate(self._jvm.org.apache.spark.SparkConf().setMaster("local").setAppName("between")).stop()
+        sessions.clearActiveSession()
+        sessions.clearDefaultSession()
+
+
+WARM = WarmSpark()
+# Where the notebooks ran that were collected as tests of their own.
+HOME = Path(os.environ.get(runtime.HOME_VARIABLE, ""))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start it where there is something to run."""
+    if session.items and not session.config.option.collectonly:
+        WARM.start()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last cell of a notebook, the next process may have its context."""
+    if item.path.suffix == ".ipynb" and (nextitem is None or nextitem.path != item.path):
+        WARM.free()

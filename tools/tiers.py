@@ -1,0 +1,88 @@
+"""Run the tests tier by tier, and say what each took; a test that fails fails.
+
+What a tier leaves running when it is done fails it too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+PYTEST = (sys.executable, "-m", "pytest")
+IN_TWO = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+TIERS = {
+    "unit": (*PYTEST, "tests", "-m", "unit and not full"),
+    "service": (*PYTEST, "tests", "-m", "service and not full", *IN_TWO),
+    "spark": (*PYTEST, "tests", "-m", "spark and not full", *IN_TWO),
+    "walk": (*PYTEST, "-p", "tests.warm_spark", "--nbval-lax", "notebooks", "tests", "-m", "walk and not full"),
+    "full": (*PYTEST, "tests", "-m", "full", "--timeout", "1800"),
+}
+DEFAULT = ("unit", "service", "spark", "walk")
+# Inherited by every process that a tier starts.
+MARK = "TESTS_STARTED_BY"
+
+
+def run(tier: str) -> tuple[int, float]:
+    """Run one tier; its exit code and seconds."""
+    home = ROOT / ".local" / "test"
+    shutil.rmtree(home, ignore_errors=True)
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, MARK: mark, "ADBAZUREML_HOME": str(home)}
+    start = time.monotonic()
+    code = subprocess.run(TIERS[tier], cwd=ROOT, env=environment, check=False).returncode
+    seconds = time.monotonic() - start
+    if left := left_running(mark):
+        print(f"Left running by {tier}:", *left, sep="\n  ", flush=True)
+        code = code or 1
+    return code, seconds
+
+
+def left_running(mark: str, patience: float = 10.0) -> list[str]:
+    """Command lines of the processes that were started with a mark and do not end."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = [process for process in psutil.process_iter() if _has(process, mark)]
+        if not found or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    commands = []
+    for process in found:
+        with suppress(psutil.Error):
+            commands.append(" ".join(process.cmdline())[:200])
+            process.kill()
+    return commands
+
+
+def _has(process: psutil.Process, mark: str) -> bool:
+    with suppress(psutil.Error):
+        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def main(names: list[str]) -> int:
+    """Run the tiers that are named, or those of `make test`; 0 when all passed."""
+    done = {tier: run(tier) for tier in names or DEFAULT}
+    print()
+    for tier, (code, seconds) in done.items():
+        print(f"  {tier:<10}{seconds:6.0f} s  {'passed' if code == 0 else 'FAILED'}")
+    print(f"  {'all':<10}{sum(seconds for _, seconds in done.values()):6.0f} s", flush=True)
+    failed = [tier for tier, (code, _) in done.items() if code]
+    if failed:
+        print(f"To repeat: {' '.join(f'make test-{tier}' for tier in failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
