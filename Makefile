@@ -43,10 +43,10 @@ lab: $(READY)  ## open the notebooks in Jupyter
 wheel: $(READY)  ## build the wheel into lib/dist
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir lib/dist ./lib && ls lib/dist
 
-requirements:  ## resolve the requirements*.in anew into requirements*.txt (needs uv)
-	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
-	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3.in --output-file requirements-17.3.txt
 
 clean:  ## remove what runs left behind: stand-in stores, tables, endpoints' logs
@@ -58,23 +58,14 @@ $(READY) .venv-17.3/ready:
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12)."; exit 1; }
 	@$(PYTHON) lib/src/adbazureml/runtime/java.py
 	@echo "Preparing $(@D) with $(PYTHON) (about 1 GB, once) ..."
-	@if command -v uv >/dev/null; then \
-		uv venv --quiet --allow-existing --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(@D) && \
-		uv pip install --quiet --python $(@D)/bin/python -r $< && \
-		uv pip install --quiet --python $(@D)/bin/python --no-deps --editable ./lib; \
-	else \
-		$(PYTHON) -m venv $(@D) && \
-		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $< && \
-		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable ./lib; \
-	fi
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	@$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -r $<
+	@$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps --editable ./lib
 	@touch $@
 
 .venv/connect/ready: requirements-connect.txt $(READY)
-	@if command -v uv >/dev/null; then \
-		uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<; \
-	else \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<; \
-	fi
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
 	@touch $@
 
 # Two processes that fetch the same jars at once get in each other's way.

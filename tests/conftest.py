@@ -8,13 +8,13 @@ test wins over its folder. The marker `full` keeps a test for `make test-full`.
 import atexit
 import os
 from contextlib import contextmanager
-from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.bundle import ROOT
 from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
@@ -55,10 +55,14 @@ def home(tmp_path_factory):
             del os.environ[variable]
     folder = tmp_path_factory.mktemp("home")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
+    # The environments of local endpoints outlast a run: they are told apart by what is in them.
+    environments = ROOT / ".local" / "environments"
+    environments.mkdir(parents=True, exist_ok=True)
+    (folder / "environments").symlink_to(environments)
     # A SQLite store without an artifact location makes its folder in the working directory. Spark's workers still
     # find the models that tests define.
     os.chdir(folder)
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = str(ROOT)
     # One Spark session serves all tests, whichever starts it, and whatever home that one has: its tables are here.
     (folder / "warehouse").mkdir()
     local._warehouse = lambda: folder / "warehouse"

@@ -35,6 +35,11 @@ def run(tier: str) -> tuple[int, float]:
     """Run one tier; its exit code and seconds."""
     home = ROOT / ".local" / "test"
     shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    # The environments of local endpoints outlast a run: they are told apart by what is in them.
+    environments = ROOT / ".local" / "environments"
+    environments.mkdir(exist_ok=True)
+    (home / "environments").symlink_to(environments)
     mark = uuid.uuid4().hex
     environment = {**os.environ, MARK: mark, "ADBAZUREML_HOME": str(home)}
     start = time.monotonic()

@@ -105,7 +105,7 @@ def test_spark_ml_model_unless_asked_for(store, tmp_path):
 @pytest.mark.parametrize("without_uv", [False, True])
 def test_requirements_that_do_not_resolve_with_the_servers(store, monkeypatch, without_uv):
     if without_uv:
-        monkeypatch.setattr("shutil.which", lambda _: None)
+        monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(
         DeploymentError, match=r"do not resolve together with those of the inference server .*flask"
     ) as said:

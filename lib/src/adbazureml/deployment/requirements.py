@@ -59,7 +59,8 @@ class Requirements:
         with tempfile.TemporaryDirectory() as folder:
             listed = Path(folder) / "requirements.in"
             listed.write_text("\n".join(self.wanted) + "\n", encoding="utf-8")
-            command = _uv(listed, self.python) if shutil.which("uv") else _pip(listed, self.python, folder)
+            uv = uv_program()
+            command = _uv(uv, listed, self.python) if uv else _pip(listed, self.python, folder)
             try:
                 done = subprocess.run(
                     command, capture_output=True, text=True, check=False, timeout=_RESOLVE_TIMEOUT_S, cwd=folder
@@ -134,9 +135,14 @@ def _skinny(line: str) -> str:
     return re.sub(r"^mlflow(?![\w-])(\[[^\]]*\])?", "mlflow-skinny", line) if _name(line) == "mlflow" else line
 
 
-def _uv(listed: Path, python: str) -> list[str]:
+def uv_program() -> str | None:
+    """Path of uv, which installs many times faster than pip: beside this interpreter, or on the PATH."""
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+
+
+def _uv(uv: str, listed: Path, python: str) -> list[str]:
     target = ["--python-version", python, "--python-platform", "x86_64-manylinux_2_28"]
-    return ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config", *target, str(listed)]
+    return [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config", *target, str(listed)]
 
 
 def _pip(listed: Path, python: str, folder: str) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adbazureml import runtime
+from adbazureml.deployment.requirements import uv_program
 from adbazureml.deployment.target import Progress
 from adbazureml.errors import DeploymentError
 
@@ -58,7 +59,7 @@ def interpreter(requirements: Sequence[str], *, progress: Progress) -> Path:
 
 
 def _commands(folder: Path, python: Path, listed: Path) -> list[list[str]]:
-    if uv := shutil.which("uv"):
+    if uv := uv_program():
         return [
             [uv, "venv", "--quiet", "--allow-existing", "--no-config", "--python", sys.executable, str(folder)],
             [uv, "pip", "install", "--quiet", "--no-config", "--python", str(python), "-r", str(listed)],
