@@ -43,6 +43,14 @@ lab: $(READY)  ## open the notebooks in Jupyter
 wheel: $(READY)  ## build the wheel into lib/dist
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir lib/dist ./lib && ls lib/dist
 
+wheel-check: wheel  ## install the wheel into an empty environment, and import it there
+	@rm -rf .local/wheel && $(BIN)/uv venv --quiet --python $(BIN)/python .local/wheel
+	@$(BIN)/uv pip install --quiet --python .local/wheel/bin/python --constraints requirements.txt lib/dist/adbazureml-*.whl
+	@cd .local && wheel/bin/python -c "import adbazureml; [getattr(adbazureml, name) for name in adbazureml.__all__]" && wheel/bin/adbazureml --version
+
+coverage: $(READY) .venv/connect/ready .venv/jars  ## measure which lines and branches the tests run, in their child processes too
+	@$(BIN)/python tools/tiers.py --coverage
+
 requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.txt
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
@@ -73,4 +81,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel requirements clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements clean

@@ -31,8 +31,11 @@ DEFAULT = ("unit", "service", "spark", "walk")
 MARK = "TESTS_STARTED_BY"
 
 
-def run(tier: str) -> tuple[int, float]:
+def run(tier: str, *, coverage: bool = False) -> tuple[int, float]:
     """Run one tier; its exit code and seconds."""
+    command = TIERS[tier]
+    if coverage:
+        command = (sys.executable, "-m", "coverage", "run", "-m", "pytest", *command[len(PYTEST) :])
     home = ROOT / ".local" / "test"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -43,7 +46,7 @@ def run(tier: str) -> tuple[int, float]:
     mark = uuid.uuid4().hex
     environment = {**os.environ, MARK: mark, "ADBAZUREML_HOME": str(home)}
     start = time.monotonic()
-    code = subprocess.run(TIERS[tier], cwd=ROOT, env=environment, check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     seconds = time.monotonic() - start
     if left := left_running(mark):
         print(f"Left running by {tier}:", *left, sep="\n  ", flush=True)
@@ -75,7 +78,12 @@ def _has(process: psutil.Process, mark: str) -> bool:
 
 def main(names: list[str]) -> int:
     """Run the tiers that are named, or those of `make test`; 0 when all passed."""
-    done = {tier: run(tier) for tier in names or DEFAULT}
+    coverage = "--coverage" in names
+    chosen = [name for name in names if name != "--coverage"] or DEFAULT
+    done = {tier: run(tier, coverage=coverage) for tier in chosen}
+    if coverage:
+        for command in ("combine", "report"):
+            subprocess.run([sys.executable, "-m", "coverage", command], cwd=ROOT, check=False)
     print()
     for tier, (code, seconds) in done.items():
         print(f"  {tier:<10}{seconds:6.0f} s  {'passed' if code == 0 else 'FAILED'}")
