@@ -5,8 +5,20 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+HERE = Path(__file__).parent
+# A source distribution holds this folder alone, so it carries them within.
+NOTEBOOKS = next((folder for folder in (HERE / "notebooks", HERE.parent / "notebooks") if folder.is_dir()), None)
+
+
+def copy_notebooks(target: Path) -> None:
+    """Copy the notebooks into a folder; without them there is nothing worth building."""
+    if NOTEBOOKS is None:
+        raise SystemExit(f"The notebooks are missing: they lie beside {HERE.name}/ in the project. Build from there.")
+    target.mkdir(parents=True)
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        shutil.copyfile(notebook, target / notebook.name)
 
 
 class BuildWithNotebooks(build_py):
@@ -14,15 +26,22 @@ class BuildWithNotebooks(build_py):
 
     def run(self) -> None:
         """Build; an editable installation finds the notebooks where they are."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        target = Path(self.build_lib) / "adbazureml" / "notebooks"
-        # What an earlier build left may be of notebooks that have another name by now.
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-            shutil.copyfile(notebook, target / notebook.name)
+        # An earlier build may have left what is no longer in the source, and all of the folder goes into the wheel.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+        copy_notebooks(Path(self.build_lib) / "adbazureml" / "notebooks")
 
 
-setup(cmdclass={"build_py": BuildWithNotebooks})
+class SdistWithNotebooks(sdist):
+    """`sdist`, and the notebooks: `uv build` and `python -m build` make the wheel from it."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """Fill the folder that is packed."""
+        super().make_release_tree(base_dir, files)
+        copy_notebooks(Path(base_dir) / "notebooks")
+
+
+setup(cmdclass={"build_py": BuildWithNotebooks, "sdist": SdistWithNotebooks})

@@ -13,30 +13,32 @@ GIVEN = {
     "resource_group": "rg-ml",
     "workspace_name": "aml",
     "service_principal_name": "00000000-0000-0000-0000-000000000002",
+    "viewers_group": "readers",
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TASK_VALUE = re.compile(r"\{\{tasks\.(\w+)\.values\.(\w+)\}\}")
+USER = {"userName": "someone@example.com", "short_name": "someone", "domain_friendly_name": "someone"}
+# The kinds of resources, and how their files are called: <key>.<kind>.yml.
+KINDS = {"jobs": "job", "schemas": "schema", "volumes": "volume", "experiments": "experiment"}
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 
 def load():
     """Read bundle.yml with its includes, merged as the CLI does; paths become relative to the root."""
     bundle = from_root(yaml.safe_load((ROOT / "bundle.yml").read_text()), ROOT)
-    jobs, volumes = {}, {}
+    resources = {kind: {} for kind in KINDS}
     for pattern in bundle["include"]:
         for path in sorted(ROOT.glob(pattern)):
             included = from_root(yaml.safe_load(path.read_text()), path.parent)
             declared = included.pop("resources", {})
-            for key, job in declared.get("jobs", {}).items():
-                assert path.name == f"{key}.job.yml"
-                jobs[key] = job
-            for key, volume in declared.get("volumes", {}).items():
-                assert path.name == f"{key}.volume.yml"
-                volumes[key] = volume
-            # A file holds one resource, or says where the resources' tasks run.
+            for kind, of_kind in declared.items():
+                for key, resource in of_kind.items():
+                    assert path.name == f"{key}.{KINDS[kind]}.yml"
+                    resources[kind][key] = resource
+            # A file holds one resource, or says what the targets add to the resources.
             assert (sum(len(one) for one in declared.values()) == 1) != (set(included) == {"targets"})
             bundle = merged(bundle, included)
-    return bundle, jobs, volumes
+    return bundle, resources
 
 
 def merged(base, override):
@@ -73,35 +75,50 @@ def from_root(value, folder):
             else from_root(item, folder)
             for key, item in value.items()
         }
-    if isinstance(value, str) and value.startswith("../") and value.endswith(".whl"):
+    if isinstance(value, str) and re.match(r"\.\./.*\.whl(\[\w+\])?$", value):
         return (folder / value).resolve().relative_to(ROOT.resolve()).as_posix()
     return value
 
 
-BUNDLE, DECLARED, VOLUMES = load()
+BUNDLE, RESOURCES = load()
+DECLARED = RESOURCES["jobs"]
 
 
 class Target:
-    """The bundle as one target sees it, every reference resolved."""
+    """The bundle as one target sees it, every reference resolved, and names prefixed as the CLI does."""
 
-    def __init__(self, name, **given):
+    def __init__(self, name, *, user=USER, **given):
         self.config = BUNDLE["targets"][name]
         given = {**self.config.get("variables", {}), **given}
         self.variables = {
             key: given.get(key, variable.get("default", GIVEN.get(key)))
             for key, variable in BUNDLE["variables"].items()
         }
-        user = {"userName": "someone@example.com", "short_name": "someone"}
         self.known = {
             "bundle": {"name": BUNDLE["bundle"]["name"], "target": name},
             "workspace": {"current_user": user, "host": "https://adb-1.2.azuredatabricks.net"},
-            "resources": {
-                "jobs": {key: {"id": "1", "name": job["name"]} for key, job in DECLARED.items()},
-                "volumes": VOLUMES,
-            },
             "var": self.variables,
         }
-        self.jobs = self.resolve(merged(DECLARED, self.config["resources"]["jobs"]))
+        declared = merged(RESOURCES, self.config["resources"])
+        prefix = self.resolve(self.config["presets"]["name_prefix"])
+        for experiment in self._own(declared, "experiments"):
+            folder, _, last = self.resolve(experiment["name"]).rpartition("/")
+            experiment["name"] = f"{folder}/{prefix}{last}"
+        for volume in self._own(declared, "volumes"):
+            volume["volume_path"] = "/Volumes/" + "/".join(
+                volume[part] for part in ("catalog_name", "schema_name", "name")
+            )
+        for job in self._own(declared, "jobs"):
+            job["name"] = prefix + job["name"]
+        self.known["resources"] = declared
+        self.resources = self.resolve(declared)
+        self.jobs = self.resources["jobs"]
+
+    @staticmethod
+    def _own(declared, kind):
+        """Copy the resources of a kind, so that a change to them is of this target alone; return them."""
+        declared[kind] = {key: dict(resource) for key, resource in declared[kind].items()}
+        return declared[kind].values()
 
     def resolve(self, value):
         if isinstance(value, list):

@@ -12,10 +12,11 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
 from tests.bundle import ROOT
+from packaging.requirements import Requirement
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
 from adbazureml import check, install, install_missing, model_requirements, verify
-from adbazureml.errors import EnvironmentNotReadyError, WorkspaceError
+from adbazureml.errors import EnvironmentNotReadyError, SettingsError, WorkspaceError
 from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
 from adbazureml.install.importing import modules
 
@@ -79,6 +80,50 @@ class TestCheck:
         assert shown.count("<tr>") == 1 + len(REPORT.rows)
         assert "&gt;=1.62,&lt;2" in shown
         assert shown.count("<b>missing</b>") == 2
+
+
+OF_THE_EXTRA = frozenset(
+    Requirement(line).name for line in metadata.requires("adbazureml") if line.endswith('extra == "deploy"')
+)
+
+
+class TestDeployTarget:
+    """Endpoints in Azure need the wheel's extra `deploy`, and nothing else does."""
+
+    @pytest.mark.parametrize("target", ["azureml", "aks", "aci"])
+    def test_an_endpoint_in_azure_needs_the_extra(self, on_cluster, target):
+        assert "azure-ai-ml" in OF_THE_EXTRA
+        rows = {row.package: row for row in check(deploy_target=target).rows}
+        assert set(rows) >= OF_THE_EXTRA
+        assert {name for name, row in rows.items() if row.note == f"for deploy_target {target}"} == OF_THE_EXTRA
+
+    @pytest.mark.parametrize("target", ["local", "databricks"])
+    def test_others_do_not(self, on_cluster, target):
+        assert not OF_THE_EXTRA & {row.package for row in check(deploy_target=target).rows}
+
+    def test_what_is_missing_of_it_is_said(self, on_cluster, monkeypatch, job_context):
+        found = metadata.version
+        absent = "azure-mgmt-containerinstance"
+
+        def version(package):
+            if package == absent:
+                raise metadata.PackageNotFoundError(package)
+            return found(package)
+
+        monkeypatch.setattr(metadata, "version", version)
+        assert check().missing == ()
+        with pytest.raises(EnvironmentNotReadyError, match=f"Missing: {absent}>=10.1,<11|Missing: {absent}<11,>=10.1"):
+            install_missing(check(deploy_target="aci"))
+
+    def test_locally_it_is_the_environments(self, monkeypatch):
+        assert install.asked_deploy_target() == "local"
+        monkeypatch.setenv("ADBAZUREML_DEPLOY_TARGET", "aks")
+        assert install.asked_deploy_target() == "aks"
+
+    def test_a_wrong_one_is_named(self, monkeypatch):
+        monkeypatch.setenv("ADBAZUREML_DEPLOY_TARGET", "azure")
+        with pytest.raises(SettingsError, match="deploy_target: 'azure' is wrong"):
+            install.asked_deploy_target()
 
 
 class TestLocally:
@@ -316,26 +361,60 @@ def test_importing_the_room_is_cheap():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy, so that nothing is left in the source."""
+def source(tmp_path_factory):
+    """A copy of what is built, so that nothing is left in the source; an earlier build left a file in it."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = shutil.copytree(LIB, folder / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
+    lib = shutil.copytree(LIB, folder / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
     shutil.copytree(LIB.parent / "notebooks", folder / "notebooks")
-    built = subprocess.run([*_front_end(), str(source)], cwd=folder, capture_output=True, text=True, check=False)
+    stale = lib / "build" / "lib" / "adbazureml" / "gone"
+    stale.mkdir(parents=True)
+    (stale / "__init__.py").touch()
+    return lib
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """The wheel as the bundle, `make wheel` and pip build it."""
+    return build(source, tmp_path_factory.mktemp("dist"))
+
+
+def build(source, target):
+    """Build the wheel of a folder, by uv or pip, whichever this environment has."""
+    built = subprocess.run([*_front_end(), str(target), str(source)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    [path] = folder.rglob("*.whl")
+    [path] = target.glob("*.whl")
     return path
 
 
 def _front_end():
     """Return a command that builds a wheel: an environment that uv made has no pip."""
-    pip = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist"]
+    pip = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     for python in filter(None, (sys.executable, shutil.which("python3"), shutil.which("python"))):
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
             return [python, *pip]
     if uv := shutil.which("uv"):
-        return [uv, "build", "--quiet", "--wheel", "--out-dir", "dist"]
+        return [uv, "build", "--quiet", "--wheel", "--out-dir"]
     pytest.skip("neither pip nor uv is here to build a wheel")
+
+
+def test_a_wheel_by_way_of_a_source_distribution_is_the_same(source, wheel, tmp_path):
+    """So `uv build` and `python -m build` make it."""
+    code = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=source, capture_output=True, text=True, check=True
+    )
+    shutil.unpack_archive(tmp_path / made.stdout.splitlines()[-1], tmp_path, filter="data")
+    [unpacked] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    again = build(unpacked, tmp_path / "dist")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert set(one.namelist()) == set(other.namelist())
+
+
+def test_without_the_notebooks_there_is_no_wheel(tmp_path):
+    alone = shutil.copytree(LIB, tmp_path / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
+    refused = subprocess.run([*_front_end(), str(tmp_path), str(alone)], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "The notebooks are missing" in refused.stdout + refused.stderr
 
 
 def test_wheel_is_whole(wheel):

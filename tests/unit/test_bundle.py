@@ -4,7 +4,9 @@ import ast
 import copy
 import fnmatch
 import json
+import os
 import re
+import subprocess
 from graphlib import TopologicalSorter
 from importlib import metadata
 from itertools import combinations
@@ -13,15 +15,19 @@ from typing import get_type_hints
 from zoneinfo import ZoneInfo
 
 import pytest
+from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job, JobPermission, JobRunAs
-from databricks.bundles.volumes import Volume, VolumeType
+from databricks.bundles.schemas import Schema
+from databricks.bundles.volumes import Volume
+from packaging.requirements import Requirement
 from tests.bundle import (
     BUNDLE,
     DECLARED,
     GIVEN,
     REFERENCE,
+    RESOURCES,
     ROOT,
-    VOLUMES,
+    USER,
     Target,
     base_parameters,
     notebook,
@@ -41,8 +47,17 @@ TYPED_BY_HAND = {
     *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
 }
 # The fields of a target, and of the file, that this bundle uses; https://docs.databricks.com/dev-tools/bundles/reference
-TARGET_FIELDS = {"mode", "default", "workspace", "run_as", "permissions", "resources", "variables"}
-FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets"}
+TARGET_FIELDS = {"mode", "default", "presets", "workspace", "run_as", "permissions", "resources", "variables"}
+FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets", "experimental"}
+# What the deployment makes for people and jobs, and what must stay when it is destroyed.
+MADE = [("schemas", "tables"), ("volumes", "checkpoints"), ("volumes", "tmp"), ("experiments", "runs")]
+KEPT = [one for one in MADE if one != ("volumes", "tmp")]
+TYPED = {"jobs": Job, "schemas": Schema, "volumes": Volume, "experiments": MlflowExperiment}
+TABLES = [
+    name
+    for name, hint in get_type_hints(Settings, include_extras=True).items()
+    if hint in (settings.TableName, settings.OptionalTableName)
+]
 TASK_VALUE = re.compile(r"\{\{tasks\.(\w+)\.values\.(\w+)\}\}")
 
 
@@ -98,14 +113,16 @@ def upstream(job):
 class TestFile:
     def test_says_only_what_the_cli_knows(self):
         assert set(BUNDLE) == FILE_FIELDS
-        assert BUNDLE["bundle"] == {"name": "adbazureml", "engine": "direct"}
+        assert set(BUNDLE["bundle"]) == {"name", "engine", "databricks_cli_version"}
+        # The form that the CLI takes; the first version that has all that is used here, and no other major one.
+        assert BUNDLE["bundle"]["databricks_cli_version"] == ">= 1.13.0, < 2.0.0"
         for variable in BUNDLE["variables"].values():
             assert set(variable) <= {"description", "default", "type"}
         for declared in BUNDLE["targets"].values():
             assert set(declared) <= TARGET_FIELDS
 
     def test_every_variable_is_described_and_used(self):
-        everything = json.dumps([DECLARED, VOLUMES, BUNDLE])
+        everything = json.dumps([RESOURCES, BUNDLE])
         for name, variable in BUNDLE["variables"].items():
             assert variable["description"]
             assert f"${{var.{name}}}" in everything, f"{name} is used nowhere"
@@ -126,16 +143,54 @@ class TestFile:
                     if name == "serverless":
                         wheels = environments[task["environment_key"]]["dependencies"][:1]
                     else:
-                        wheels = [library["whl"] for library in task["libraries"]]
-                    assert [fnmatch.fnmatch(built, pattern) for pattern in wheels] == [True]
+                        wheels = [library["whl"] for library in task["libraries"] if "whl" in library]
+                    # The extra is no part of the file's name.
+                    assert [fnmatch.fnmatch(built, pattern.partition("[")[0]) for pattern in wheels] == [True]
 
-    def test_what_stays_on_the_machine_and_what_goes_up(self):
-        excluded = BUNDLE["sync"]["exclude"]
-        for private in (".venv/bin/python", ".local/task_values.json", "tests/conftest.py", "tools/walk.py"):
-            assert any(fnmatch.fnmatch(private, pattern) for pattern in excluded), private
-        for declared in DECLARED.values():
-            for task in declared["tasks"]:
-                assert not any(fnmatch.fnmatch(notebook(task), pattern) for pattern in excluded)
+    def test_each_deployment_has_a_wheel_of_its_own(self):
+        assert BUNDLE["artifacts"]["wheel"]["dynamic_version"] is True
+
+    def test_only_notebooks_go_up_and_every_pattern_matches_in_a_fresh_clone(self):
+        """A pattern that matches nothing fails `bundle validate --strict`; what Git ignores never goes up."""
+        fresh = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+        patterns = [pattern for listed in BUNDLE["sync"].values() for pattern in listed]
+        going = {
+            file: [pattern for pattern in patterns if fnmatch.fnmatch(file, pattern) or file.startswith(f"{pattern}/")]
+            for file in fresh
+        }
+        assert set().union(*going.values()) == set(patterns)
+        assert {file for file, matched in going.items() if matched} == {
+            notebook(task) for declared in DECLARED.values() for task in declared["tasks"]
+        }
+
+
+class TestEmptyVariables:
+    """What the bundle runs before each command of the CLI."""
+
+    @pytest.fixture
+    def refused(self):
+        def run(**variables):
+            script = BUNDLE["experimental"]["scripts"]["preinit"]
+            environment = {"PATH": os.environ["PATH"], **variables}
+            done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+            assert (done.returncode == 0) == (done.stderr == "")
+            return done.stderr
+
+        return run
+
+    @pytest.mark.parametrize("value", ["", "$(SUBSCRIPTION_ID)"], ids=["GitHub", "Azure DevOps"])
+    def test_what_nobody_set_in_ci_is_named(self, refused, value):
+        told = refused(BUNDLE_VAR_subscription_id=value, BUNDLE_VAR_catalog="", BUNDLE_VAR_schema="prices")
+        assert {word for word in told.split() if word.startswith("BUNDLE_VAR_")} == {
+            "BUNDLE_VAR_subscription_id",
+            "BUNDLE_VAR_catalog",
+        }
+        assert "Without a value" in told
+
+    def test_values_and_no_secret_scope_are_fine(self, refused):
+        given = {f"BUNDLE_VAR_{name}": value for name, value in GIVEN.items()}
+        assert refused(**given, BUNDLE_VAR_secret_scope="", BUNDLE_VAR_scoring_condition="a = 'b'") == ""
+        assert refused() == ""
 
 
 class TestTargets:
@@ -144,7 +199,7 @@ class TestTargets:
         assert [name for name, declared in BUNDLE["targets"].items() if declared.get("default")] == ["dev"]
 
     def test_every_reference_resolves(self, target):
-        resolved = json.dumps([target.jobs, target.resolve(target.config), target.resolve(BUNDLE["artifacts"])])
+        resolved = json.dumps([target.resources, target.resolve(target.config), target.resolve(BUNDLE["artifacts"])])
         assert "${" not in resolved
 
     def test_every_variable_has_a_value(self, target):
@@ -167,10 +222,8 @@ class TestTargets:
         assert "run_as" not in dev.config
         assert "someone" in parameters(dev.jobs["train"])["training_table"]
 
-    def test_staging_and_prod_differ_by_variables_only(self):
-        staging, prod = ({**BUNDLE["targets"][name], "variables": None} for name in ("staging", "prod"))
-        assert staging == prod
-        assert BUNDLE["targets"]["staging"]["variables"] != BUNDLE["targets"]["prod"]["variables"]
+    def test_staging_and_prod_are_declared_alike(self):
+        assert BUNDLE["targets"]["staging"] == BUNDLE["targets"]["prod"]
 
     @pytest.mark.parametrize("name", ["staging", "prod"])
     def test_production_has_one_copy_of_a_service_principal(self, name):
@@ -184,13 +237,91 @@ class TestTargets:
         assert [manager.service_principal_name for manager in managers] == [principal]
 
     def test_share_nothing(self):
-        """A developer's two targets share the developer's own schema."""
-        seen = [
-            {**parameters(jobs["train"]), **parameters(jobs["score"])}
-            for jobs in (Target(name).jobs for name in TARGETS if name != "serverless")
-        ]
-        for name in ("training_table", "predictions_table", "model_name", "endpoint_name", "experiment"):
-            assert len({values[name] for values in seen}) == len(seen), name
+        """All four may be in one workspace, two of them of one developer."""
+        seen = []
+        for name in TARGETS:
+            target = Target(name)
+            values = {**parameters(target.jobs["train"]), **parameters(target.jobs["score"])}
+            seen.append(
+                {
+                    **{key: job["name"] for key, job in target.jobs.items()},
+                    **{
+                        key: values[key]
+                        for key in (*TABLES, "model_name", "endpoint_name", "experiment", "checkpoints")
+                        if values[key]
+                    },
+                    "schema": target.resources["schemas"]["tables"]["name"],
+                    "tmp": target.resources["volumes"]["tmp"]["volume_path"],
+                }
+            )
+        for kind in seen[0]:
+            assert len({values[kind] for values in seen}) == len(seen), kind
+            for name, values in zip(TARGETS, seen, strict=True):
+                assert name in values[kind]
+
+    @pytest.mark.parametrize("name", ["dev", "serverless"])
+    def test_two_developers_share_nothing(self, name):
+        other = {"userName": "a.b@example.com", "short_name": "a_b", "domain_friendly_name": "a-b"}
+        mine, theirs = (Target(name, user=user) for user in (USER, other))
+        for kind in ("schemas", "experiments", "jobs"):
+            names = [{one["name"] for one in target.resources[kind].values()} for target in (mine, theirs)]
+            assert not names[0] & names[1]
+        mine, theirs = ({**parameters(target.jobs["train"])} for target in (mine, theirs))
+        for kind in ("training_table", "model_name", "experiment", "endpoint_name"):
+            assert mine[kind] != theirs[kind]
+
+    @pytest.mark.parametrize("name", ["dev", "serverless"])
+    def test_a_developers_name_fits_an_endpoint(self, name, monkeypatch):
+        """The short name has underscores; "domain friendly" is what the CLI calls the form for hosts."""
+        user = {**USER, "short_name": "ana_maria_de_la_cruz", "domain_friendly_name": "ana-maria-de-la-cruz"}
+        values = parameters(Target(name, user=user).jobs["train"])
+        assert values["endpoint_name"] == f"{name}-ana-maria-de-la-cruz"
+        assert Settings.checked(values).endpoint_name == values["endpoint_name"]
+
+
+class TestResources:
+    @pytest.mark.parametrize(("kind", "key"), MADE)
+    def test_typed_classes_know_every_field(self, target, kind, key):
+        resource = {name: value for name, value in target.resources[kind][key].items() if name != "volume_path"}
+        assert TYPED[kind].from_dict(copy.deepcopy(resource)).as_dict() == resource
+
+    @pytest.mark.parametrize("name", ["staging", "prod"])
+    def test_what_holds_data_outlives_the_bundle(self, name):
+        kept = {
+            (kind, key)
+            for kind, of_kind in Target(name).resources.items()
+            for key, resource in of_kind.items()
+            if resource.get("lifecycle") == {"prevent_destroy": True}
+        }
+        assert kept == set(KEPT)
+
+    @pytest.mark.parametrize("name", ["staging", "prod"])
+    def test_viewers_read_and_change_nothing(self, name):
+        target = Target(name)
+        [grant] = target.resources["schemas"]["tables"]["grants"]
+        assert grant["principal"] == GIVEN["viewers_group"]
+        assert set(grant["privileges"]) == {"USE_SCHEMA", "SELECT", "EXECUTE", "READ_VOLUME"}
+        # They hold for jobs and experiment alike.
+        levels = {one.get("group_name"): one["level"] for one in target.resolve(target.config["permissions"])}
+        assert levels[GIVEN["viewers_group"]] == "CAN_VIEW"
+
+    @pytest.mark.parametrize("name", ["dev", "serverless"])
+    def test_a_developers_own_go_with_the_bundle(self, name):
+        for of_kind in Target(name).resources.values():
+            for resource in of_kind.values():
+                assert not {"grants", "lifecycle"} & set(resource)
+
+    def test_volumes_are_managed_and_in_the_schema(self, target):
+        schema = target.resources["schemas"]["tables"]
+        for key, volume in target.resources["volumes"].items():
+            assert volume["volume_type"] == "MANAGED"
+            assert volume["volume_path"] == f"/Volumes/{schema['catalog_name']}/{schema['name']}/{key}"
+
+    def test_jobs_track_and_remember_where_the_bundle_says(self, target):
+        for resolved in target.jobs.values():
+            assert parameters(resolved)["experiment"] == target.resources["experiments"]["runs"]["name"]
+        folder = target.resources["volumes"]["checkpoints"]["volume_path"]
+        assert parameters(target.jobs["score"])["checkpoints"] == folder
 
 
 class TestJobs:
@@ -222,6 +353,20 @@ class TestJobs:
             assert {name: str(getattr(read, name)).lower() for name in values} == {
                 name: value.lower() for name, value in values.items()
             }
+
+    @pytest.mark.parametrize("key", JOBS)
+    def test_what_a_team_has_of_its_own_is_a_variable(self, key):
+        """Tables, columns, condition and model: set once, for all jobs."""
+        columns = {"label_column", "target_column", "key_columns", "day_column", "scoring_condition"}
+        given = parameters(DECLARED[key])
+        for name in {*TABLES, *columns, "model_name"} & set(given):
+            assert given[name] == f"${{var.{name}}}"
+            assert "default" in BUNDLE["variables"][name]
+
+    @pytest.mark.parametrize("key", JOBS)
+    def test_every_job_can_sign_in_to_azure(self, key):
+        assert parameters(DECLARED[key])["secret_scope"] == "${var.secret_scope}"
+        assert BUNDLE["variables"]["secret_scope"]["default"] == ""
 
     @pytest.mark.parametrize("key", JOBS)
     def test_a_literal_default_is_that_of_the_settings(self, key):
@@ -262,12 +407,45 @@ class TestJobs:
             assert "job_clusters" not in resolved
             [environment] = resolved["environments"]
             wheel, *pins = environment["spec"]["dependencies"]
-            assert wheel == "lib/dist/*.whl"
+            assert wheel == "lib/dist/*.whl[deploy]"
             local = (ROOT / "requirements.txt").read_text().splitlines()
             assert set(pins) <= set(local), "the pins of a local machine"
             for task in resolved["tasks"]:
                 assert task["environment_key"] == environment["environment_key"]
                 assert not {"job_cluster_key", "libraries", "existing_cluster_id", "new_cluster"} & set(task)
+
+    def test_serverless_tries_no_task_again_by_itself_that_must_not_run_twice(self):
+        once = {
+            (key, task["task_key"])
+            for key, resolved in Target("serverless").jobs.items()
+            for task in resolved["tasks"]
+            if task.get("disable_auto_optimization")
+        }
+        assert once == {("train", "train_and_log"), ("score", "monitor"), ("clean_up", "clean_up")}
+        starts_runs = {
+            (key, task["task_key"])
+            for key, declared in DECLARED.items()
+            for task in declared["tasks"]
+            if calls(notebook(task), "start_run")
+        }
+        assert starts_runs <= once
+
+    @pytest.mark.parametrize("name", ["dev", "staging", "prod"])
+    def test_clusters_have_the_extra_where_endpoints_are_made_and_deleted(self, name):
+        """A job cluster takes no wheel with an extra, so its packages are named beside the wheel."""
+        extra = [Requirement(line) for line in metadata.requires("adbazureml") if line.endswith('; extra == "deploy"')]
+        wanted = {one.name: one.specifier for one in extra}
+        for key, resolved in Target(name).jobs.items():
+            for task in resolved["tasks"]:
+                assert all("[" not in library.get("whl", "") for library in task["libraries"])
+                packages = [Requirement(one["pypi"]["package"]) for one in task["libraries"] if "pypi" in one]
+                needs = task["task_key"] in ("install", "deploy", "clean_up")
+                assert {one.name: one.specifier for one in packages} == (wanted if needs else {}), (key, task)
+
+    def test_clusters_have_a_volume_for_spark_models(self, job):
+        [cluster] = job["job_clusters"]
+        volume = Target("prod").resources["volumes"]["tmp"]["volume_path"]
+        assert cluster["new_cluster"]["spark_env_vars"] == {"MLFLOW_DFS_TMP": volume}
 
     def test_clusters(self, job):
         clusters = {cluster["job_cluster_key"]: cluster["new_cluster"] for cluster in job["job_clusters"]}
@@ -374,12 +552,3 @@ class TestCleanUp:
         tables = {name for name, hint in hints.items() if hint in (settings.TableName, settings.OptionalTableName)}
         others = set(parameters(DECLARED["train"])) | set(parameters(DECLARED["score"]))
         assert tables & others <= set(parameters(DECLARED["clean_up"]))
-
-
-def test_checkpoints_are_kept_in_a_volume_of_the_bundle():
-    for name in TARGETS:
-        target = Target(name)
-        volume = Volume.from_dict(target.resolve(VOLUMES["checkpoints"]))
-        folder = f"/Volumes/{volume.catalog_name}/{volume.schema_name}/{volume.name}"
-        assert parameters(target.jobs["score"])["checkpoints"] == folder
-        assert volume.volume_type == VolumeType.MANAGED

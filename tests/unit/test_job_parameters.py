@@ -24,6 +24,7 @@ def test_in_a_job_each_notebook_reads_what_the_bundle_passes(run_cells, on_clust
     set_up = cells(ROOT / notebook(task))[0]
     if "from_notebook" not in set_up:
         assert task["task_key"] == "install"
+        assert run_cells([set_up], dbutils=dbutils)["deploy_target"] == given["deploy_target"]
         return
     settings = run_cells([set_up], dbutils=dbutils)["settings"]
     for name, text in given.items():
@@ -45,6 +46,15 @@ def test_by_hand_each_parameter_has_a_widget_and_a_changed_one_is_read(run_cells
     assert settings.workspace_name == "aml"
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     assert settings.model_dump() == {**defaults, **changed, "workspace_name": "aml"}
+
+
+def test_packages_are_checked_before_any_workspace_is_named(run_cells, on_cluster):
+    dbutils = Dbutils(in_job=False)
+    assert run_cells(cells(NOTEBOOKS[0])[:1], dbutils=dbutils)["deploy_target"] == "local"
+    assert list(dbutils.widgets.values) == ["deploy_target"]
+    dbutils.widgets.values["deploy_target"] = "aci"
+    report = run_cells(cells(NOTEBOOKS[0])[:1], dbutils=dbutils)["report"]
+    assert "azure-ai-ml" in {row.package for row in report.rows}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)

@@ -2,12 +2,13 @@
 
 from adbazureml.install.libraries import CLUSTER_ID_CONF, install_missing, install_wheel
 from adbazureml.install.pins import model_requirements
-from adbazureml.install.report import InstallReport, Row, check, requirements, verify
+from adbazureml.install.report import InstallReport, Row, asked_deploy_target, check, requirements, verify
 
 __all__ = [
     "CLUSTER_ID_CONF",
     "InstallReport",
     "Row",
+    "asked_deploy_target",
     "check",
     "install_missing",
     "install_wheel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,8 +15,11 @@ from packaging.requirements import Requirement
 
 from adbazureml import runtime
 from adbazureml.runtime.java import SUPPORTED, find_java_home
+from adbazureml.settings import ENVIRONMENT_PREFIX, Settings
 
 JAVA = "Java"
+# The extra of the wheel that a deploy target needs; the others need none.
+EXTRAS = {"azureml": "deploy", "aks": "deploy", "aci": "deploy"}
 IMPORT_SECONDS = 300.0
 
 
@@ -74,23 +78,52 @@ class InstallReport:
         )
 
 
-def requirements() -> tuple[Requirement, ...]:
+def asked_deploy_target() -> str:
+    """Return the notebook's parameter `deploy_target`, read alone: nothing else has to be set to install packages.
+
+    It is the job's parameter or the notebook's widget, or else ``ADBAZUREML_DEPLOY_TARGET``, or else the default.
+
+    Raises
+    ------
+    SettingsError
+        There is no such target.
+    """
+    name = "deploy_target"
+    default = os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}", str(Settings.model_fields[name].default))
+    value = runtime.parameters({name: default}, others=()).get(name, default)
+    # Without a workspace, which the settings would ask for.
+    checked = Settings.checked({name: value, "tracking": "databricks", "registry": "databricks"})
+    return checked.deploy_target
+
+
+def requirements(*, deploy_target: str = "local") -> tuple[Requirement, ...]:
     """Return the packages that the walk needs here, as the wheel's own metadata names them.
 
     Databricks Runtime ML ships Spark and scikit-learn; elsewhere the extra ``local`` counts too.
+
+    Parameters
+    ----------
+    deploy_target : str
+        Where the endpoint is to run: ``azureml``, ``aks`` and ``aci`` need the extra ``deploy``.
     """
-    extras = ("",) if runtime.on_databricks() else ("", "local")
     declared = [Requirement(line) for line in metadata.requires("adbazureml") or []]
-    return tuple(
-        requirement
-        for requirement in declared
-        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
-    )
+    return tuple(requirement for requirement in declared if _applies(requirement, _extras(deploy_target)))
 
 
-def check() -> InstallReport:
-    """Compare what is required with what this process finds; locally Java too, which Spark runs on."""
-    rows = [row_of(requirement) for requirement in requirements()]
+def check(*, deploy_target: str = "local") -> InstallReport:
+    """Compare what is required with what this process finds; locally Java too, which Spark runs on.
+
+    Parameters
+    ----------
+    deploy_target : str
+        As in `requirements`. The note of a row says if a package is there for it alone.
+    """
+    always = requirements()
+    rows = [
+        row if requirement in always else replace(row, note=f"for deploy_target {deploy_target}")
+        for requirement in requirements(deploy_target=deploy_target)
+        for row in [row_of(requirement)]
+    ]
     if not runtime.on_databricks():
         rows.append(_java_row())
     return InstallReport(tuple(rows))
@@ -135,6 +168,17 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _extras(deploy_target: str) -> tuple[str, ...]:
+    local = () if runtime.on_databricks() else ("local",)
+    needed = EXTRAS.get(deploy_target)
+    return ("", *local, needed) if needed else ("", *local)
+
+
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def _java_row() -> Row:
