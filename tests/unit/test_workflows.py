@@ -10,6 +10,7 @@ import pytest
 import yaml
 from jsonschema.validators import validator_for
 from tests.bundle import ROOT
+from packaging.specifiers import SpecifierSet
 
 GITHUB = [".github/workflows/bundle.yml", ".github/workflows/deploy.yml"]
 AZURE = ["azure-pipelines.yml", ".azure-pipelines/deploy.yml"]
@@ -84,7 +85,8 @@ def test_staging_is_deployed_and_run_before_prod(path):
 def test_a_deployment_is_given_what_staging_and_prod_must_be_given(path):
     loaded = (ROOT / path).read_text()
     required = {name for name, variable in BUNDLE["variables"].items() if "default" not in variable}
-    assert set(re.findall(r"BUNDLE_VAR_(\w+)", loaded)) == required
+    # Jobs may sign in to Azure by a secret scope.
+    assert set(re.findall(r"BUNDLE_VAR_(\w+)", loaded)) == required | {"secret_scope"}
     commands = re.findall(r"databricks bundle (\w+) (?:--strict )?-t \"\$TARGET\"", loaded)
     assert commands == ["validate", "deploy", "run"]
 
@@ -94,3 +96,44 @@ def test_no_secret_is_kept(path):
     text = (ROOT / path).read_text()
     assert "secrets." not in text
     assert not re.search(r"TOKEN|PASSWORD|CLIENT_SECRET", text)
+
+
+@pytest.mark.parametrize("path", [*GITHUB, *AZURE])
+def test_what_comes_from_elsewhere_is_pinned_by_commit(path):
+    """A tag or a branch can be moved; the comment says which version the commit is."""
+    text = (ROOT / path).read_text()
+    called = re.findall(r"^ *(?:- )?uses: (?!\./)(.*)$", text, flags=re.M)
+    for action in called:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    fetched = re.findall(r"raw\.githubusercontent\.com/(.*)$", text, flags=re.M)
+    for script in fetched:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+/[0-9a-f]{40}/\S+ \| sh # v\d+\.\d+\.\d+", script), script
+    assert called or fetched
+
+
+def test_the_cli_is_one_version_that_the_bundle_takes():
+    texts = [(ROOT / path).read_text() for path in (*GITHUB, *AZURE)]
+    versions = {
+        found for text in texts for found in re.findall(r"databricks/setup-cli[@/]([0-9a-f]{40}).*# v(\S+)", text)
+    }
+    [(_, version)] = versions
+    specifier = BUNDLE["bundle"]["databricks_cli_version"].replace(" ", "")
+    assert SpecifierSet(specifier).contains(version)
+
+
+@pytest.mark.parametrize("path", [GITHUB[0], AZURE[0]])
+def test_a_pull_request_validates_the_bundle_without_a_secret(path):
+    loaded = yaml.safe_load((ROOT / path).read_text())
+    if path == GITHUB[0]:
+        # YAML 1.1 reads GitHub's key "on" as a yes.
+        assert "pull_request" in loaded[True]
+        check = loaded["jobs"]["check"]
+        assert "if" not in check
+        assert "permissions" not in check
+    else:
+        assert loaded["pr"]
+        [check] = loaded["stages"][0]["jobs"]
+    commands = [step.get("run", step.get("script", "")) for step in check["steps"]]
+    [step] = [step for step in check["steps"] if "tests/service/test_databricks_cli.py" in strings(step)[0]]
+    assert step["env"] == {"DATABRICKS_CLI_REQUIRED": "1"}
+    assert commands.index(strings(step)[0]) < commands.index("make test")
