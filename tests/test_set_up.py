@@ -1,0 +1,134 @@
+"""The page for the one who sets a team up: what it names is there, and its commands give a job its sign-in."""
+
+import os
+import re
+import shlex
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.workspace import AclPermission
+from IPython.core.interactiveshell import InteractiveShell
+from tests.bundle import BUNDLE, RESOURCES, ROOT
+from tests.emulators.databricks import TOKEN, DatabricksEmulator
+from tests.emulators.dbutils import Dbutils
+from traitlets.config import Config
+
+from adbazureml import AzureMLWorkspace
+from adbazureml.workspace.identities import identity_variables
+
+PAGE = (ROOT / "docs" / "set-up-for-a-team.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.M | re.S)
+WORKFLOWS = "".join(
+    (ROOT / path).read_text() for path in (".github/workflows/deploy.yml", ".azure-pipelines/deploy.yml")
+)
+
+
+def commands(*start):
+    """The page's commands that begin with these words, each as its words."""
+    found = [
+        shlex.split(command)
+        for block in BLOCKS
+        for command in re.split(r"\n(?=\S)", block.strip())
+        if command.startswith(" ".join(start))
+    ]
+    assert found
+    return found
+
+
+@pytest.fixture
+def dbutils():
+    """Put a `dbutils` into the notebook that this process is."""
+    there = InteractiveShell.initialized()
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+    yield lambda given: shell.user_ns.update(dbutils=given)
+    shell.user_ns.pop("dbutils", None)
+    if not there:
+        InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def job(azureml_emulator, monkeypatch, tmp_path):
+    """A job's process: in the emulated cloud, on Databricks, and signed in nowhere."""
+    for variable in [*identity_variables(), "AZUREML_CURRENT_CLOUD"]:
+        monkeypatch.delenv(variable, raising=False)
+    for name, value in azureml_emulator.cloud_environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        # So that what the sign-in sets is taken back.
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return azureml_emulator
+
+
+def test_the_secret_scope_signs_a_job_in_to_azure(job, dbutils):
+    """Its commands, as the SDK sends them, then the job's parameter `secret_scope`."""
+    values = {
+        "azure-tenant-id": job.identity.tenant_id,
+        "azure-client-id": job.identity.client_id,
+        "azure-client-secret": job.identity.client_secret,
+    }
+    rights = {}
+    with DatabricksEmulator() as databricks:
+        databricks.add(
+            {
+                ("POST", "/api/2.0/secrets/acls/put"): lambda asked: rights.update(
+                    {asked["principal"]: asked["permission"]}
+                )
+            }
+        )
+        client = WorkspaceClient(host=databricks.host, token=TOKEN)
+        for _, _, verb, scope, *more in commands("databricks", "secrets"):
+            if verb == "create-scope":
+                client.secrets.create_scope(scope)
+            elif verb == "put-secret":
+                client.secrets.put_secret(scope, more[0], string_value=values[more[0]])
+            else:
+                assert verb == "put-acl"
+                client.secrets.put_acl(scope, more[0], AclPermission(more[1]))
+        kept = databricks.secrets.scopes
+    assert rights == {"APP_ID": "READ"}
+    [scope] = kept
+    assert f"the variable `secret_scope` to `{scope}`" in " ".join(PAGE.split())
+    dbutils(Dbutils(in_job=True, secrets=kept))
+    workspace = AzureMLWorkspace.get(
+        name=job.workspace_name,
+        subscription_id=job.subscription_id,
+        resource_group=job.resource_group,
+        secret_scope=scope,
+    )
+    assert workspace.arm_id == job.workspace.scope
+    assert os.environ["AZURE_CLIENT_ID"] == job.identity.client_id
+
+
+def test_federated_sign_in_is_by_the_variables_that_azure_identity_reads():
+    """That a token of such a file signs in is in workspace/test_credential.py."""
+    [block] = [block for block in BLOCKS if "spark_env_vars:" in block]
+    named = set(re.findall(r"^  (AZURE_\w+):", block, flags=re.M))
+    assert named == {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"}
+
+
+def test_variables_are_the_bundles_and_those_of_ci_are_all_named():
+    for step in re.findall(r"the (?:bundle's )?variables? `(\w+)`", PAGE):
+        assert step in BUNDLE["variables"]
+    for variable in re.findall(r"(?:vars\.|\$\()([A-Z_]+)", WORKFLOWS):
+        assert re.search(rf"\b{variable}\b", PAGE), variable
+
+
+def test_what_can_be_taken_over_is_what_the_bundle_keeps():
+    declared = {key for kind in ("schemas", "volumes", "experiments") for key in RESOURCES[kind]}
+    bound = {words[4] for words in commands("databricks", "bundle", "deployment", "bind")}
+    assert bound == declared - {"tmp"}
+
+
+def test_rights_in_unity_catalog_are_those_of_its_api():
+    from databricks.sdk.service.catalog import Privilege
+
+    granted = set(re.findall(r"[A-Z]+(?:_[A-Z]+)*", "".join(re.findall(r'"add": (\[.*?\])', PAGE))))
+    assert granted == {"USE_CATALOG", "CREATE_SCHEMA", "USE_SCHEMA", "SELECT"}
+    assert granted <= {privilege.value for privilege in Privilege}
+
+
+def test_readers_of_the_readme_find_it():
+    assert "(docs/set-up-for-a-team.md)" in (ROOT / "README.md").read_text()
+    assert len(PAGE.splitlines()) <= 125, "two pages"
