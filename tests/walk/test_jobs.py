@@ -6,7 +6,7 @@ from contextlib import closing
 import mlflow
 import pytest
 from mlflow.utils.rest_utils import get_workspace_client
-from tests.bundle import ROOT, Target, cells, notebook, parameters, passed
+from tests.bundle import GIVEN, ROOT, Target, cells, notebook, parameters, passed
 from tests.emulators.databricks import TOKEN, DatabricksEmulator
 from tests.emulators.databricks_serving import Serving
 from tests.emulators.databricks_whole import WholeWorkspace
@@ -65,8 +65,12 @@ class TestWholeNotebooks:
         """Of a target, what runs a task of a job, and returns its namespace and what it handed on."""
 
         def of(target, **given):
-            jobs = Target(target, catalog="spark_catalog", schema="default", **given).jobs
-            handed = {}
+            deployed = Target(target, catalog="spark_catalog", schema="default", **given)
+            # The deployment makes the experiment, in the folder of the identity that deploys.
+            experiment = deployed.resources["experiments"]["runs"]["name"]
+            databricks.folders.add(experiment.rpartition("/")[0])
+            mlflow.MlflowClient("databricks").create_experiment(experiment)
+            jobs, handed = deployed.jobs, {}
 
             def run(job, key, **instead):
                 task = next(task for task in jobs[job]["tasks"] if task["task_key"] == key)
@@ -96,7 +100,9 @@ class TestWholeNotebooks:
         done = client.get_run(trained["run_id"])
         assert done.info.status == "FINISHED"
         assert len(client.get_metric_history(done.info.run_id, "epoch_loss")) == 3
-        assert client.get_experiment(done.info.experiment_id).name.startswith("/Users/someone@example.com/")
+        assert (
+            client.get_experiment(done.info.experiment_id).name == "/Users/someone@example.com/[dev someone] adbazureml"
+        )
         assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
         # What the next task gets, by the bundle's own words.
         job = Target("dev").jobs["train"]
@@ -133,7 +139,7 @@ class TestWholeNotebooks:
         assert done.info.status == "FINISHED"
         assert len(client.get_metric_history(done.info.run_id, "epoch_loss")) == 3
         experiment = client.get_experiment(done.info.experiment_id).name
-        assert experiment == "/Users/someone@example.com/adbazureml_diabetes_staging"
+        assert experiment == f"/Users/{GIVEN['service_principal_name']}/[staging] adbazureml"
         assert list(databricks.models) == ["spark_catalog.default.diabetes", "spark_catalog.default.diabetes_spark"]
         (theirs,) = azure.find_model_versions("spark_catalog--default--diabetes")
         mirrored = link["workspace"].client().get_run(theirs["run_id"])
