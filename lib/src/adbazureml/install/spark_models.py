@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adbazureml import runtime
 from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.text import name_parts
 
 VARIABLE = "MLFLOW_DFS_TMP"
 VOLUME = "tmp"
@@ -41,14 +42,13 @@ def use_volume_for_spark_models(*, beside: str) -> str:
         return chosen
     if not _only_through_a_volume():
         return ""
-    catalog, _, rest = beside.partition(".")
-    schema, _, table = rest.partition(".")
-    if not table:
+    try:
+        catalog, schema, _ = name_parts(beside)
+    except ValueError:
         raise EnvironmentNotReadyError(
             f"Spark ML models pass through a volume here, and {beside!r} does not say in which schema: name the table "
             f"with catalog and schema, or set {VARIABLE} to a folder in a volume."
-        )
-    catalog, schema = catalog.strip("`"), schema.strip("`")
+        ) from None
     folder = _VOLUMES / catalog / schema / VOLUME
     if not folder.is_dir():
         raise EnvironmentNotReadyError(
