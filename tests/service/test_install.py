@@ -12,9 +12,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
-from tests.bundle import ROOT
 from mlflow.environment_variables import MLFLOW_DFS_TMP
 from packaging.requirements import Requirement
+from tests.bundle import ROOT
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
 from adbazureml import check, install, install_missing, model_requirements, verify

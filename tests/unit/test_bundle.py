@@ -150,6 +150,7 @@ class TestFile:
     def test_each_deployment_has_a_wheel_of_its_own(self):
         assert BUNDLE["artifacts"]["wheel"]["dynamic_version"] is True
 
+    @pytest.mark.service
     def test_only_notebooks_go_up_and_every_pattern_matches_in_a_fresh_clone(self):
         """A pattern that matches nothing fails `bundle validate --strict`; what Git ignores never goes up."""
         fresh = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -164,6 +165,7 @@ class TestFile:
         }
 
 
+@pytest.mark.service
 class TestEmptyVariables:
     """What the bundle runs before each command of the CLI."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema.validators import validator_for
-from tests.bundle import ROOT
 from packaging.specifiers import SpecifierSet
+from tests.bundle import ROOT
 
 GITHUB = [".github/workflows/bundle.yml", ".github/workflows/deploy.yml"]
 AZURE = ["azure-pipelines.yml", ".azure-pipelines/deploy.yml"]
