@@ -36,11 +36,10 @@ class WarmSpark:
         """Stop the context that the last process left behind: a JVM has one at a time."""
         if self._jvm is None:
             return
-        contexts, sessions = (
-            self._jvm.org.apache.spark.SparkContext,
-            self._jvm.org.apache.spark.sql.classic.SparkSession,
-        )
-        contexts.getOrCreate(self._jvm.org.apache.spark.SparkConf().setMaster("local").setAppName("between")).stop()
+        spark, sessions = self._jvm.org.apache.spark, self._jvm.org.apache.spark.sql.classic.SparkSession
+        active = getattr(getattr(spark, "SparkContext$"), "MODULE$").getActive()
+        if active.isDefined():
+            active.get().stop()
         sessions.clearActiveSession()
         sessions.clearDefaultSession()
 
