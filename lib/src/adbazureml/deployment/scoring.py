@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 
@@ -45,8 +45,10 @@ def request_of(frame: pd.DataFrame | Mapping[str, Any]) -> dict[str, Any]:
     from mlflow.utils.proto_json_utils import NumpyEncoder
 
     if isinstance(frame, pd.DataFrame):
+        # JSON has no word for a number that is none.
+        nullable: Any = frame.astype(object).where(frame.notna(), cast("Any", None))
         # `DataFrame.to_json` would round floats to 15 digits.
-        frame = {"dataframe_split": frame.to_dict(orient="split", index=False)}
+        frame = {"dataframe_split": nullable.to_dict(orient="split", index=False)}
     if not isinstance(frame, Mapping):
         raise DeploymentError(f"frame: a {type(frame).__name__} can't be scored; give a pandas DataFrame.")
     try:
