@@ -11,13 +11,13 @@ help:  ## show this list
 run: $(READY)  ## run all notebooks on this machine, with a line a step and a summary
 	@$(BIN)/python tools/walk.py
 
-test: $(READY) .venv/connect/ready .venv/jars  ## run the tests, tier by tier: unit, service, spark, walk
+test: $(READY) .venv/connect/ready .venv/flavours .venv/jars  ## run the tests, tier by tier: unit, service, spark, walk
 	@$(BIN)/python tools/tiers.py
 
-test-unit test-service test-spark test-walk: $(READY) .venv/connect/ready .venv/jars  ## run one tier of them
+test-unit test-service test-spark test-walk: $(READY) .venv/connect/ready .venv/flavours .venv/jars  ## run one tier of them
 	@$(BIN)/python tools/tiers.py $(@:test-%=%)
 
-test-full: $(READY) .venv/connect/ready .venv/jars .venv-17.3/ready  ## run all tests: what takes long or needs repetition too, and 17.3 LTS
+test-full: $(READY) .venv/connect/ready .venv/flavours .venv/jars .venv-17.3/ready  ## run all tests: what takes long or needs repetition too, and 17.3 LTS
 	@$(BIN)/python tools/tiers.py unit service spark walk full
 	@$(MAKE) --no-print-directory test-17.3
 
@@ -74,6 +74,14 @@ $(READY) .venv-17.3/ready:
 
 .venv/connect/ready: requirements-connect.txt $(READY)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
+	@touch $@
+
+.venv/flavours: requirements-flavours.txt $(READY)
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(BIN)/python --no-deps -r $<; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; \
+	fi
 	@touch $@
 
 # Two processes that fetch the same jars at once get in each other's way.

@@ -101,7 +101,7 @@ def summary() -> str:
     track(workspace, mode=settings.tracking)
     handed_on = runtime.handed_on()
     lines = []
-    for run_id in (settings.run_id, settings.spark_run_id):
+    for run_id in filter(None, (settings.run_id, settings.spark_run_id)):
         run = mlflow.get_run(run_id)
         valid = sorted(item for item in run.data.metrics.items() if item[0].startswith("valid_"))
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in valid)

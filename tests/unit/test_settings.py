@@ -48,7 +48,9 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
         ("endpoint_name", "Upper"),
         ("run_id", "12"),
         ("model_version", "latest"),
-        ("scoring_condition", ""),
+        ("training_table", "a table"),
+        ("predictions_table", "catalog.schema.table.column"),
+        ("task", "clustering"),
         ("drift_threshold", "-1"),
     ],
 )
@@ -65,6 +67,86 @@ def test_an_azure_ml_workspace_needs_all_three_names():
 def test_text_from_a_job_becomes_typed():
     settings = Settings.checked({"epochs": "7", "keep_endpoint": "true", "drift_threshold": "0.1"})
     assert (settings.epochs, settings.keep_endpoint, settings.drift_threshold) == (7, True, 0.1)
+
+
+def names_of(settings):
+    names = ("scoring_table", "predictions_table", "model_name", "endpoint_name", "experiment")
+    return tuple(getattr(settings, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        (
+            "diabetes_training",
+            (
+                "diabetes_new",
+                "diabetes_predictions",
+                "adbazureml_diabetes",
+                "diabetes",
+                "/Users/{user_name}/adbazureml_diabetes",
+            ),
+        ),
+        (
+            "main.dev.diabetes_training",
+            (
+                "main.dev.diabetes_new",
+                "main.dev.diabetes_predictions",
+                "main.dev.adbazureml_diabetes",
+                "diabetes",
+                "/Users/{user_name}/adbazureml_diabetes",
+            ),
+        ),
+        (
+            "main.sales.House_Prices",
+            (
+                "main.sales.House_Prices",
+                "main.sales.House_Prices_predictions",
+                "main.sales.adbazureml_House_Prices",
+                "house-prices",
+                "/Users/{user_name}/adbazureml_House_Prices",
+            ),
+        ),
+        (
+            "main-eu.2026.1st-quarter",
+            (
+                "`main-eu`.`2026`.`1st-quarter`",
+                "`main-eu`.`2026`.`1st-quarter_predictions`",
+                "main-eu.2026.adbazureml_1st-quarter",
+                "model-1st-quarter",
+                "/Users/{user_name}/adbazureml_1st-quarter",
+            ),
+        ),
+    ],
+)
+def test_what_is_not_named_is_named_after_the_training_table(table, names):
+    settings = Settings(training_table=table)
+    assert names_of(settings) == names
+    # And is what somebody may name.
+    checked = Settings.checked({**settings.model_dump(), "training_table": "another"})
+    assert names_of(checked) == names
+
+
+def test_what_is_named_is_not_derived_and_an_empty_widget_names_nothing():
+    settings = Settings.checked({"training_table": "houses", "model_name": "prices", "scoring_table": ""})
+    assert (settings.model_name, settings.spark_model_name, settings.scoring_table) == (
+        "prices",
+        "prices_spark",
+        "houses",
+    )
+
+
+@pytest.mark.parametrize("given", ["my-catalog.s.t", "`my-catalog`.s.t", "`my-catalog`.`s`.`t`"])
+def test_a_table_is_the_same_however_its_name_is_quoted(given):
+    assert Settings(drift_table=given, training_table=given).drift_table == "`my-catalog`.s.t"
+    assert Settings(training_table=given).training_table == "`my-catalog`.s.t"
+
+
+def test_long_and_odd_names_of_tables_make_endpoints_that_every_target_takes():
+    for table in ("t", "x" * 80, "größe", "a--b", "_private_", "ends-with-a-very-long-name-of-its-own-"):
+        name = Settings(training_table=table).endpoint_name
+        assert Settings(endpoint_name=name).endpoint_name == name
+        assert "--" not in name
 
 
 def test_the_table_shows_what_the_notebook_asked_for():

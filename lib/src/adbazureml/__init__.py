@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark
-    from adbazureml.scoring import predict, score, select_rows
+    from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
-    from adbazureml.tracking import catch_up, find_run, track
+    from adbazureml.tracking import catch_up, find_runs, track
     from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, create_workspace
 
 _ROOM_OF = {
@@ -33,10 +33,11 @@ _ROOM_OF = {
     "create_workspace": "workspace",
     "deploy": "deployment",
     "display": "runtime",
-    "find_run": "tracking",
+    "find_runs": "tracking",
     "find_version": "registry",
     "hand_on": "runtime",
     "input_example": "deployment",
+    "input_rows": "scoring",
     "install_missing": "install",
     "inventory": "cleanup",
     "link_workspaces": "link",
@@ -65,10 +66,11 @@ __all__ = [
     "create_workspace",
     "deploy",
     "display",
-    "find_run",
+    "find_runs",
     "find_version",
     "hand_on",
     "input_example",
+    "input_rows",
     "install_missing",
     "inventory",
     "link_workspaces",

@@ -1,43 +1,16 @@
-"""The data of the walk: scikit-learn's diabetes study as two Delta tables, or a table of the user's own."""
+"""The data of the walk: scikit-learn's diabetes study as two Delta tables."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from adbazureml import runtime
 from adbazureml.errors import TableError
+from adbazureml.settings import SAMPLE_SCORING, SAMPLE_TRAINING
+from adbazureml.text import name_parts
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
-SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
 # What tells a sample from a user's own table of that name.
 _SAMPLE = "adbazureml.sample"
 _SHARE_TO_TRAIN = 0.8
 _ARRIVALS = 89
-
-
-@dataclass(frozen=True)
-class TrainingTable:
-    """A table to learn from.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    frame : pyspark.sql.DataFrame
-        Its feature columns and its label.
-    features : tuple of str
-        Names of the feature columns.
-    label : str
-        Name of the label column.
-    """
-
-    name: str
-    frame: DataFrame
-    features: tuple[str, ...]
-    label: str
 
 
 def is_sample(table: str) -> bool:
@@ -99,34 +72,6 @@ def new_patients(table: str) -> int:
     return _ARRIVALS
 
 
-def training_data(table: str, *, label: str) -> TrainingTable:
-    """Take a table's numeric columns as features, all but the label.
-
-    Raises
-    ------
-    TableError
-        The table or the label column is not there, the label is not numeric, or no feature is left.
-    """
-    from pyspark.sql.types import NumericType
-
-    if not runtime.table_exists(table):
-        raise TableError(f"training_table {table!r}: there is no such table.")
-    frame = runtime.table(table)
-    if label not in frame.columns:
-        raise TableError(
-            f"label_column {label!r}: table {table!r} has no such column; it has {', '.join(frame.columns)}."
-        )
-    numeric = [field.name for field in frame.schema.fields if isinstance(field.dataType, NumericType)]
-    if label not in numeric:
-        raise TableError(
-            f"label_column {label!r}: column of {table!r} is {dict(frame.dtypes)[label]}, expected a number."
-        )
-    features = tuple(name for name in numeric if name != label)
-    if not features:
-        raise TableError(f"training_table {table!r}: no numeric column beside the label {label!r} to learn from.")
-    return TrainingTable(table, frame.select(*features, label), features, label)
-
-
 def _write_sample(table: str) -> None:
     from sklearn.datasets import load_diabetes
 
@@ -143,4 +88,4 @@ def _write_sample(table: str) -> None:
 
 
 def _short(table: str) -> str:
-    return table.rpartition(".")[2]
+    return name_parts(table)[-1]

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError
+from adbazureml.text import identifier, name_parts
 
+# The tables that notebook 03 makes where they are missing.
+SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
 ENVIRONMENT_PREFIX = "ADBAZUREML_"
 # Variables with the prefix that are no parameters: where the local stand-ins live.
 _OTHER_VARIABLES = {runtime.HOME_VARIABLE}
@@ -22,13 +34,28 @@ Guid = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{
 # As Databricks names secret scopes.
 SecretScope = Annotated[str, StringConstraints(pattern=r"^[\w.@-]*$", max_length=128)]
 CloudName = Annotated[str, StringConstraints(pattern=r"^[\w-]*$")]
-# A table's name in one to three parts (catalog.schema.table), as Unity Catalog has it.
-TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}$")]
-OptionalTableName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2})?$")]
+
+
+def _spelled(name: str) -> str:
+    """Write a table's name with backticks around the parts that need them, so that it is the same however given."""
+    try:
+        return _joined(name_parts(name))
+    except ValueError as error:
+        raise ValueError("the name of a table, such as houses or catalog.schema.houses") from error
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ".".join(part if _NEEDS_NO_QUOTES.fullmatch(part) else identifier(part) for part in parts)
+
+
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A table's name in one to three parts: catalog.schema.table.
+TableName = Annotated[str, AfterValidator(_spelled)]
+OptionalTableName = Annotated[str, AfterValidator(lambda name: name and _spelled(name))]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 # Unity Catalog takes three parts, Azure ML letters, digits, '-', '_' and '.' up to 255: this fits both.
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*){0,2}$", max_length=200)]
-EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w-]*(\.\w[\w-]*){0,2})?$", max_length=200)]
+EndpointName = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30}[a-z0-9])?$")]
 RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
 Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
 Tracker = Literal["both", "databricks", "azureml"]
@@ -59,21 +86,29 @@ class Settings(BaseModel):
 
     tracking: Tracker = Field("both", description="where runs are tracked")
     registry: Tracker = Field("both", description="where models are registered")
-    experiment: Annotated[str, StringConstraints(pattern=r"^/.+[^/]$")] = Field(
-        "/Users/{user_name}/adbazureml_diabetes", description="MLflow experiment; {user_name} is filled in"
+    experiment: Annotated[str, StringConstraints(pattern=r"^(/.+[^/])?$")] = Field(
+        "",
+        description="MLflow experiment, {user_name} is filled in; empty: adbazureml_<training table>, in your folder",
     )
 
-    training_table: TableName = Field("diabetes_training", description="Delta table to train on; made when missing")
+    training_table: TableName = Field(
+        SAMPLE_TRAINING, description="Delta table to train on, your own or the sample, which is made when missing"
+    )
     label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
+    task: Literal["auto", "regression", "classification"] = Field(
+        "auto", description="what to learn; auto: classes where the label is text, boolean or like 0 and 1"
+    )
     epochs: int = Field(30, ge=1, le=10_000, description="passes over the training data")
     learning_rate: float = Field(0.002, gt=0, le=10, description="step size of the gradient descent")
 
-    model_name: ModelName = Field("adbazureml_diabetes", description="registered model; Spark ML adds _spark")
+    model_name: ModelName = Field(
+        "", description="registered model, Spark ML adds _spark; empty: adbazureml_<training table>, in its schema"
+    )
 
     deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
         "local", description="where the endpoint runs"
     )
-    endpoint_name: EndpointName = Field("diabetes", description="name of the endpoint")
+    endpoint_name: EndpointName = Field("", description="name of the endpoint; empty: like the training table")
     instance_type: str = Field("", description="machine of an endpoint in the cloud; empty: the target's default")
     compute: str = Field("", description="Kubernetes cluster attached to the Azure ML workspace, for aks")
     container_registry: str = Field(
@@ -82,10 +117,14 @@ class Settings(BaseModel):
     endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
     keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
 
-    scoring_table: TableName = Field("diabetes_new", description="table to score; made when missing")
-    scoring_condition: str = Field("bmi IS NOT NULL", min_length=1, description="SQL condition on its rows")
+    scoring_table: OptionalTableName = Field(
+        "", description="table to score; empty: training_table itself, of the sample diabetes_new"
+    )
+    scoring_condition: str = Field("", description="SQL condition on its rows; empty: all of them")
     target_column: ColumnName = Field("prediction", description="column that takes the predictions")
-    predictions_table: TableName = Field("diabetes_predictions", description="Delta table of the predictions")
+    predictions_table: OptionalTableName = Field(
+        "", description="Delta table of the predictions; empty: <training table>_predictions, in its schema"
+    )
     scoring_mode: Literal["incremental", "full"] = Field(
         "incremental", description="score what is new in the table, or all of it again"
     )
@@ -111,9 +150,28 @@ class Settings(BaseModel):
     confirm: str = Field("", description="to delete: the experiment's name, typed once more")
     confirm_resource_group: str = Field("", description="to delete the resource group too: its name, typed once more")
 
-    run_id: RunId = Field("", description="scikit-learn run; empty: handed on, or the newest of the experiment")
-    spark_run_id: RunId = Field("", description="Spark ML run; likewise")
+    run_id: RunId = Field("", description="run of the model; empty: handed on, or the newest of the experiment")
+    spark_run_id: RunId = Field("", description="run of the Spark ML model, where there is one; likewise")
     model_version: Version = Field("", description="version to deploy and score; empty: handed on, or the newest")
+
+    @model_validator(mode="after")
+    def _named_after_the_training_table(self) -> Settings:
+        *place, own = name_parts(self.training_table)
+        sample = own == SAMPLE_TRAINING
+        name = re.sub(r"[^\w-]", "_", "diabetes" if sample else own)
+        beside = {
+            "scoring_table": SAMPLE_SCORING if sample else own,
+            "predictions_table": f"{name}_predictions",
+        }
+        derived = {
+            "experiment": f"/Users/{{user_name}}/adbazureml_{name}",
+            "model_name": ".".join([*place, f"adbazureml_{name}"]),
+            "endpoint_name": _endpoint_name(name),
+            **{setting: _joined([*place, table]) for setting, table in beside.items()},
+        }
+        # Frozen for whoever uses it; here it is still being made.
+        self.__dict__.update({setting: value for setting, value in derived.items() if not getattr(self, setting)})
+        return self
 
     @model_validator(mode="after")
     def _workspace_whole_or_not_at_all(self) -> Settings:
@@ -215,6 +273,11 @@ class Settings(BaseModel):
             if name in (self._shown or type(self).model_fields)
         ]
         return runtime.html_table(rows, titles=("parameter", "value", "meaning"))
+
+
+def _endpoint_name(table: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")
+    return (name if re.match(r"[a-z].{2}", name) else f"model-{name}")[:32].strip("-")
 
 
 def _listed(text: str) -> tuple[str, ...]:

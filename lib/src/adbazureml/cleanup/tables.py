@@ -13,6 +13,7 @@ from adbazureml.cleanup.items import Item
 from adbazureml.datasets import is_sample
 from adbazureml.registry import azureml_model_name
 from adbazureml.scoring.checkpoints import checkpoints_of
+from adbazureml.text import name_parts
 from adbazureml.workspace import DatabricksWorkspace
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _there(*named: str) -> list[str]:
     if not runtime.on_databricks():
         # Told without starting Spark.
         known = runtime.registered_tables()
-        return [table for table in wanted if table.rpartition(".")[2] in known]
+        return [table for table in wanted if name_parts(table)[-1] in known]
     return [table for table in wanted if runtime.table_exists(table)]
 
 

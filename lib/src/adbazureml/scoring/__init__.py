@@ -2,7 +2,8 @@
 
 from adbazureml.scoring.batch import score
 from adbazureml.scoring.model import predict
+from adbazureml.scoring.rows import input_rows
 from adbazureml.scoring.scored import Scored, ScoringStream
 from adbazureml.scoring.source import select_rows
 
-__all__ = ["Scored", "ScoringStream", "predict", "score", "select_rows"]
+__all__ = ["Scored", "ScoringStream", "input_rows", "predict", "score", "select_rows"]

@@ -148,7 +148,7 @@ def prepare(
             raise TableError(f"{setting}: the rows to score already have a column {name!r}; choose another name.")
     info = source.info
     names, specs = inputs(info)
-    taken = _chosen(frame, columns, names, specs, source.uri)
+    taken = chosen_columns(frame, columns, names, specs, source.uri)
     given = arguments(frame, taken, specs, source.uri)
     input_names = names or [str(name) for name in taken]
     if "spark" in info.flavors:
@@ -216,7 +216,7 @@ def _not_null(column: Column, name: str) -> Column:
     return functions.coalesce(column, functions.raise_error(functions.lit(said)))
 
 
-def _chosen(
+def chosen_columns(
     frame: DataFrame, columns: Sequence[str] | None, names: list[str] | None, specs: list[Any], uri: str
 ) -> list[str | None]:
     """The frame's column for each input of the model; None for an optional one that is absent."""

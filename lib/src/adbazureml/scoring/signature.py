@@ -20,7 +20,7 @@ _FITS = {
     "integer": {"tinyint", "smallint", "int"},
     "long": {"tinyint", "smallint", "int", "bigint"},
     "float": {"tinyint", "smallint", "float"},
-    "double": {"tinyint", "smallint", "int", "bigint", "float", "double", "decimal"},
+    "double": {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"},
     "string": {"string", "char", "varchar"},
     "binary": {"binary"},
     "datetime": {"date", "timestamp", "timestamp_ntz"},

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from adbazureml.tracking.catchup import CatchUp, catch_up
     from adbazureml.tracking.outbox import flush
     from adbazureml.tracking.overview import Status, status
-    from adbazureml.tracking.runs import find_run
+    from adbazureml.tracking.runs import find_runs
     from adbazureml.tracking.switch import track
 
 _FILE_OF = {
     "CatchUp": "catchup",
     "Status": "overview",
     "catch_up": "catchup",
-    "find_run": "runs",
+    "find_runs": "runs",
     "flush": "outbox",
     "status": "overview",
     "track": "switch",
 }
 
-__all__ = ["CatchUp", "Status", "catch_up", "find_run", "flush", "status", "track"]
+__all__ = ["CatchUp", "Status", "catch_up", "find_runs", "flush", "status", "track"]
 
 
 def __getattr__(name: str) -> Any:

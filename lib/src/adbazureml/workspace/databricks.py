@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
+from adbazureml.text import name_parts
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
 
@@ -55,9 +57,10 @@ class DatabricksWorkspace(Workspace):
 
     def table_url(self, name: str) -> str:
         """Address of a table's page; empty for a name without catalog and schema, and for a stand-in."""
-        if name.count(".") != 2 or not self.url.endswith("/ml"):
+        parts = name_parts(name)
+        if len(parts) != 3 or not self.url.endswith("/ml"):
             return ""
-        return f"{self.url.removesuffix('/ml')}/explore/data/{name.replace('.', '/')}"
+        return f"{self.url.removesuffix('/ml')}/explore/data/{'/'.join(map(quote, parts))}"
 
 
 def databricks_sign_in(**config: Any) -> WorkspaceClient:
