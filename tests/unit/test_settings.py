@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from adbazureml import Settings
@@ -153,3 +156,13 @@ def test_the_table_shows_what_the_notebook_asked_for():
     html = Settings.from_notebook("epochs", "tracking")._repr_html_()
     assert "<td>epochs</td>" in html
     assert "<td>model_name</td>" not in html
+
+
+def test_the_readme_has_every_parameter_with_its_default_and_its_meaning():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Parameters")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", table, flags=re.M)
+    assert [name for name, *_ in rows] == list(Settings.model_fields)
+    for name, default, meaning in rows:
+        field = Settings.model_fields[name]
+        assert (default, meaning) == (f"`{field.default}`" if field.default != "" else "", field.description)

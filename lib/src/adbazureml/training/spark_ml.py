@@ -81,7 +81,13 @@ def _stages(table: TrainingTable) -> list[Any]:
 
 
 def _array(classes: tuple[Any, ...]) -> str:
-    return f"ARRAY({', '.join(literal(one) if isinstance(one, str) else str(one) for one in classes)})"
+    return f"ARRAY({', '.join(map(_value, classes))})"
+
+
+def _value(of_class: Any) -> str:
+    if isinstance(of_class, str):
+        return literal(of_class)
+    return str(of_class) if isinstance(of_class, bool) else f"{of_class}L"
 
 
 def _selecting(*columns: str) -> str:
