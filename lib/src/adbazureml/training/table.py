@@ -76,7 +76,9 @@ class TrainingTable:
 
         rows = self.frame.toPandas()
         if len(rows) < _FEWEST_ROWS:
-            raise TableError(f"training_table {self.name!r}: {len(rows)} rows with a label, expected {_FEWEST_ROWS}.")
+            raise TableError(
+                f"training_table {self.name!r}: {len(rows)} rows with a label, expected {_FEWEST_ROWS} or more."
+            )
         labels = rows[self.label]
         # Each class on both sides, where there are enough rows of it.
         enough = self.task == "classification" and labels.value_counts().min() * _SHARE_TO_VALIDATE >= 1
