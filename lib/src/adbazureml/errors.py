@@ -1,8 +1,22 @@
 """The one hierarchy of errors. Every message names the setting or thing, the value seen, and what to do next."""
 
+from __future__ import annotations
+
+import sys
+
+from adbazureml.text import redact, redacted
+
 
 class AdbAzureMLError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Most quote what a service said, so the message is redacted. So is the error that is being handled where this one is
+    made: it becomes the cause or the context, and a notebook's traceback shows the whole chain.
+    """
+
+    def __init__(self, *args: object) -> None:
+        redact(sys.exc_info()[1])
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
 
 class SettingsError(AdbAzureMLError):

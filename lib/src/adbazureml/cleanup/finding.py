@@ -15,6 +15,7 @@ from adbazureml.link import show_link
 from adbazureml.registry import azureml_model_name
 from adbazureml.registry.names import RUN_ID
 from adbazureml.settings import Settings
+from adbazureml.text import first_line
 from adbazureml.tracking import names
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
 
@@ -91,7 +92,7 @@ def _endpoints(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:
             named = [one for one in endpoints(target=kind, workspace=workspace) if one.name == settings.endpoint_name]
             states = [endpoint.status() for endpoint in named]
         except Exception as error:
-            left.append(f"endpoints ({kind}): they can't be listed ({str(error).splitlines()[0]}).")
+            left.append(f"endpoints ({kind}): they can't be listed ({first_line(error)}).")
             continue
         for state in states:
             others = sorted({one.model or one.name for one in state.deployments if not _is_ours(one.model, settings)})

@@ -7,19 +7,28 @@ from typing import Any
 
 import click
 
+from adbazureml.command_line.failing import sentence_of
 from adbazureml.command_line.options import azureml_options, settings_of, talking_to
 from adbazureml.errors import AdbAzureMLError
 from adbazureml.settings import Settings
+from adbazureml.text import redact
 
 
 class _Commands(click.Group):
-    """Says what this package raises on purpose as one sentence, and ends with 1."""
+    """Says what this package or a service's client raises as one sentence, and ends with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except AdbAzureMLError as error:
             raise click.ClickException(str(error)) from error
+        except Exception as error:
+            redact(error)
+            if said := sentence_of(error):
+                raise click.ClickException(said) from error
+            raise
 
     def list_commands(self, _: click.Context) -> list[str]:
         # In the order of the walk, not of the alphabet.
@@ -61,9 +70,9 @@ def import_notebooks_command(folder: str, overwrite: bool, wheel: str | None, cl
     from adbazureml.command_line.importing import attach_hint, import_notebooks, put_wheel
     from adbazureml.install import install_wheel
     from adbazureml.install.libraries import is_stopped
-    from adbazureml.workspace.databricks import databricks_sign_in
+    from adbazureml.workspace.databricks import reached_databricks
 
-    client = databricks_sign_in()
+    client, _ = reached_databricks()
     imported = import_notebooks(client, folder=folder, overwrite=overwrite)
     for path in imported.paths:
         click.echo(f"  {path}")

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Iterable
 from importlib import import_module, metadata
 
+from adbazureml.text import redacted
+
 
 def modules(package: str) -> list[str]:
     """The modules that a package is imported by; of a namespace like ``azure`` the part that is the package's own."""
@@ -40,7 +42,7 @@ def errors(packages: Iterable[str]) -> dict[str, str]:
                     warnings.simplefilter("ignore")
                     import_module(module)
             except BaseException as error:
-                found[package] = f"{type(error).__name__}: {error}".splitlines()[0]
+                found[package] = redacted(f"{type(error).__name__}: {error}").splitlines()[0]
     return found
 
 

@@ -13,6 +13,7 @@ from adbazureml import runtime
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.install.report import JAVA, InstallReport, Row, row_of, verify
 from adbazureml.runtime.java import not_found_message
+from adbazureml.text import first_line
 from adbazureml.workspace.databricks import databricks_sign_in
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _wait_until_installed(client: WorkspaceClient, cluster: str, wanted: list[st
                 _check_alive(client, cluster)
         except InternalError as error:
             # The installation goes on whether or not the service could say so just now.
-            print(f"  no answer about cluster {cluster} ({error}); asking again")
+            print(f"  no answer about cluster {cluster} ({first_line(error)}); asking again")
         if all(told.get(package) in ("INSTALLED", "RESTORED") for package in wanted):
             return
         waited = time.monotonic() - began

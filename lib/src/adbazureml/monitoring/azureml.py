@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.errors import SettingsError, TrackingError, WorkspaceError
 from adbazureml.monitoring.baseline import FOLDER, Baseline, read_baseline
 from adbazureml.runtime import html_table
+from adbazureml.text import redacted
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.ml_client import ml_client
-from adbazureml.workspace.refusals import without_secrets
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -285,7 +285,7 @@ def _refusals(name: str) -> Iterator[None]:
     try:
         yield
     except (AzureError, MlException) as error:
-        said = without_secrets(str(getattr(error, "message", None) or error)).strip().partition("\n")[0]
+        said = redacted(str(getattr(error, "message", None) or error)).strip().partition("\n")[0]
         # Without its cause, which holds the request, and that its token.
         raise WorkspaceError(
             f"Azure ML refused the monitor {name!r}: {said} A deployment must have been made with its inputs and "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adbazureml.text import logger
 from adbazureml.tracking import names
 from adbazureml.tracking.changes import Changes
 from adbazureml.tracking.failures import MirrorLostError
@@ -16,7 +16,7 @@ from adbazureml.tracking.visible import has_ended
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from adbazureml.text import redacted
+
 # What a service answers when the request itself is at fault, so that repeating it is of no use.
 _REFUSALS = frozenset({400, 405, 409, 411, 413, 414, 415, 422})
 
@@ -33,5 +35,5 @@ def is_missing(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """One line for people, at most 300 characters."""
-    lines = str(error).strip().splitlines() or [""]
+    lines = redacted(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

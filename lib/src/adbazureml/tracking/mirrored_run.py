@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.text import redacted
 from adbazureml.tracking import names
 from adbazureml.tracking.failures import MirrorLostError, is_missing, is_refusal
 from adbazureml.tracking.points import Fingerprints, Tally, fingerprint, points
@@ -214,7 +215,7 @@ class MirroredRun:
             for half in (metrics[:middle], metrics[middle:]) if middle else ():
                 self._write_points_around(kind, half)
             if not middle:
-                message = str(error).splitlines()[0][:200]
+                message = redacted(str(error)).splitlines()[0][:200]
                 self.refused[self.point_name(metrics[0])] = message
                 self._refusals[kind] += 1
                 if self._refusals[kind] == _REFUSALS and kind not in self._taken_kinds:
@@ -244,7 +245,7 @@ class MirroredRun:
         except Exception as error:
             if not is_refusal(error) and not is_missing(error):
                 raise
-            self.refused[item] = str(error).splitlines()[0][:200]
+            self.refused[item] = redacted(str(error)).splitlines()[0][:200]
 
 
 def _bare(metric: Metric) -> Metric:

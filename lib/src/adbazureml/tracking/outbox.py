@@ -12,13 +12,13 @@ was logged; the others settle runs that ended, which may take as long as an uplo
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from adbazureml.text import logger
 from adbazureml.tracking import names
 from adbazureml.tracking.changes import Changes
 from adbazureml.tracking.delivery import Delivery, Writing
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from adbazureml.tracking.pair import Pair
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 
 # Seconds between a write and its batch: with the request itself, a point is seen well within ten.
 INTERVAL = 5.0

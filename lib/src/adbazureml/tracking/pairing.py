@@ -7,11 +7,11 @@ then keeps the one with the smallest id, and tags the other as its twin and dele
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from adbazureml.text import logger
 from adbazureml.tracking import names
 from adbazureml.tracking.failures import is_missing, is_refusal, reason
 from adbazureml.tracking.visible import PARENT, mirrored_tags
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from adbazureml.tracking.pair import Pair
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 
 
 class Pairing:

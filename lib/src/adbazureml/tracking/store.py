@@ -6,13 +6,13 @@ the primary took goes to the secondary. While nothing is mirrored, a write is th
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adbazureml.errors import TrackingError
+from adbazureml.text import logger
 from adbazureml.tracking import names
 from adbazureml.tracking.pair import Pair, current_pair
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from adbazureml.tracking.changes import Changes
     from adbazureml.tracking.outbox import Outbox
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 # Seconds that the end of a run waits for its mirror; a child's end does not, its parent's will.
 _END_DEADLINE, _STRICT_DEADLINE = 10.0, 60.0
 

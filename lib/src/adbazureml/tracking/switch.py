@@ -6,14 +6,14 @@ MLflow is patched.
 
 from __future__ import annotations
 
-import logging
 from typing import Literal
 
 from adbazureml.errors import TrackingError
+from adbazureml.text import logger
 from adbazureml.tracking.pair import Pair, switch_off
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, leaked_variables
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 
 Mode = Literal["both", "databricks", "azureml"]
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
 from adbazureml.errors import CredentialError
+from adbazureml.text import keep_secret
 from adbazureml.workspace.identities import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -21,6 +20,7 @@ from adbazureml.workspace.identities import (
     Identity,
     identity_variables,
 )
+from adbazureml.workspace.outages import within
 from adbazureml.workspace.refusals import meaning
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ SIGN_IN_SECONDS = 9.5
 # azure-core asks for a new token this long before the old one ends.
 _RENEWED_BEFORE, _STILL_GOOD = 300, 30
 
-Answer = TypeVar("Answer")
 _Key = tuple[tuple[str, ...], str, bool]
 
 
@@ -126,6 +125,7 @@ class Credential:
                     return kept
                 self._failure = time.monotonic(), str(error)
                 raise
+            keep_secret(token.token)
             self._tokens[key] = token
             return token
 
@@ -161,7 +161,7 @@ class Credential:
                 seconds = min(identity.seconds, end - time.monotonic())
                 known = before[1] if before else None
                 try:
-                    credential, token = _within(seconds, partial(self._ask, identity, known, scopes, options))
+                    credential, token = within(seconds, partial(self._ask, identity, known, scopes, options))
                 except TimeoutError:
                     reason = f"no answer within {seconds:.0f} s"
                 except Exception as error:
@@ -226,27 +226,3 @@ def sign_in_from(secret_scope: str) -> None:
 def _ends_soon(token: AccessTokenInfo) -> bool:
     now = time.time()
     return token.expires_on - now < _RENEWED_BEFORE or (token.refresh_on is not None and token.refresh_on <= now)
-
-
-def _within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """Call, but wait no longer than this: names are resolved, and ``az`` is run, with no time limit of their own."""
-    answers: queue.SimpleQueue[tuple[Answer | None, Exception | None]] = queue.SimpleQueue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as error:
-            answers.put((None, error))
-
-    try:
-        threading.Thread(target=answer, name="adbazureml-sign-in", daemon=True).start()
-    except RuntimeError:
-        # While the interpreter exits, no thread can start any more.
-        return call()
-    try:
-        result, error = answers.get(timeout=max(seconds, 0))
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import requests
+
 from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
-from adbazureml.text import name_parts
+from adbazureml.text import first_line, keep_secret, name_parts, redacted
+from adbazureml.workspace.outages import outage, within
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
+
+# A request to a workspace that is there takes less than a second; what is beyond the whole time is said to be away.
+HTTP_SECONDS, ALL_SECONDS = 8.0, 20.0
+_CHOSEN_BY = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_AZURE_RESOURCE_ID")
 
 _signed_in: ContextVar[bool] = ContextVar("signed_in", default=False)
 
@@ -30,9 +42,9 @@ class DatabricksWorkspace(Workspace):
         """Return the workspace of this notebook."""
         if not runtime.on_databricks() and not _signed_in.get():
             return cls(**stand_in("databricks"))
-        client = databricks_sign_in()
+        client, workspace_id = reached_databricks()
         return cls(
-            name=f"{client.get_workspace_id()}",
+            name=workspace_id,
             tracking_uri="databricks",
             registry_uri="databricks-uc",
             url=f"{client.config.host}/ml",
@@ -79,10 +91,92 @@ def databricks_sign_in(**config: Any) -> WorkspaceClient:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.core import Config
 
+    _redact_reports()
     try:
-        return WorkspaceClient(config=Config(**config))
+        client = WorkspaceClient(config=Config(**config))
     except ValueError as error:
+        if outage(error):
+            raise WorkspaceError(_unreached(error)) from error
         raise WorkspaceError(
             f"Not signed in to a Databricks workspace: {error} Run this in one; or set DATABRICKS_HOST and"
             " DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE."
         ) from error
+    for secret in (client.config.token, client.config.client_secret, client.config.password):
+        keep_secret(secret)
+    return client
+
+
+def reached_databricks() -> tuple[WorkspaceClient, str]:
+    """Return Databricks' own client of this workspace, which has answered, and the workspace's id.
+
+    Outside Databricks, where the address may be wrong and the network may lack, a host that is silent is waited for
+    `ALL_SECONDS` at most; the client's own limits are minutes, and hold for each of its requests.
+
+    Raises
+    ------
+    WorkspaceError
+        It is signed in to none, the workspace does not answer, or it does not accept the identity.
+    """
+    from databricks.sdk.errors import DatabricksError
+
+    def ask() -> str:
+        bounds = {} if runtime.on_databricks() else {"http_timeout_seconds": HTTP_SECONDS, "retry_timeout_seconds": 1}
+        return f"{databricks_sign_in(**bounds).get_workspace_id()}"
+
+    try:
+        # On a cluster the client signs in with what the notebook's own thread has.
+        workspace_id = ask() if runtime.on_databricks() else within(ALL_SECONDS, ask)
+    except (DatabricksError, requests.RequestException, TimeoutError, KeyError, TypeError) as error:
+        raise WorkspaceError(_unreached(error)) from error
+    return databricks_sign_in(), workspace_id
+
+
+def is_signed_in() -> bool:
+    """Whether a Databricks workspace is chosen on this machine, in one of the ways of the Databricks CLI."""
+    return bool(chosen_host() or any(os.environ.get(name) for name in _CHOSEN_BY))
+
+
+def chosen_host() -> str:
+    """Address in ``DATABRICKS_HOST``, in the profile that ``DATABRICKS_CONFIG_PROFILE`` names, or in ``DEFAULT``."""
+    if host := os.environ.get("DATABRICKS_HOST"):
+        return host
+    # A profile does not inherit what DEFAULT says.
+    profiles = ConfigParser(interpolation=None, strict=False, default_section="")
+    with suppress(ConfigParserError, UnicodeDecodeError):
+        profiles.read(Path(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg").expanduser())
+    return profiles.get(os.environ.get("DATABRICKS_CONFIG_PROFILE") or "DEFAULT", "host", fallback="")
+
+
+def _unreached(error: Exception) -> str:
+    """Say what a first answer that failed means."""
+    from databricks.sdk.errors import PermissionDenied, Unauthenticated
+
+    whose = f"The Databricks workspace {chosen_host()}".rstrip()
+    said = first_line(error)
+    if isinstance(error, (Unauthenticated, PermissionDenied)) and "HTML" not in said:
+        return (
+            f"{whose} does not accept this sign-in ({said}). Make a new token there (Settings, Developer), and check"
+            " that DATABRICKS_TOKEN or the profile is for this workspace."
+        )
+    why = outage(error)
+    if not why and isinstance(error, (KeyError, TypeError)):
+        why = "it does not answer as a Databricks workspace does"
+    return f"{whose} can't be reached: {why or said}. Check DATABRICKS_HOST or the profile, the network and the proxy."
+
+
+@cache
+def _redact_reports() -> None:
+    """Let databricks-sdk tell of a request without its credentials.
+
+    It has no switch for that, and MLflow raises the report as an error of its own, in the user's notebook, where none
+    of our code is on the way. Each of the SDK's versions makes its reports, for errors and for its log, in this method.
+    """
+    from databricks.sdk.logger import RoundTrip
+
+    generate = RoundTrip.generate
+
+    @wraps(generate)
+    def without_secrets(self: RoundTrip) -> str:
+        return redacted(generate(self))
+
+    RoundTrip.generate = without_secrets  # type: ignore[method-assign]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adbazureml.errors import AdbAzureMLError, WorkspaceError
-from adbazureml.workspace.refusals import without_secrets
+from adbazureml.text import first_line, is_page, redacted
+from adbazureml.workspace.outages import outage
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -140,20 +143,19 @@ def explained(meanings: Mapping[str, str], credential: Credential, **values: str
     except AdbAzureMLError:
         raise
     except HttpResponseError as error:
-        text = _meaning(error, meanings)
+        text = _NOT_SERVED if is_page(str(error)) else _meaning(error, meanings)
         identity = f"signed in by the {credential.identity}"
         raise WorkspaceError(
             text.format(**values, cloud=credential.cloud.name, identity=identity, answer=_answer(error).rstrip("."))
         ) from error
-    except AzureError as error:
-        raise WorkspaceError(
-            f"Azure Resource Manager of {credential.cloud.name} at {credential.cloud.resource_manager} did not serve"
-            f" ({without_secrets(str(error))}). Try again later, or check the network from here, the proxy, and the"
-            " parameter cloud."
-        ) from error
+    except (AzureError, JSONDecodeError) as error:
+        answer = outage(error) or first_line(error)
+        raise WorkspaceError(_NOT_SERVED.format(cloud=credential.cloud.name, answer=answer)) from error
 
 
 def _options(cloud: Cloud) -> dict[str, Any]:
+    # It would warn, with a traceback, of each refusal that is no JSON; what is raised then says so.
+    logging.getLogger("azure.mgmt").setLevel(logging.ERROR)
     options = {"base_url": cloud.resource_manager, "credential_scopes": [cloud.scope]}
     return {**options, "polling_interval": POLL_SECONDS, **_RETRIES}
 
@@ -166,10 +168,16 @@ def _meaning(error: HttpResponseError, meanings: Mapping[str, str]) -> str:
 
 def _answer(error: HttpResponseError) -> str:
     if error.error and error.error.code:
-        return without_secrets(f"{error.error.code}: {error.error.message}")
-    return without_secrets(error.reason or str(error.message).splitlines()[0])
+        return redacted(f"{error.error.code}: {error.error.message}")
+    if is_page(str(error)):
+        return f"it answered {error.status_code} with an HTML page, not JSON"
+    return redacted(error.reason or str(error.message).splitlines()[0])
 
 
+_NOT_SERVED = (
+    "Azure Resource Manager of {cloud} did not serve: {answer}. Try again later, or check the network from here, the"
+    " proxy, and the parameter cloud."
+)
 _BUSY = "Azure Resource Manager is busy ({answer}). Nothing more was done: try again in a few minutes."
 _MEANINGS = {
     "401": "{cloud} does not accept this identity ({identity}; {answer}). Check AZURE_TENANT_ID and cloud.",

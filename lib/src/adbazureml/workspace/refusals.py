@@ -7,13 +7,12 @@ import re
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
+from adbazureml.text import redacted
 from adbazureml.workspace.identities import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 
 if TYPE_CHECKING:
     from adbazureml.workspace.clouds import Cloud
 
-_SECRETS = (CLIENT_SECRET, "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
-_TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 # What azure-identity and urllib3 put before the reason.
 _CHAFF = (
     re.compile(r"^Authentication failed: "),
@@ -66,7 +65,7 @@ def meaning(error: BaseException, cloud: Cloud) -> str:
     """Say what an error of azure-identity means: one of Microsoft Entra's codes, a network that fails, or its text."""
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-    text = without_secrets(str(getattr(error, "message", "") or error))
+    text = redacted(str(getattr(error, "message", "") or error))
     names = {
         "tenant": os.environ.get(TENANT_ID, ""),
         "client": os.environ.get(CLIENT_ID, ""),
@@ -88,14 +87,6 @@ def meaning(error: BaseException, cloud: Cloud) -> str:
     if isinstance(error.__cause__, (ServiceRequestError, ServiceResponseError)):
         return f"{cloud.active_directory} can't be reached: check network and proxy ({_first_line(text)})"
     return _first_line(text)
-
-
-def without_secrets(text: str) -> str:
-    """Return the text with every secret of the environment, and whatever looks like a token, struck out."""
-    for name in _SECRETS:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
-    return _TOKEN.sub("***", text)
 
 
 def _first_line(text: str) -> str:

@@ -13,12 +13,15 @@ from urllib.parse import quote
 import requests
 
 from adbazureml.errors import WorkspaceError
-from adbazureml.workspace.refusals import without_secrets
+from adbazureml.text import is_page, redacted
+from adbazureml.workspace.outages import outage
 
 if TYPE_CHECKING:
+    from adbazureml.workspace.clouds import Cloud
     from adbazureml.workspace.credential import Credential
 
-CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 10.0, 30.0
+# Twice a host that is silent, and there is still time to say so within half a minute, signing in included.
+CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 8.0, 15.0
 ATTEMPTS = 5
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _FIRST_PAUSE = 0.5
@@ -54,7 +57,7 @@ def read_resource(resource_id: str, *, api_version: str, credential: Credential)
     RefusedError
         It answered with an error.
     WorkspaceError
-        It did not answer in five attempts or 30 seconds.
+        It did not answer in five attempts or 15 seconds.
     """
     cloud = credential.cloud
     end = time.monotonic() + ALL_SECONDS
@@ -79,18 +82,24 @@ def read_resource(resource_id: str, *, api_version: str, credential: Credential)
                 renewed = True
                 credential.renew()
                 continue
-            if answer.status_code not in _TRANSIENT:
-                raise _refused(answer)
             reason = f"it answered {answer.status_code}: {_code_and_message(answer)[1]}"
+            if answer.status_code not in _TRANSIENT:
+                if is_page(answer.text):
+                    raise WorkspaceError(_not_served(cloud, reason))
+                raise _refused(answer)
             wait = _retry_after(answer) or pause
         if wait is None or attempt >= ATTEMPTS or time.monotonic() + wait > end:
-            raise WorkspaceError(
-                f"Azure Resource Manager of {cloud.name} at {cloud.resource_manager} did not serve: {reason}. Try again"
-                " later, or check the network from here, the proxy, and the parameter cloud."
-            ) from None
+            raise WorkspaceError(_not_served(cloud, reason)) from None
         time.sleep(wait)
         pause *= 2
     raise AssertionError("unreachable")
+
+
+def _not_served(cloud: Cloud, reason: str) -> str:
+    return (
+        f"Azure Resource Manager of {cloud.name} at {cloud.resource_manager} did not serve: {reason}. Try again later,"
+        " or check the network from here, the proxy, and the parameter cloud."
+    )
 
 
 def _bearer(token: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
@@ -120,9 +129,9 @@ def _refused(answer: requests.Response) -> RefusedError:
 def _code_and_message(answer: requests.Response) -> tuple[str, str]:
     try:
         error = answer.json()["error"]
-        return str(error["code"]), without_secrets(str(error["message"]))
+        return str(error["code"]), redacted(str(error["message"]))
     except (ValueError, KeyError, TypeError):
-        return "", answer.reason or "no reason given"
+        return "", redacted(answer.text).strip() if is_page(answer.text) else answer.reason or "no reason given"
 
 
 def _retry_after(answer: requests.Response) -> float | None:
@@ -139,10 +148,8 @@ def _retry_after(answer: requests.Response) -> float | None:
 
 
 def _why(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted here; REQUESTS_CA_BUNDLE names the authorities that are"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
     if isinstance(error, requests.exceptions.Timeout):
         return f"no answer within {READ_SECONDS:.0f} s"
-    return without_secrets(f"{type(error).__name__}: {error}")
+    return outage(error) or redacted(f"{type(error).__name__}: {error}")

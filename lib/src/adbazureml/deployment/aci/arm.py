@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import DeploymentError
-from adbazureml.workspace.refusals import without_secrets
+from adbazureml.text import redacted
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -43,7 +42,6 @@ _CURES = {
     "429": "Azure asks for fewer requests: try again later",
 }
 _LATER = "try again later"
-_SIGNATURE = re.compile(r"sig=[^&\s'\")]+")
 
 
 class RefusedError(DeploymentError):
@@ -86,7 +84,7 @@ def asking(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         raise _refused(what, error) from error
     except AzureError as error:
-        said = _SIGNATURE.sub("sig=***", without_secrets(_first_line(str(error))))
+        said = redacted(_first_line(str(error)))
         # Its cause would show the whole signed address.
         raise DeploymentError(f"{what}: Azure does not answer ({said}); {_LATER}, or check the network.") from None
 
@@ -108,7 +106,7 @@ def _refused(what: str, error: HttpResponseError) -> RefusedError:
     code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or "")
     message = str(getattr(error.error, "message", None) or _first_line(error.message))
     cure = _CURES.get(code) or _CURES.get(str(status)) or _LATER
-    said = without_secrets(_first_line(message)).rstrip(".")
+    said = redacted(_first_line(message)).rstrip(".")
     return RefusedError(f"{what}: Azure refused ({said}): {cure}.", code=code, status=status)
 
 

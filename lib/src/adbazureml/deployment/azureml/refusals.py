@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from adbazureml.errors import DeploymentError
+from adbazureml.text import redacted
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import credential_for
-from adbazureml.workspace.refusals import without_secrets
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -89,7 +89,7 @@ _MEANINGS: tuple[_Meaning, ...] = (
 
 def _sentence(error: AzureError, what: str, instances: str) -> str:
     status = getattr(error, "status_code", None)
-    said = without_secrets(str(getattr(getattr(error, "error", None), "message", None) or error.message or error))
+    said = redacted(str(getattr(getattr(error, "error", None), "message", None) or error.message or error))
     for pattern, meaning in _MEANINGS:
         if found := re.search(pattern, said):
             return meaning(found, what, instances)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from adbazureml.text import redacted
 from adbazureml.workspace.address import Address
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
@@ -121,7 +122,7 @@ class AzureMLRequests:
         try:
             response = http_request(host, endpoint, method, max_retries=0, raise_on_status=False, **payload)
         except MlflowException as error:
-            raise LostAnswerError(error.message) from error
+            raise LostAnswerError(redacted(error.message)) from error
         if response.status_code in _TRANSIENT:
             after = response.headers.get("Retry-After", "")
             raise LostAnswerError(
@@ -155,7 +156,7 @@ def _raise_as_mlflow(response: Response, endpoint: str) -> None:
         message = said["Error"]["Message"]
     except (ValueError, KeyError, TypeError):
         return
-    raise RestException({"error_code": said.get("error_code", "INTERNAL_ERROR"), "message": message})
+    raise RestException({"error_code": said.get("error_code", "INTERNAL_ERROR"), "message": redacted(message)})
 
 
 def create_once(create: Callable[[], Made], find: Callable[[], Made | None]) -> Made:

@@ -6,7 +6,6 @@ their runs, see `logged_models`), experiments named by workspace paths, and one 
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -24,6 +23,7 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.proto_json_utils import message_to_json
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
+from adbazureml.text import logger
 from adbazureml.tracking import names
 from adbazureml.tracking.azureml import batches, connection, records
 from adbazureml.tracking.azureml.logged_models import LoggedModels
@@ -35,7 +35,7 @@ from adbazureml.workspace.address import Address
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_logger = logging.getLogger(__name__)
+_logger = logger(__name__)
 _ROUTES = extract_api_info_for_service(MlflowService, "/api/2.0")
 # Found again by this tag, a run whose create was not answered is not created twice.
 _REQUEST = "adbazureml.request_id"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mlflow import environment_variables as settings
 from mlflow.exceptions import MlflowException
+
+from adbazureml.text import first_line, logger
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -26,18 +26,8 @@ _CODES = {
 }
 
 
-class _WithoutSignatures(logging.Filter):
-    """Strikes signatures out of addresses, which urllib3 writes in full into its log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                re.sub(r"(?<=[?&]sig=)[^&\s\"']+", "***", one) if isinstance(one, str) else one for one in record.args
-            )
-        return True
-
-
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutSignatures())
+# It writes addresses in full, with their signatures.
+logger("urllib3.connectionpool")
 
 
 def time_limits() -> dict[str, float]:
@@ -107,7 +97,7 @@ def in_words(error: AzureError, service: str, workspace: str) -> MlflowException
 
 
 def _first_line(error: AzureError) -> str:
-    return (str(error.message or error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def _asked_to_wait(error: AzureError) -> float:
