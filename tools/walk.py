@@ -7,23 +7,30 @@ the local folder.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
-import nbformat
-from jupyter_client.manager import KernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
-
-from adbazureml import Settings, errors, runtime
+# What takes a second to import is imported where it is used, when Ctrl-C is told in one line already.
+if TYPE_CHECKING:
+    import nbformat
+    from jupyter_client.manager import KernelManager
+    from nbclient.exceptions import CellExecutionError
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 # The longest cell starts Spark, and on a new machine fetches Delta Lake's jars before that.
 CELL_TIMEOUT = 900
+# Seconds that the kernel, Spark and the servers get to end by themselves, after Ctrl-C.
+STOP_SECONDS = 1.5
+
+_kernels: list[KernelManager] = []
 
 
 class StepFailedError(Exception):
@@ -43,48 +50,135 @@ def walk(paths: Sequence[Path]) -> None:
     StepFailedError
         One of them stopped; those after it were not run.
     """
+    import nbformat
+
+    from adbazureml import runtime
+
     executed = runtime.home() / "executed"
     executed.mkdir(exist_ok=True)
     with _kernel() as kernel:
         for path in paths:
             start = time.monotonic()
-            print(f"  {path.stem:<20}", end="", flush=True)
             notebook = nbformat.read(path, as_version=4)
+            progress = _Progress(path.stem, notebook)
             try:
-                _execute(kernel, notebook)
+                _in_a_thread(kernel, notebook, progress)
             finally:
                 nbformat.write(notebook, executed / path.name)
-            print(f"{time.monotonic() - start:6.1f} s", flush=True)
+            progress.say(f"{time.monotonic() - start:6.1f} s\n")
+
+
+class _Progress:
+    """Which cell of how many runs: in place on a terminal, and elsewhere nothing but each notebook's line."""
+
+    def __init__(self, name: str, notebook: nbformat.NotebookNode) -> None:
+        self._name = name
+        self._numbers = {
+            index: number
+            for number, index in enumerate((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), 1)
+        }
+        self.cell = ""
+        if sys.stdout.isatty():
+            self.say("")
+        else:
+            print(f"  {name:<20}", end="", flush=True)
+
+    def at(self, cell_index: int, **_: Any) -> None:
+        """Tell that a cell starts."""
+        if cell_index in self._numbers:
+            self.cell = f"cell {self._numbers[cell_index]} of {len(self._numbers)}"
+        if sys.stdout.isatty():
+            self.say(self.cell)
+
+    def say(self, text: str) -> None:
+        """Write behind the notebook's name, in place of what stood there."""
+        print(f"\r  {self._name:<20}{text:<20}" if sys.stdout.isatty() else text, end="", flush=True)
 
 
 @contextmanager
 def _kernel() -> Iterator[KernelManager]:
+    from jupyter_client.manager import KernelManager
+
+    from adbazureml import runtime
+
     manager = KernelManager(kernel_name="python3")
     with (runtime.home() / "kernel.log").open("wb") as log:
         manager.start_kernel(cwd=str(FOLDER), stdout=log, stderr=log)
+        _kernels.append(manager)
         try:
             yield manager
         finally:
             # Asked politely first, so that what the notebooks left running is stopped.
             manager.shutdown_kernel(now=not manager.is_alive())
+            _kernels.remove(manager)
 
 
-def _execute(kernel: KernelManager, notebook: nbformat.NotebookNode) -> None:
-    client = NotebookClient(notebook, km=kernel, timeout=CELL_TIMEOUT)
+def _in_a_thread(kernel: KernelManager, notebook: nbformat.NotebookNode, progress: _Progress) -> None:
+    """Run a notebook beside the main thread: in that, nbclient would take Ctrl-C for itself, and fail over it."""
+    failures: list[BaseException] = []
+
+    def execute() -> None:
+        try:
+            _execute(kernel, notebook, progress)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = Thread(target=execute, daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _execute(kernel: KernelManager, notebook: nbformat.NotebookNode, progress: _Progress) -> None:
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    client = NotebookClient(notebook, km=kernel, timeout=CELL_TIMEOUT, on_cell_start=progress.at)
     try:
         client.execute()
         with client.setup_kernel():
             client.kc.execute("%reset -f", silent=True)
     except CellExecutionError as error:
-        raise StepFailedError(_said(error)) from error
+        raise StepFailedError(f"in {progress.cell}: {_said(error)}") from error
     except DeadKernelError as error:
         raise StepFailedError(
-            "the kernel died: the machine may be out of memory (the walk needs about 4 GB)."
+            f"in {progress.cell} the kernel died: the machine may be out of memory (the walk needs about 4 GB)."
         ) from error
+
+
+def stop(*_: object) -> None:
+    """End at once, with all that the walk started; every step may be run again."""
+    # A second Ctrl-C changes nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stop_all([pid for kernel in _kernels if (pid := getattr(kernel.provisioner, "pid", None))])
+    print("\nStopped by you; run it again to go on.", file=sys.stderr, flush=True)
+    # Not by an exception: whatever runs just now would be asked to clean up first, and takes its time.
+    os._exit(130)
+
+
+def _stop_all(pids: Sequence[int]) -> None:
+    """End processes, and what they started: Spark's Java, and servers with a session of their own."""
+    if not pids:
+        return
+    import psutil
+
+    left: list[Any] = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            kernel = psutil.Process(pid)
+            left += [*kernel.children(recursive=True), kernel]
+    for how in ("terminate", "kill"):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                getattr(process, how)()
+        _, left = psutil.wait_procs(left, timeout=STOP_SECONDS)
 
 
 def _said(error: CellExecutionError) -> str:
     """One sentence for what this project raises on purpose, the whole traceback for anything else."""
+    from adbazureml import errors
+
     if isinstance(getattr(errors, error.ename, None), type):
         return error.evalue
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
@@ -94,7 +188,7 @@ def summary() -> str:
     """What came out of the walk, and where to look."""
     import mlflow
 
-    from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
+    from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, runtime, track
 
     settings = Settings.from_notebook()
     workspace = AzureMLWorkspace.of(settings)
@@ -117,6 +211,9 @@ def summary() -> str:
 
 def main() -> int:
     """Run the walk; 0 when every notebook ran."""
+    signal.signal(signal.SIGINT, stop)
+    from adbazureml import Settings, errors
+
     print("The walk, on this machine (the first time also fetches Delta Lake for Spark):", flush=True)
     try:
         Settings.from_notebook()
@@ -125,9 +222,6 @@ def main() -> int:
     except (StepFailedError, errors.AdbAzureMLError) as error:
         print(f"\nStopped: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped by you; run it again to go on.", file=sys.stderr)
-        return 130
     return 0
 
 

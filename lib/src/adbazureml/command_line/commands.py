@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from importlib import metadata
 from typing import Any
 
@@ -30,9 +32,23 @@ class _Commands(click.Group):
                 raise click.ClickException(said) from error
             raise
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; Ctrl-C ends it at once."""
+        before = signal.signal(signal.SIGINT, _stop)
+        try:
+            return super().main(*args, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
     def list_commands(self, _: click.Context) -> list[str]:
         # In the order of the walk, not of the alphabet.
         return list(self.commands)
+
+
+def _stop(*_: object) -> None:
+    """End at once, as every command may be run again; an exception would wait for threads, and those for a host."""
+    click.echo("\nStopped by you.", err=True)
+    os._exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

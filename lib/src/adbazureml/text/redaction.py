@@ -11,7 +11,6 @@ import logging
 import os
 import re
 from contextlib import suppress
-from functools import cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -144,11 +143,11 @@ def redact(error: BaseException | None) -> None:
                 value[:] = [redacted(str(note)) for note in value]
         if (text := str(one)) != redacted(text):
             # It makes its text when it is shown, as azure-core does of the answer that it keeps.
-            one.__class__ = _redacting(type(one))
+            with suppress(TypeError):
+                one.__class__ = _redacting(type(one))
 
 
-@cache
-def _redacting(kind: type[BaseException]) -> Any:
+def _redacting(kind: Any) -> Any:
     """The same class of errors, with a redacted text."""
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     return type(kind.__name__, (kind,), {"__str__": lambda self: redacted(kind.__str__(self)), **named})
