@@ -171,6 +171,7 @@ def databricks(monkeypatch):
 AZUREML, EXPERIMENT = "azureml", ("--experiment", "/Users/someone@example.com/there")
 COMMANDS = {
     "check": (),
+    "doctor": (AZUREML, "--catalog", "main"),
     "import-notebooks": ("--overwrite", "--cluster-id", "0101-one"),
     "create-workspace": (AZUREML,),
     "link show": (AZUREML,),

@@ -59,7 +59,16 @@ def call(*arguments, answer=None):
 def test_help_names_every_command():
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("check", "import-notebooks", "create-workspace", "link", "status", "catch-up", "clean-up"):
+    for command in (
+        "check",
+        "doctor",
+        "import-notebooks",
+        "create-workspace",
+        "link",
+        "status",
+        "catch-up",
+        "clean-up",
+    ):
         assert f"\n  {command} " in done.stdout
     for command in main.commands:
         assert call(command, "--help").exit_code == 0

@@ -115,7 +115,10 @@ class Blobs(Service):
         return self._keep(name, file)
 
     def answer(self, call: Call) -> Answer:
-        _, _, container, name = call.path.split("/", 3)
+        _, _, *inside = call.path.split("/", 3)
+        if len(inside) < 2:
+            raise Problem(401, "NoAuthenticationInformation", "Server failed to authenticate the request.")
+        container, name = inside
         if container != CONTAINER and container not in self._uploads:
             raise Problem(404, "ContainerNotFound", "The specified container does not exist.")
         writes = call.method in ("PUT", "DELETE")

@@ -80,7 +80,8 @@ class Resources:
     def add_parts(self) -> None:
         """What the Azure ML workspace keeps its things in."""
         logs = self.add(LOGS, "ml-logs")
-        self.add(STORAGE, self.workspace.storage_account)
+        endpoints = {"blob": f"{self.workspace.storage_url}/"}
+        self.add(STORAGE, self.workspace.storage_account, properties={"primaryEndpoints": endpoints})
         self.add(VAULTS, "ml-vault")
         self.add(INSIGHTS, "ml-insights", properties={"WorkspaceResourceId": logs["id"]})
 

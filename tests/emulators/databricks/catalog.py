@@ -20,6 +20,8 @@ class UnityCatalog:
         models: each registered model with its ``versions``, by number, and ``aliases``.
         tables: what is known of each table.
         read_only: catalogs in which the user may only look.
+        securables: catalogs, schemas and volumes by kind and full name.
+        grants: the privileges on each of these, by principal.
     """
 
     page_size = 100
@@ -29,6 +31,8 @@ class UnityCatalog:
         self.models: dict[str, dict[str, Any]] = {}
         self.tables: dict[str, dict[str, Any]] = {}
         self.read_only: set[str] = set()
+        self.securables: dict[tuple[str, str], dict[str, Any]] = {}
+        self.grants: dict[tuple[str, str], dict[str, set[str]]] = {}
 
     def routes(self) -> Routes:
         model, version = rf"{_API}/models/(?P<full_name>[^/]+)", r"/versions/(?P<version>\d+)"
@@ -45,6 +49,8 @@ class UnityCatalog:
             ("PUT", rf"{model}/aliases/(?P<alias>[^/]+)"): self._set_alias,
             ("GET", rf"{model}/aliases/(?P<alias>[^/]+)"): self._by_alias,
             ("DELETE", rf"{model}/aliases/(?P<alias>[^/]+)"): self._delete_alias,
+            ("GET", rf"{_API}/(?P<kind>catalog|schema|volume)s/(?P<full_name>[^/]+)"): self._securable,
+            ("GET", rf"{_API}/effective-permissions/(?P<kind>\w+)/(?P<full_name>[^/]+)"): self._effective,
             ("GET", f"{_API}/tables"): self._list_tables,
             ("GET", rf"{_API}/tables/(?P<full_name>[^/]+)"): self._table,
             ("DELETE", rf"{_API}/tables/(?P<full_name>[^/]+)"): self._delete_table,
@@ -74,6 +80,15 @@ class UnityCatalog:
         catalog, schema, name = full_name.lower().split(".")
         described = {"name": name, "catalog_name": catalog, "schema_name": schema, "full_name": full_name.lower()}
         self.tables[full_name.lower()] = {**described, "table_type": "MANAGED", "data_source_format": "DELTA", **facts}
+
+    def add_securable(self, kind: str, full_name: str, grants: dict[str, set[str]], owner: str = "admins") -> None:
+        """A catalog, schema or volume, and who was granted what on it."""
+        self.securables[kind, full_name] = {
+            "name": full_name.rpartition(".")[2],
+            "full_name": full_name,
+            "owner": owner,
+        }
+        self.grants[kind, full_name] = grants
 
     # What callers ask
 
@@ -150,6 +165,28 @@ class UnityCatalog:
         self._check_write(asked["full_name"].lower())
         self._model(asked)["aliases"].pop(asked["alias"], None)
         return {}
+
+    def _securable(self, asked: Asked) -> dict[str, Any]:
+        key = asked["kind"], asked["full_name"]
+        if key not in self.securables:
+            raise refused(
+                404, f"{asked['kind'].upper()}_DOES_NOT_EXIST", f"{key[0].title()} '{key[1]}' does not exist."
+            )
+        return self.securables[key]
+
+    def _effective(self, asked: Asked) -> dict[str, Any]:
+        """What was granted here and higher up, each with where it comes from."""
+        self._securable(asked)
+        parts = asked["full_name"].split(".")
+        here = [(kind, ".".join(parts[: depth + 1])) for depth, kind in enumerate(("catalog", "schema", "volume"))]
+        held: dict[str, list[dict[str, str]]] = {}
+        for kind, name in here[: len(parts)]:
+            for principal, privileges in self.grants.get((kind, name), {}).items():
+                inherited = (
+                    {} if kind == asked["kind"] else {"inherited_from_type": kind.upper(), "inherited_from_name": name}
+                )
+                held.setdefault(principal, []).extend({"privilege": one, **inherited} for one in sorted(privileges))
+        return {"privilege_assignments": [{"principal": one, "privileges": them} for one, them in held.items()]}
 
     def _list_tables(self, asked: Asked) -> dict[str, Any]:
         required(asked, "catalog_name"), required(asked, "schema_name")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from importlib import metadata
 from typing import Any
 
@@ -32,23 +30,9 @@ class _Commands(click.Group):
                 raise click.ClickException(said) from error
             raise
 
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command; Ctrl-C ends it at once."""
-        before = signal.signal(signal.SIGINT, _stop)
-        try:
-            return super().main(*args, **options)
-        finally:
-            signal.signal(signal.SIGINT, before)
-
     def list_commands(self, _: click.Context) -> list[str]:
         # In the order of the walk, not of the alphabet.
         return list(self.commands)
-
-
-def _stop(*_: object) -> None:
-    """End at once, as every command may be run again; an exception would wait for threads, and those for a host."""
-    click.echo("\nStopped by you.", err=True)
-    os._exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -56,9 +40,10 @@ def _stop(*_: object) -> None:
 def main() -> None:
     """Machine learning in Azure Databricks and Azure Machine Learning at once.
 
-    The Databricks workspace is the one that this machine is signed in to, as for the Databricks CLI (DATABRICKS_HOST
-    and DATABRICKS_TOKEN, or a profile); the Azure ML workspace is named by options or by ADBAZUREML_… variables, and
-    signed in to as azure-identity does. Nobody is asked for a password.
+    The Databricks workspace is the one that this machine is signed in to, as for the Databricks CLI: DATABRICKS_HOST
+    and DATABRICKS_TOKEN, or the profile that DATABRICKS_CONFIG_PROFILE names, or the profile DEFAULT. With none of
+    these, and with DATABRICKS_CONFIG_FILE=/dev/null, it is the local stand-in. The Azure ML workspace is named by
+    options or by ADBAZUREML_… variables, and signed in to as azure-identity does. Nobody is asked for a password.
     """
 
 
@@ -72,6 +57,26 @@ def check_command() -> None:
         state = "fine" if row.fine else "MISSING"
         click.echo(f"{row.package:<28} {row.required:<16} {row.found or 'none':<16} {state} {row.note}".rstrip())
     if report.missing:
+        raise SystemExit(1)
+
+
+@main.command("doctor")
+@azureml_options
+@click.option("--databricks-workspace", default=None, help=Settings.model_fields["databricks_workspace"].description)
+@click.option("--catalog", default="", help="Catalog to check the rights in; default: none is checked.")
+@click.option("--schema", default="", help="Schema in that catalog.")
+@click.option("--volume", default="", help="Volume in that schema.")
+def doctor_command(catalog: str, schema: str, volume: str, **names: str) -> None:
+    """Check sign-ins, rights, services and the link in order, in half a minute; ends with 1 where one fails."""
+    from adbazureml.command_line.doctor import Doctor
+
+    if (schema and not catalog) or (volume and not schema):
+        raise click.UsageError("--schema needs --catalog, and --volume needs --schema.")
+    states = set()
+    for finding in Doctor(settings=settings_of(names), catalog=catalog, schema=schema, volume=volume).findings():
+        click.echo(str(finding))
+        states.add(finding.state)
+    if "FAILED" in states:
         raise SystemExit(1)
 
 

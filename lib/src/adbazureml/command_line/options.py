@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import click
 
 from adbazureml.settings import Settings
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace
+from adbazureml.workspace.answers import check_answers
+from adbazureml.workspace.databricks import is_signed_in
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _AZUREML = ("workspace_name", "subscription_id", "resource_group", "cloud")
@@ -40,20 +41,21 @@ def settings_of(given: Mapping[str, str | None]) -> Settings:
 def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, str]]:
     """Find both workspaces, say which they are, and give the Azure ML one and the experiment's name.
 
-    The Databricks workspace is the one that the environment signs in to, or the stand-in where it does not.
+    The Databricks workspace is the one that this machine is signed in to, or the stand-in where it is to none.
+
+    Raises
+    ------
+    WorkspaceError
+        One of them does not answer.
     """
     workspace = AzureMLWorkspace.of(settings)
-    signed_in = any(os.environ.get(name) for name in ("DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"))
-    with DatabricksWorkspace.signed_in() if signed_in else _nothing():
+    with DatabricksWorkspace.signed_in() if is_signed_in() else nullcontext():
         databricks = DatabricksWorkspace.current()
+        if workspace is not None and workspace.arm_id:
+            check_answers(workspace)
         click.echo(f"Databricks: {databricks.url or databricks.name}", err=True)
         click.echo(f"Azure ML:   {workspace.url or workspace.name if workspace else 'not used'}", err=True)
         yield workspace, settings.experiment_name
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _variable(name: str) -> str:

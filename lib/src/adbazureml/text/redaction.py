@@ -188,7 +188,11 @@ def _known() -> list[str]:
 
 def _without_request(report: re.Match[str]) -> str:
     status = _SDK_STATUS.search(report[1])
-    what = _NO_PAGE if _PAGE.search(report[1]) else "something that is not JSON: a proxy or a wrong host?"
+    what = (
+        _NO_PAGE
+        if _NO_PAGE in report[1] or _PAGE.search(report[1])
+        else "something that is not JSON: a proxy or a wrong host?"
+    )
     return f"answered {status[1]} with {what}" if status else f"answered with {what}"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from adbazureml.workspace.resource_manager import RefusedError, read_resource
 if TYPE_CHECKING:
     from azure.mgmt.resource.resources import ResourceManagementClient
 
-_SUBSCRIPTION_API = "2022-12-01"
+_SUBSCRIPTION_API, _GROUP_API = "2022-12-01", "2021-04-01"
 TAGS = {"created-by": "adbazureml"}
 
 
@@ -86,6 +87,10 @@ def create_workspace(
     credential = credential_for(chosen)
     end = time.monotonic() + timeout
     client = resource_client(credential, subscription_id)
+    with suppress(RefusedError):
+        # Azure's own client waits minutes for a host that is silent; what is refused, it says below.
+        group_id = f"/subscriptions/{subscription_id}/resourceGroups/{resource_group}"
+        read_resource(group_id, api_version=_GROUP_API, credential=credential)
     names = {"name": name, "resource_group": resource_group, "subscription_id": subscription_id}
     with explained(_REFUSALS, credential, what=f"workspace_name {name!r}", **names):
         group = client.resource_groups.get(resource_group)

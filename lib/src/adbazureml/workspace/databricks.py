@@ -153,7 +153,7 @@ def _unreached(error: Exception) -> str:
 
     whose = f"The Databricks workspace {chosen_host()}".rstrip()
     said = first_line(error)
-    if isinstance(error, (Unauthenticated, PermissionDenied)) and "HTML" not in said:
+    if isinstance(error, (Unauthenticated, PermissionDenied)) and "not JSON" not in said:
         return (
             f"{whose} does not accept this sign-in ({said}). Make a new token there (Settings, Developer), and check"
             " that DATABRICKS_TOKEN or the profile is for this workspace."

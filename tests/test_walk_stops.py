@@ -1,0 +1,75 @@
+"""Ctrl-C in the middle of a walk: it ends at once, says so in one line, and leaves no process; and what it shows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# The walk as `make run` starts it, on notebooks of the test's own.
+CODE = "import sys, pathlib, walk; walk.FOLDER = pathlib.Path(sys.argv[1]); sys.exit(walk.main())"
+
+
+@pytest.fixture
+def walk(tmp_path):
+    """Start a walk through one notebook with these cells; process and folder."""
+    started = []
+
+    def start(*cells):
+        notebook = nbformat.v4.new_notebook()
+        notebook.cells = [nbformat.v4.new_markdown_cell("text"), *map(nbformat.v4.new_code_cell, cells)]
+        (tmp_path / "notebooks").mkdir()
+        nbformat.write(notebook, tmp_path / "notebooks" / "01_try.ipynb")
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, str(tmp_path / "notebooks")],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tools"), "ADBAZUREML_HOME": str(tmp_path / "home")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_leaves_nothing(walk, tmp_path):
+    there = tmp_path / "there"
+    # A server with a session of its own, as for an endpoint.
+    serve = f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', {str(tmp_path)!r}]"
+    process = walk(
+        "import pathlib, subprocess, sys, time",
+        f"{serve}, start_new_session=True); pathlib.Path({str(there)!r}).touch(); time.sleep(600)",
+    )
+    deadline = time.monotonic() + 60
+    while not there.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert said.endswith("\nStopped by you; run it again to go on.\n")
+    assert "Traceback" not in said
+    commands = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in command]
+
+
+def test_a_pipe_gets_a_line_a_notebook_and_the_cell_that_stopped(walk):
+    said, _ = walk("1", "from adbazureml.errors import TableError", "raise TableError('no table')").communicate(
+        timeout=60
+    )
+    assert "  01_try" in said
+    assert said.endswith("Stopped: in cell 3 of 3: no table\n")
+    assert "cell 1 of 3" not in said
