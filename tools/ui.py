@@ -8,49 +8,90 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from adbazureml import AzureMLWorkspace, DatabricksWorkspace, errors
-from adbazureml.workspace import Workspace
+if TYPE_CHECKING:
+    from adbazureml.workspace import Workspace
+
+START_SECONDS = 120
+_servers: list[subprocess.Popen[bytes]] = []
 
 
-def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
-    port = urlsplit(workspace.url).port
+def _free_port(wanted: int) -> int:
+    """The port where links of the notebooks lead, or any other where that is taken."""
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", int(port or 0))) == 0:
-            raise errors.EnvironmentNotReadyError(f"Port {port} is in use: stop what listens there, then try again.")
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(workspace: Workspace) -> str:
+    """Start the server of a stand-in; its address."""
+    port = _free_port(urlsplit(workspace.url).port or 0)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking_uri, "--default-artifact-root", f"{workspace.name}/artifacts"]
     # A session of its own: the server's children stop with it, and Ctrl-C reaches only this process.
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    _servers.append(subprocess.Popen(command, start_new_session=True, **quiet))
+    return f"http://127.0.0.1:{port}"
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _serve() -> int:
+    from adbazureml import AzureMLWorkspace, DatabricksWorkspace
+
+    databricks = _start(DatabricksWorkspace.current())
+    azureml = _start(AzureMLWorkspace.get(name="", subscription_id="", resource_group=""))
+    late = time.monotonic() + START_SECONDS
+    told = False
+    while all(server.poll() is None for server in _servers) and (told or time.monotonic() < late):
+        if not told and _answers(databricks) and _answers(azureml):
+            print(f"Ready: Databricks {databricks}, Azure ML {azureml}; Ctrl-C stops both.", flush=True)
+            told = True
+        time.sleep(0.5)
+    print("A server ended by itself, or did not start: try again, after `make run`.", file=sys.stderr)
+    return 1
+
+
+def _kill_all() -> None:
+    for server in _servers:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _stop(*_: object) -> None:
+    _kill_all()
+    print("\nStopped.", flush=True)
+    os._exit(0)
 
 
 def main() -> int:
     """Serve until Ctrl-C; 1 if a server can't start."""
-    servers: list[subprocess.Popen[bytes]] = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    from adbazureml import errors
+
     try:
-        workspaces = (
-            DatabricksWorkspace.current(),
-            AzureMLWorkspace.get(name="", subscription_id="", resource_group=""),
-        )
-        for workspace in workspaces:
-            servers.append(_start(workspace))
-            print(f"{type(workspace).__name__:<20} {workspace.url.removesuffix('/#')}")
-        print("Ready in a few seconds; Ctrl-C stops both.", flush=True)
-        while all(server.poll() is None for server in servers):
-            time.sleep(0.5)
-        print("A server ended by itself; `make run` first, or look at what else uses its port.", file=sys.stderr)
+        return _serve()
     except errors.AdbAzureMLError as error:
         print(error, file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\nStopped.")
-        return 0
+        return 1
     finally:
-        for server in servers:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=20)
-    return 1
+        _kill_all()
 
 
 if __name__ == "__main__":

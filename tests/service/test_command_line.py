@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from click.testing import CliRunner
 from tests.bundle import ROOT
-from tests.emulators.databricks import Cluster, DatabricksEmulator, refused
+from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator, refused
 
 from adbazureml import AzureMLWorkspace, track
 from adbazureml.command_line import main
@@ -248,3 +248,28 @@ def test_check_lists_what_is_needed():
     assert done.exit_code == 0, done.output
     assert "azureml-mlflow" in done.output
     assert "MISSING" not in done.output
+
+
+class TestDefaults:
+    """Which Databricks workspace a command talks to, where no variable names one."""
+
+    @pytest.mark.parametrize("command", [("import-notebooks", "/Shared/walk"), ("status", "--experiment", "/Users/x")])
+    def test_the_default_profile_is_used_by_all(self, command, databricks, home, monkeypatch):
+        monkeypatch.delenv("DATABRICKS_TOKEN")
+        monkeypatch.delenv("DATABRICKS_HOST")
+        profiles = home / "profiles"
+        profiles.write_text(
+            f"[other]\nhost = http://127.0.0.1:9\n[DEFAULT]\nhost = {databricks.host}\ntoken = {TOKEN}\n"
+        )
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(profiles))
+        call(*command)
+        assert databricks.requests_to("scim/v2/Me")
+
+    def test_looking_makes_no_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path / "none"))
+        for command in ("status", "catch-up", "clean-up"):
+            done = call(command)
+            assert done.exit_code == 1
+            assert "Nothing was tracked on this machine yet" in done.output
+        assert not (tmp_path / "none").exists()

@@ -58,8 +58,10 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
     ],
 )
 def test_a_wrong_value_names_the_parameter_and_the_value(name, value):
-    with pytest.raises(SettingsError, match=f"{name}: '{value}' is wrong; expected"):
+    with pytest.raises(SettingsError, match=f"{name}: '{value}' is wrong; expected") as caught:
         Settings.checked({name: value})
+    # A name or an example, and nothing that is for machines.
+    assert not set("^$|\\\\") & set(str(caught.value))
 
 
 def test_an_azure_ml_workspace_needs_all_three_names():

@@ -300,6 +300,20 @@ def _no_such(name: str) -> str:
     return f"{name}: no such parameter; known are {', '.join(Settings.model_fields)}"
 
 
+# How a value is written, by what its parameter's name ends with.
+_WRITTEN = {
+    "subscription_id": "an id such as '01234567-89ab-cdef-0123-456789abcdef'",
+    "run_id": "an id of 32 digits and letters, such as '0123456789abcdef0123456789abcdef'",
+    "model_version": "a number such as '3'",
+    "secret_scope": "a name of letters, digits, '-', '_', '.' and '@', such as 'ml-team'",
+    "cloud": "a name such as 'AzureCloud'",
+    "experiment": "a path from the root, such as '/Users/someone@example.com/diabetes'",
+    "_table": "a table's name in one to three parts, such as 'main.diabetes.training'",
+    "model_name": "a model's name in one to three parts, such as 'main.diabetes.progression'",
+    "endpoint_name": "3 to 32 lower case letters, digits and '-', a letter first, such as 'diabetes-blue'",
+}
+
+
 def _problem(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if not name:
@@ -307,4 +321,8 @@ def _problem(detail: Any) -> str:
     if name not in Settings.model_fields:
         return _no_such(name)
     expected = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if detail["type"] == "string_pattern_mismatch":
+        # Pydantic tells the pattern, which is for machines.
+        example = Settings.model_fields[name].default
+        expected = next((said for end, said in _WRITTEN.items() if name.endswith(end)), f"a name such as {example!r}")
     return f"{name}: {detail['input']!r} is wrong; expected {expected} ({Settings.model_fields[name].description})"

@@ -411,3 +411,11 @@ def test_the_id_of_another_run_in_the_environment_is_named(tracked):
         env={**os.environ, "MLFLOW_RUN_ID": run_id},
     )
     assert f"MLFLOW_RUN_ID={run_id} came in from the environment of another run" in done.stdout
+
+
+def test_experiments_are_listed_by_name(azure):
+    workspace = AzureMLWorkspace.get(
+        name=azure.workspace_name, subscription_id=azure.subscription_id, resource_group=azure.resource_group
+    )
+    made = {name: workspace.client().create_experiment(name) for name in ("first", "second")}
+    assert {name: workspace.experiments[name].experiment_id for name in made} == made

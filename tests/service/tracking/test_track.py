@@ -213,3 +213,14 @@ def test_what_another_run_left_in_the_environment_is_named(workspace, monkeypatc
     with caplog.at_level(logging.WARNING, "adbazureml"):
         track(workspace)
     assert "The environment holds MLFLOW_RUN_ID of another run at https://elsewhere.example" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["both", "azureml"])
+def test_without_a_workspace_tracking_stays_as_it_was(workspace, azureml, mode):
+    track(workspace)
+    with pytest.raises(TrackingError, match="needs an Azure ML workspace"):
+        track(mode=mode)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 0.5)
+    assert mirror_of(azureml, run).data.metrics == {"loss": 0.5}

@@ -1,10 +1,12 @@
 """The workspace as Azure Resource Manager knows it, and what is said when it can't be had."""
 
+import json
 import re
 import time
 from dataclasses import replace
 
 import pytest
+from azure.ai.ml import MLClient
 from tests.emulators.azureml.messages import Problem
 
 from adbazureml import AzureMLWorkspace, Settings, show_workspaces
@@ -12,6 +14,7 @@ from adbazureml.errors import CredentialError, WorkspaceError
 from adbazureml.workspace import DatabricksWorkspace, azureml, resource_manager
 from adbazureml.workspace.address import Address
 from adbazureml.workspace.clouds import current_cloud
+from adbazureml.workspace.credential import Credential
 
 ARM = "^/subscriptions/"
 
@@ -238,3 +241,42 @@ def test_no_secret_in_what_is_shown_or_raised(azure, names, quick):
         azure.clear_faults()
         seen.append(repr(caught.getrepr(style="long")))
     assert not [secret for secret in azure.secrets for text in seen if secret in text]
+
+
+class TestConfigFile:
+    """Azure ML's config.json, as azure-ai-ml reads it too."""
+
+    @pytest.fixture
+    def written(self, names):
+        workspace = {
+            "workspace_name": names["name"],
+            **{key: names[key] for key in ("subscription_id", "resource_group")},
+        }
+        return json.dumps(workspace)
+
+    @pytest.mark.parametrize("place", ["config.json", ".azureml/config.json", "aml_config/project.json"])
+    def test_is_searched_upwards(self, place, azure, names, written, tmp_path, monkeypatch):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(written)
+        below = tmp_path / "deep" / "below"
+        below.mkdir(parents=True)
+        monkeypatch.chdir(below)
+        found = AzureMLWorkspace.from_config()
+        assert found == AzureMLWorkspace.get(**names)
+        assert (found.subscription_id, found.resource_group) == (azure.subscription_id, azure.resource_group)
+        theirs = MLClient.from_config(Credential(current_cloud()), cloud="AzureCloud")
+        assert (theirs.workspace_name, theirs.resource_group_name) == (found.name, found.resource_group)
+
+    def test_may_be_named(self, azure, names, written, tmp_path):
+        (tmp_path / "team.json").write_text(written)
+        (tmp_path / "old.json").write_text(json.dumps({"Scope": azure.workspace.scope}))
+        wanted = AzureMLWorkspace.get(**names)
+        assert AzureMLWorkspace.from_config(tmp_path / "team.json") == wanted
+        assert AzureMLWorkspace.from_config(path=str(tmp_path), file_name="old.json") == wanted
+
+    def test_says_what_is_wrong_with_it(self, tmp_path):
+        with pytest.raises(WorkspaceError, match=r"nor a folder above it has team\.json"):
+            AzureMLWorkspace.from_config(tmp_path, file_name="team.json")
+        (tmp_path / "config.json").write_text('{"workspace_name": "w"}')
+        with pytest.raises(WorkspaceError, match="names no Azure ML workspace"):
+            AzureMLWorkspace.from_config(tmp_path)

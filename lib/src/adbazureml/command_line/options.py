@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from adbazureml import runtime
+from adbazureml.errors import WorkspaceError
 from adbazureml.settings import Settings
 from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace
 from adbazureml.workspace.answers import check_answers
@@ -46,8 +48,13 @@ def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, st
     Raises
     ------
     WorkspaceError
-        One of them does not answer.
+        One of them does not answer, or nothing was ever tracked on this machine.
     """
+    if not is_signed_in() and not settings.workspace_name and not runtime.home_path().is_dir():
+        raise WorkspaceError(
+            f"Nothing was tracked on this machine yet: there is no folder {runtime.home_path()}. Go to the project's"
+            f" folder, set {runtime.HOME_VARIABLE}, or sign in to a Databricks workspace and name the Azure ML one."
+        )
     workspace = AzureMLWorkspace.of(settings)
     with DatabricksWorkspace.signed_in() if is_signed_in() else nullcontext():
         databricks = DatabricksWorkspace.current()

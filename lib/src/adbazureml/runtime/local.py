@@ -60,6 +60,8 @@ def local_session() -> SparkSession:
         os.environ["JAVA_HOME"] = str(java_home)
         # Workers must be the interpreter that runs this, not the first python3 on the PATH.
         os.environ["PYSPARK_PYTHON"] = sys.executable
+        # MLflow's own default is one folder for all users of the machine, which only the first of them can write.
+        os.environ.setdefault("MLFLOW_DFS_TMP", str(home() / "tmp"))
         builder = SparkSession.builder.appName("adbazureml")
         settings = {**_SMALL_MACHINE, "spark.sql.warehouse.dir": str(_warehouse())}
         for key, value in settings.items():

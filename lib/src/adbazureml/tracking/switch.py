@@ -42,11 +42,11 @@ def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", str
 
     if mode not in ("both", "databricks", "azureml"):
         raise TrackingError(f"mode {mode!r}: expected 'both', 'databricks' or 'azureml'.")
-    switch_off()
     if workspace is None and mode != "databricks":
         raise TrackingError(
             f"mode {mode!r} needs an Azure ML workspace: track(AzureMLWorkspace.get(…), mode={mode!r})."
         )
+    switch_off()
     databricks = DatabricksWorkspace.current()
     primary = workspace if workspace is not None and mode == "azureml" else databricks
     if leaked := leaked_variables(primary.tracking_uri):

@@ -9,14 +9,17 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
-from adbazureml.workspace.address import Address, arm_id
+from adbazureml.workspace.address import Address, arm_id, parse_arm_id
 from adbazureml.workspace.clouds import CLOUD_VARIABLE, Cloud, current_cloud
+from adbazureml.workspace.config_file import read_config
 from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
     from adbazureml.settings import Settings
 
 API_VERSION = "2024-04-01"
@@ -106,6 +109,36 @@ class AzureMLWorkspace(Workspace):
         )
 
     @classmethod
+    def from_config(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        file_name: str = "",
+        cloud: str = "",
+        secret_scope: str = "",
+    ) -> AzureMLWorkspace:
+        """Find the workspace that Azure ML's ``config.json`` names, as azureml-core and azure-ai-ml do.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            The file, or the folder from which to search upwards, also in each folder's ``.azureml``; left out: the
+            working directory.
+        file_name : str
+            The file's name; empty: ``config.json``.
+        cloud, secret_scope : str
+            As in `get`.
+
+        Raises
+        ------
+        WorkspaceError
+            There is no such file, it names no workspace, or as `get`.
+        """
+        named = read_config(path, file_name)
+        name = named.pop("workspace_name")
+        return cls.get(name=name, **named, cloud=cloud, secret_scope=secret_scope)
+
+    @classmethod
     def from_uri(cls, tracking_uri: str) -> AzureMLWorkspace:
         """Return the workspace that a tracking URI names; nobody is asked, so its region and its ids stay unknown.
 
@@ -121,6 +154,29 @@ class AzureMLWorkspace(Workspace):
                 f"{arm_id('<id>', '<group>', '<name>')}, as AzureMLWorkspace.get(…).tracking_uri has it."
             )
         return cls._at(address, current_cloud())
+
+    @property
+    def subscription_id(self) -> str:
+        """Id of its subscription; empty for a stand-in."""
+        return parse_arm_id(self.arm_id).subscription_id if self.arm_id else ""
+
+    @property
+    def resource_group(self) -> str:
+        """Its resource group; empty for a stand-in."""
+        return parse_arm_id(self.arm_id).resource_group if self.arm_id else ""
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """Its experiments by name, as MLflow describes them."""
+        client = self.client()
+        found: list[Experiment] = []
+        token = None
+        while True:
+            page = client.search_experiments(page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return {one.name: one for one in found}
 
     def get_mlflow_tracking_uri(self) -> str:
         """Tracking URI of the workspace, by the name that azureml-core gave this call."""

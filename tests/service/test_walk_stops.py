@@ -11,7 +11,7 @@ import nbformat
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # The walk as `make run` starts it, on notebooks of the test's own.
 CODE = "import sys, pathlib, walk; walk.FOLDER = pathlib.Path(sys.argv[1]); sys.exit(walk.main())"
 

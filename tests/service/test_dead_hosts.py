@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.babbling import Babbling, BabblingHost
 from tests.emulators.databricks import DatabricksEmulator
-from tests.test_redaction import AZUREML, COMMANDS
+from tests.service.test_redaction import AZUREML, COMMANDS
 
 from adbazureml.command_line import doctor, main
 from adbazureml.workspace import answers, credential, databricks, resource_manager

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.babbling import BABBLES, Babbling, BabblingHost
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
-from tests.tracking.both import eventually
+from tests.service.tracking.both import eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, errors, runtime, show_workspaces, track
 from adbazureml.command_line import main
