@@ -14,7 +14,7 @@ import pytest
 
 from adbazureml import runtime
 
-_VARIABLES = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
+VARIABLES = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
 
 
 class WarmSpark:
@@ -30,7 +30,7 @@ class WarmSpark:
         runtime.spark().stop()
         parameters = SparkContext._gateway.gateway_parameters
         self._jvm = SparkContext._jvm
-        os.environ.update(zip(_VARIABLES, (str(parameters.port), parameters.auth_token), strict=True))
+        os.environ.update(zip(VARIABLES, (str(parameters.port), parameters.auth_token), strict=True))
 
     def free(self) -> None:
         """Stop the context that the last process left behind: a JVM has one at a time."""

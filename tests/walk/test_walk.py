@@ -34,6 +34,7 @@ def walked(tmp_path_factory):
     folder = warm_spark.HOME if warm_spark.HOME.is_absolute() else tmp_path_factory.mktemp("walk")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
     walk = load_walk()
+    warm_spark.WARM.free()
     if not (folder / "task_values.json").exists():
         walk.walk(walk.notebooks())
         warm_spark.WARM.free()
@@ -45,7 +46,9 @@ def walked(tmp_path_factory):
 @pytest.mark.full
 def test_a_walk_that_is_killed_is_walked_again(tmp_path):
     """Killed while its endpoint starts: the next walk begins anew, and nothing of the first is left running."""
-    environment = {**os.environ, runtime.HOME_VARIABLE: str(tmp_path)}
+    # With a JVM of its own, which is killed with it.
+    own = {name: value for name, value in os.environ.items() if name not in warm_spark.VARIABLES}
+    environment = {**own, runtime.HOME_VARIABLE: str(tmp_path)}
     command = [sys.executable, str(ROOT / "tools" / "walk.py")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as killed:
         while killed.poll() is None and not list(tmp_path.glob("endpoints/**/server.log")):

@@ -11,7 +11,9 @@ from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, SettingsError, TableError
+from adbazureml.monitoring import profile
 from adbazureml.scoring import batch, checkpoints, score
+from adbazureml.text import identifier
 
 
 class Times(mlflow.pyfunc.PythonModel):
@@ -113,6 +115,25 @@ def test_an_empty_day_scored_in_full_leaves_what_is_there(spark, source, model, 
     score(**how)
     assert score(where="x > 100", **how).rows == 0
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]
+
+
+def test_any_column_name_is_carried_along(spark, source, model, into, folder):
+    """Spaces, brackets, dots, commas and backticks: in the table, the keys and what is kept."""
+    names = ["sepal length (cm)", "a.b", "x,y;{z}", "it`s", "x"]
+    columns = ", ".join(f"double({value}) AS {identifier(name)}" for value, name in enumerate(names))
+    odd = f"{source}_odd"
+    spark.sql(f"CREATE TABLE {odd} USING delta TBLPROPERTIES ('delta.columnMapping.mode' = 'name') AS SELECT {columns}")
+    try:
+        how = {"table": odd, "where": "`a.b` > 0", "into": into, "checkpoints": folder}
+        assert score(model=model, **how).rows == 1
+        assert score(model=model, mode="full", **how).rows == 1
+        row = runtime.table(into).first().asDict()
+        assert [row[name] for name in names] == [0, 1, 2, 3, 4]
+        assert row["prediction"] == 8
+        for name in ("sepal length (cm)", "a.b"):
+            assert profile(runtime.table(odd), columns=[name]).columns[0].binned.name == name
+    finally:
+        runtime.drop_table(odd)
 
 
 def test_a_blank_condition_is_none(source, model, into, folder):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError, WorkspaceError
 from adbazureml.monitoring.baseline import Baseline, baseline_of
+from adbazureml.text import name_parts
 from adbazureml.uris import ModelURI, uri_of
 from adbazureml.workspace.databricks import databricks_sign_in
 
@@ -105,9 +106,9 @@ def create_databricks_monitor(
     ----------
     Databricks REST API, Data quality monitoring: the SDK that the runtimes ship has no service of its own for it yet.
     """
-    for setting, name in (("table", table), ("baseline_table", baseline_table)):
-        if name.count(".") != 2:
-            raise SettingsError(f"{setting}: {name!r} is not in three parts; name catalog.schema.table.")
+    table, baseline_table = (
+        _full_name(name, argument=argument) for argument, name in (("table", table), ("baseline_table", baseline_table))
+    )
     model_uri = uri_of(model)
     baseline = baseline_of(model)
     client = client or databricks_sign_in()
@@ -148,6 +149,17 @@ def create_databricks_monitor(
         profile_table=profiling.get("profile_metrics_table_name", ""),
         link=f"{client.config.host}/explore/data/{table.replace('.', '/')}?activeTab=quality",
     )
+
+
+def _full_name(name: str, *, argument: str) -> str:
+    """The name as the service's own API has it, without backticks."""
+    try:
+        parts = name_parts(name)
+    except ValueError as error:
+        raise SettingsError(f"{argument}: {name!r} {error}.") from error
+    if len(parts) != 3:
+        raise SettingsError(f"{argument}: {name!r} is not in three parts; name catalog.schema.table.")
+    return ".".join(parts)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -108,8 +109,12 @@ def _printing_to(log: Path) -> Iterator[None]:
 
 
 def registered_tables() -> list[str]:
-    """Names of the Delta tables in the local warehouse, found without starting Spark."""
-    return sorted(folder.name for folder in _warehouse().iterdir() if _is_delta_table(folder))
+    """Names of the Delta tables in the local warehouse, found without starting Spark.
+
+    Spark's own catalog takes letters, digits and underscores only; of another name, Delta leaves a folder behind.
+    """
+    there = (folder.name for folder in _warehouse().iterdir() if _is_delta_table(folder))
+    return sorted(name for name in there if re.fullmatch(r"[A-Za-z0-9_]+", name))
 
 
 def _know_tables(session: SparkSession) -> None:

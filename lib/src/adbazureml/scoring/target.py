@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Say which model a row is of.
 MODEL_COLUMNS = ("model_name", "model_version", "model_uri")
+_NOT_IN_PARQUET = re.compile(r"[ ,;{}()\n\t=]")
 # How much of a table's history is looked through first, and what clocks may differ.
 _COMMITS_AT_FIRST = 20
 _CLOCKS_DIFFER_SECONDS = 300.0
@@ -224,7 +226,9 @@ def make_target(into: str, schema: StructType) -> None:
     """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
 
     One folder per model lets versions be scored side by side without a conflict, and replaced without a search. It also
-    holds what says which model it is, instead of each row: that took a third of the time of writing.
+    holds what says which model it is, instead of each row: that took a third of the time of writing. Names that Parquet
+    does not take, with spaces or brackets say, need Delta's column mapping:
+    https://docs.delta.io/latest/delta-column-mapping.html
     """
     from pyspark.sql.types import StructField, StructType
 
@@ -234,6 +238,9 @@ def make_target(into: str, schema: StructType) -> None:
     def make() -> None:
         # Asked again each time: where another job was faster, the local catalog learns of its table here.
         if not runtime.table_exists(into):
-            empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS).create()
+            writer = empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS)
+            if any(_NOT_IN_PARQUET.search(field.name) for field in columns):
+                writer = writer.tableProperty("delta.columnMapping.mode", "name")
+            writer.create()
 
     repeat_on_conflict(make)
