@@ -64,7 +64,8 @@ _KEYS = (
 # In a form or an address, and in JSON: "password: give one" is a sentence.
 _FORM = re.compile(rf"(?P<name>(?<![A-Za-z])(?:{_KEYS})=)(?P<value>{_VALUE})", re.IGNORECASE)
 _JSON = re.compile(
-    rf"""(?P<name>\\?["'](?:\w*_)?(?:{_KEYS})\\?["']\s*:\s*)(?P<value>\\?"(?:[^"\\]|\\[^"])*\\?"?|'[^']*'?)""",
+    rf"""(?P<name>\\?["'](?:\w*_)?(?:{_KEYS})\\?["']\s*:\s*)"""
+    r"""(?P<value>"(?:[^"\\]|\\.)*"?|\\"(?:[^"\\]|\\[^"])*(?:\\")?|'[^']*'?)""",
     re.IGNORECASE,
 )
 _ALONE = (
