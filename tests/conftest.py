@@ -15,13 +15,14 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from tests.bundle import ROOT
+from tests.empty_databases import databases_are_copied
 from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
 from adbazureml.runtime import local
 from adbazureml.tracking import outbox
 
-__all__ = ["azure", "azureml_emulator"]
+__all__ = ["azure", "azureml_emulator", "databases_are_copied"]
 
 # The variables that this package and its clients read.
 OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")

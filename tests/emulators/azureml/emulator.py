@@ -55,7 +55,7 @@ class AzureMLEmulator(Emulator):
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="azureml-"))
         self._service = HttpsService(self._folder)
-        self._server = MLflowServer(self._folder)
+        self._server = MLflowServer()
         self.cloud = f"EmulatedCloud-{uuid.uuid4().hex[:8]}"
         url = self._service.url
         self.workspace = Workspace(self._service.address)
@@ -128,8 +128,10 @@ class AzureMLEmulator(Emulator):
         beyond = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
         no_proxy = ",".join(filter(None, ("127.0.0.1", "localhost", beyond)))
         return {
-            "REQUESTS_CA_BUNDLE": str(self._service.ca_bundle),
+            "REQUESTS_CA_BUNDLE": str(self._service.authority),
+            # Installers go on to reach the package index.
             "SSL_CERT_FILE": str(self._service.ca_bundle),
+            "PIP_CERT": str(self._service.ca_bundle),
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,
             "AZUREML_CURRENT_CLOUD": self.cloud,

@@ -1,4 +1,4 @@
-"""A real MLflow tracking server and registry on SQLite, in this process and private to one emulator."""
+"""A real MLflow tracking server and registry on SQLite, in this process and of one emulator at a time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,38 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingSt
 class MLflowServer:
     """Answers MLflow's REST API by the handlers of the installed MLflow."""
 
-    def __init__(self, folder: Path) -> None:
-        database = folder / "mlflow.db"
-        database.write_bytes(_empty_database())
-        self._stores = _open(database)
+    def __init__(self) -> None:
+        self._backend: _Backend | None = _free.pop() if _free else _Backend()
+        self._backend.empty()
+        self._lock = threading.Lock()
+
+    def call(self, method: str, path: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and JSON that the server answers; ``asked`` goes into the query of a GET, else into the body."""
+        # One at a time, as SQLite takes one writer only.
+        with self._lock:
+            if self._backend is None:
+                return 503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "The server was closed."}
+            return self._backend.call(method, path, asked)
+
+    def close(self) -> None:
+        """Leave the stores to the next server: opening them takes as long as many a test."""
+        with self._lock:
+            if self._backend is not None:
+                _free.append(self._backend)
+                self._backend = None
+
+
+class _Backend:
+    """Stores in a folder of their own, and handlers for them, which serve one server after the other."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="azureml-mlflow-", ignore_cleanup_errors=True)
+        self._database = Path(self._folder.name) / "mlflow.db"
+        self._database.write_bytes(_empty_database())
+        self._stores = _open(self._database)
         for store in self._stores:
             # Nothing here has to survive a crash of the machine.
             sqlalchemy.event.listen(store.engine, "connect", _without_waiting_for_the_disk)
-            store.engine.dispose()
         self._handlers = _private_handlers()
         vars(self._handlers).update(_tracking_store=self._stores[0], _model_registry_store=self._stores[1])
         # The handlers read what was asked from Flask's request; its routing is not needed.
@@ -44,24 +68,28 @@ class MLflowServer:
             for method in methods
             if path.startswith("/api/2.0/")
         }
-        self._lock = threading.Lock()
+
+    def empty(self) -> None:
+        """Forget all that was ever asked."""
+        for store in self._stores:
+            store.engine.dispose()
+        for beside in self._database.parent.glob("mlflow.db-*"):
+            beside.unlink()
+        self._database.write_bytes(_empty_database())
 
     def call(self, method: str, path: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and JSON that the server answers; ``asked`` goes into the query of a GET, else into the body."""
         said: dict[str, Any] = {"query_string": asked} if method == "GET" else {"json": asked}
         address = f"/api/2.0/{path}"
         handler = self._routes.get((method, address))
         if handler is None:
             return 405, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"{method} is not allowed at {path}."}
-        # One at a time, as SQLite takes one writer only.
-        with self._lock, self._application.test_request_context(address, method=method, **said):
+        with self._application.test_request_context(address, method=method, **said):
             response = handler()
         return response.status_code, json.loads(response.data or b"{}")
 
-    def close(self) -> None:
-        for store in self._stores:
-            store.engine.dispose()
-        del sys.modules[self._handlers.__name__]
+
+# Those that no server uses now.
+_free: list[_Backend] = []
 
 
 def _private_handlers() -> ModuleType:

@@ -122,14 +122,16 @@ class HttpsService(HttpService):
     """The same with TLS, under a test certificate authority.
 
     Attributes:
+        authority: file with this one alone: reading all the public ones takes longer than many a request.
         ca_bundle: file with the public authorities and this one.
     """
 
     scheme = "https"
 
     def __init__(self, folder: Path) -> None:
-        self.ca_bundle = folder / "ca.pem"
+        self.authority, self.ca_bundle = folder / "authority.pem", folder / "ca.pem"
         authority = _authority()
+        self.authority.write_bytes(authority.cert_pem.bytes())
         self.ca_bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)

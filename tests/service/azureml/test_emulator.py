@@ -242,6 +242,7 @@ def test_asynchronous_metrics_are_there_when_the_status_says_so(plain, client, r
     ]
 
 
+@pytest.mark.full
 def test_child_process_needs_the_environment_only(azure):
     code = (
         # Our own plug-in is hidden before MLflow looks for it.

@@ -1,5 +1,7 @@
 """What is refused before anything is created: names, models, requirements, parameters."""
 
+import zipfile
+
 import mlflow
 import pytest
 
@@ -134,3 +136,17 @@ def test_options_of_pip_are_kept(store, monkeypatch):
     pins = Requirements(python="3.12", wanted=wanted).resolve
     with pytest.warns(UserWarning, match="requirements were not checked"):
         assert pins() == wanted
+
+
+def test_the_index_is_asked_once_for_the_same_requirements(tmp_path):
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as content:
+        content.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        content.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        content.writestr("tiny-1.0.dist-info/RECORD", "")
+    offline = ("--no-index", f"--find-links {tmp_path}")
+    assert Requirements(python="3.12", wanted=(*offline, "tiny")).resolve() == (*offline, "tiny==1.0")
+    wheel.unlink()
+    assert Requirements(python="3.12", wanted=(*offline, "tiny")).resolve() == (*offline, "tiny==1.0")
+    with pytest.raises(DeploymentError, match="do not resolve together"):
+        Requirements(python="3.12", wanted=(*offline, "tiny>0")).resolve()

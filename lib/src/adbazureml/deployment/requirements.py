@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -56,33 +57,46 @@ class Requirements:
         DeploymentError
             The model's requirements do not fit together with the server's; with the resolver's reason.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            listed = Path(folder) / "requirements.in"
-            listed.write_text("\n".join(self.wanted) + "\n", encoding="utf-8")
-            uv = uv_program()
-            command = _uv(uv, listed, self.python) if uv else _pip(listed, self.python, folder)
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, check=False, timeout=_RESOLVE_TIMEOUT_S, cwd=folder
-                )
-            except subprocess.TimeoutExpired:
-                return self._unchecked(f"no answer within {_RESOLVE_TIMEOUT_S} s")
-        if done.returncode:
-            said = _sentence(done.stderr)
-            if _UNREACHABLE.search(done.stderr):
-                return self._unchecked(said)
-            raise DeploymentError(
-                "The model's requirements do not resolve together with those of the inference server"
-                f" ({', '.join(SERVER)}) on Python {self.python}: {said} Log the model with other pip_requirements."
-            )
-        options = tuple(line for line in self.wanted if line.startswith("-"))
-        return (*options, *_pins(done.stdout))
+        try:
+            return _resolved(self)
+        except _NoIndexError as error:
+            return self._unchecked(str(error))
 
     def _unchecked(self, reason: str) -> tuple[str, ...]:
         warnings.warn(
             f"The environment's requirements were not checked, as no package index answers: {reason}", stacklevel=2
         )
         return self.wanted
+
+
+class _NoIndexError(Exception):
+    """No package index answers; with the resolver's reason."""
+
+
+# A process that deploys one model after the other asks the index for the same again and again, for seconds each time.
+@functools.lru_cache(maxsize=64)
+def _resolved(requirements: Requirements) -> tuple[str, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "requirements.in"
+        listed.write_text("\n".join(requirements.wanted) + "\n", encoding="utf-8")
+        uv = uv_program()
+        command = _uv(uv, listed, requirements.python) if uv else _pip(listed, requirements.python, folder)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_RESOLVE_TIMEOUT_S, cwd=folder
+            )
+        except subprocess.TimeoutExpired:
+            raise _NoIndexError(f"no answer within {_RESOLVE_TIMEOUT_S} s") from None
+    if done.returncode:
+        said = _sentence(done.stderr)
+        if _UNREACHABLE.search(done.stderr):
+            raise _NoIndexError(said)
+        raise DeploymentError(
+            "The model's requirements do not resolve together with those of the inference server"
+            f" ({', '.join(SERVER)}) on Python {requirements.python}: {said} Log the model with other pip_requirements."
+        )
+    options = tuple(line for line in requirements.wanted if line.startswith("-"))
+    return (*options, *_pins(done.stdout))
 
 
 def of_model(model_uri: str, model: Model) -> Requirements:

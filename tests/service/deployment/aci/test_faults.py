@@ -202,6 +202,24 @@ def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, mo
     assert np.allclose(target.score(NAME, rows), predicted(int(serving[1:])))
 
 
+def test_left_while_the_image_is_built_and_run_again(azure, target, models, up, rows, predicted):
+    azure.registry.forget_builds()
+    azure.registry.hanging.clear()
+    builds = len(azure.registry.runs)
+
+    def die(_):
+        if len(azure.registry.runs) > builds:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        target.create(NAME, "v1", models[1], progress=die, deadline=Deadline.after(120))
+    azure.registry.hanging.set()
+    up(1)
+    assert np.allclose(target.score(NAME, rows), predicted(1))
+    assert list(azure.groups.groups) == [NAME]
+
+
+@pytest.mark.full
 def test_killed_half_way_and_run_again(azure, target, up, rolling_out, rows, predicted):
     azure.registry.forget_builds()
     azure.registry.hanging.clear()
@@ -216,6 +234,7 @@ def test_killed_half_way_and_run_again(azure, target, up, rolling_out, rows, pre
     assert list(azure.groups.groups) == [NAME]
 
 
+@pytest.mark.full
 def test_killed_while_the_group_is_updated_and_run_again(azure, target, up, roll_out, rolling_out, rows, predicted):
     up(1)
     azure.groups.silent.add(f"{NAME}/v2")

@@ -15,9 +15,10 @@ EXPERIMENT = "/Users/ada@example.com/front/lines"
 
 
 @pytest.fixture
-def in_databricks(workspace, rows, tmp_path, monkeypatch):
+def in_databricks(workspace, rows, home, tmp_path, monkeypatch):
     """A model of the Databricks stand-in, registered there: what `register` returned, and the id of its run."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+    (tmp_path / "environments").symlink_to(home / "environments")
     track(mode="databricks")
     mlflow.set_experiment(EXPERIMENT)
 

@@ -83,12 +83,18 @@ def predicted(store, frame):
 def up(target, deployables):
     """Bring a version up and let it serve, as the front does; returns what was told on the way."""
 
-    def bring(number, *, shift=True, timeout=120):
+    def bring(number, *, shift=True, timeout=120, told=None):
         said = []
+
+        def listen(line):
+            said.append(line)
+            if told:
+                told(line)
+
         deadline = Deadline.after(timeout)
-        target.create(NAME, f"v{number}", deployables[number], progress=said.append, deadline=deadline)
+        target.create(NAME, f"v{number}", deployables[number], progress=listen, deadline=deadline)
         if shift:
-            target.shift(NAME, {f"v{number}": 100}, progress=said.append, deadline=deadline)
+            target.shift(NAME, {f"v{number}": 100}, progress=listen, deadline=deadline)
         return said
 
     return bring

@@ -23,8 +23,10 @@ def test_first_version_then_the_next_one_without_traffic_then_by_steps_and_back(
 ):
     assert target.find(NAME) is None
     target.check(NAME, deployables[1])
-    said = up(1)
-    assert any("Creating resources" in line for line in said)
+    # The update goes on once its state was told.
+    serving.hanging.clear()
+    up(1, told=lambda line: serving.hanging.set() if "Creating resources" in line else None)
+    assert serving.hanging.is_set()
     assert np.allclose(target.score(NAME, rows), predicted(1))
     assert target.find(NAME).traffic == {"v1": 100}
 
