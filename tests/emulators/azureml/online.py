@@ -114,6 +114,8 @@ class OnlineEndpoints:
         self._folder = folder
         self._lock = threading.Lock()
         self._containers: list[Container] = []
+        # Starting one takes seconds: those that are the same in all they can see are one, which runs to the end.
+        self._sound: dict[tuple[object, ...], Container] = {}
 
     def close(self) -> None:
         for container in self._containers:
@@ -209,11 +211,25 @@ class OnlineEndpoints:
     def _run(self, deployment: Deployment, body: dict[str, Any]) -> None:
         """Build, start, and put the new container into the place of the old."""
         properties = body["properties"]
-        before, deployment.failed = deployment.container, None
-        if before is None:
+        deployment.failed = None
+        if deployment.container is None:
             deployment.body = body
         if self.build_error:
             raise Problem(400, "ImageBuildFailure", f"Image build failed: {self.build_error}.")
+        seen = (properties["model"], properties["codeConfiguration"]["codeId"], properties["environmentId"])
+        key = (*seen, *sorted((properties.get("environmentVariables") or {}).items()))
+        container = self._sound.get(key) or self._start(properties)
+        try:
+            container.wait(self.healthy_within)
+        except Problem:
+            if key not in self._sound:
+                container.stop()
+            deployment.failed = container
+            raise
+        self._sound[key] = deployment.container = container
+        deployment.body = body
+
+    def _start(self, properties: dict[str, Any]) -> Container:
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._folder))
         code = self._assets.mount_code(properties["codeConfiguration"]["codeId"], folder)
         model = self._assets.mount_model(properties["model"], folder)
@@ -221,24 +237,13 @@ class OnlineEndpoints:
         conda = self._assets.conda(properties["environmentId"])
         container = Container(conda, script, model, properties.get("environmentVariables") or {})
         self._containers.append(container)
-        try:
-            container.wait(self.healthy_within)
-        except Problem:
-            container.stop()
-            deployment.failed = container
-            raise
-        deployment.body, deployment.container = body, container
-        if before:
-            before.stop()
+        return container
 
     def _delete(self, endpoint: Endpoint) -> Answer:
         with self._lock:
             self._claim(endpoint, endpoint, "Deleting")
 
         def work() -> None:
-            for deployment in endpoint.deployments.values():
-                if deployment.container:
-                    deployment.container.stop()
             del self.endpoints[endpoint.name]
 
         return self._accepted(endpoint, endpoint, work, None)
@@ -250,8 +255,6 @@ class OnlineEndpoints:
             self._claim(endpoint, deployment, "Deleting")
 
         def work() -> None:
-            if deployment.container:
-                deployment.container.stop()
             del endpoint.deployments[deployment.name]
 
         return self._accepted(endpoint, deployment, work, None)

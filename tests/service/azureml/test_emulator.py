@@ -216,7 +216,7 @@ def test_autologging_logs_params_only(plain, client, rows):
     finally:
         mlflow.sklearn.autolog(disable=True)
     # Autologging writes params behind the caller's back, and nobody waits for them once it has failed.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not (run := client.get_run(run.info.run_id)).data.params and time.monotonic() < deadline:
         time.sleep(0.1)
     assert run.info.status == "FINISHED"

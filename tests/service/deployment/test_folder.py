@@ -71,6 +71,7 @@ def test_starts_where_nothing_can_be_written_and_collects_what_it_is_asked(store
     assert inputs[1] == outputs[1]
 
 
+@pytest.mark.full
 def test_model_that_cannot_be_loaded_ends_the_server_with_the_reason(store):
     folder = Deployable(uri=store.broken, model=mlflow.models.Model.load(store.broken)).folder
     with InferenceServer(script=folder.code / "score.py", model=folder.model, requirements=folder.conda) as server:

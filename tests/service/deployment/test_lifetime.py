@@ -100,6 +100,7 @@ def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, f
     second.release()
 
 
+@pytest.mark.full
 def test_killed_half_way_and_run_again(store, frame, home):
     killed = python(
         f"from adbazureml.deployment import deploy; deploy({store.v2!r}, name='halfway', timeout=400)", store

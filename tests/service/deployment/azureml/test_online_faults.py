@@ -68,7 +68,7 @@ def test_a_container_that_crashes(target, models, endpoint, waits):
 
 
 def test_a_container_that_never_gets_healthy_is_made_anew_by_the_next_call(azure, target, models, endpoint, waits):
-    azure.online.healthy_within = 0.1
+    azure.online.healthy_within = 0
     with pytest.raises(DeploymentError, match=r"did not get healthy: .*Liveness probe failed"):
         target.create(endpoint, "m-1", models["1"], **waits)
     azure.online.healthy_within = 310
