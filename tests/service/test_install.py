@@ -439,6 +439,7 @@ def _front_end():
     pytest.skip("neither pip nor uv is here to build a wheel")
 
 
+@pytest.mark.full
 def test_a_wheel_by_way_of_a_source_distribution_is_the_same(source, wheel, tmp_path):
     """So `uv build` and `python -m build` make it."""
     code = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
@@ -452,6 +453,7 @@ def test_a_wheel_by_way_of_a_source_distribution_is_the_same(source, wheel, tmp_
         assert set(one.namelist()) == set(other.namelist())
 
 
+@pytest.mark.full
 def test_without_the_notebooks_there_is_no_wheel(tmp_path):
     alone = shutil.copytree(LIB, tmp_path / "lib", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info"))
     refused = subprocess.run([*_front_end(), str(tmp_path), str(alone)], capture_output=True, text=True, check=False)
