@@ -98,6 +98,7 @@ class OnlineEndpoints:
         build_error: what every image fails to be built with; empty: they are built.
         healthy_within: seconds in which a container has to become healthy; Azure's own probes allow 310.
         forbidden: whether this identity may read only.
+        hanging: deployments wait for this to be set before they are built.
     """
 
     def __init__(self, workspace: Workspace, identity: Identity, assets: Assets, folder: Path) -> None:
@@ -107,6 +108,8 @@ class OnlineEndpoints:
         self.build_error = ""
         self.healthy_within = 310.0
         self.forbidden = False
+        self.hanging = threading.Event()
+        self.hanging.set()
         self.operations = OnlineOperations(workspace)
         self._workspace = workspace
         self._identity = identity
@@ -214,6 +217,7 @@ class OnlineEndpoints:
         deployment.failed = None
         if deployment.container is None:
             deployment.body = body
+        self.hanging.wait()
         if self.build_error:
             raise Problem(400, "ImageBuildFailure", f"Image build failed: {self.build_error}.")
         seen = (properties["model"], properties["codeConfiguration"]["codeId"], properties["environmentId"])

@@ -20,6 +20,7 @@ class OnlineOperations:
 
     Attributes:
         seconds: what an operation takes at least.
+        hanging: operations wait for this to be set before they end.
         retry_after: seconds between two questions, as the answers ask for; Azure sends whole seconds, or nothing.
         crashes: exceptions that are the emulator's own fault; each ended an operation.
     """
@@ -28,6 +29,8 @@ class OnlineOperations:
         self.crashes: list[BaseException] = []
         self.seconds = 0.1
         self.retry_after = 0.05
+        self.hanging = threading.Event()
+        self.hanging.set()
         self._workspace = workspace
         self._known: dict[str, dict[str, Any]] = {}
 
@@ -48,6 +51,7 @@ class OnlineOperations:
                 self.crashes.append(error)
                 problem = Problem(500, "InternalServerError", f"The emulator failed: {error!r}")
             time.sleep(max(0.0, started + self.seconds - time.monotonic()))
+            self.hanging.wait()
             end(problem)
             if problem:
                 told["error"] = {"code": problem.code, "message": problem.message, "details": []}

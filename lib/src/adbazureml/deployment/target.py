@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from adbazureml.clock import Clock
 from adbazureml.errors import DeploymentError
 from adbazureml.runtime import html_table, link
 
@@ -257,7 +258,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Deadline:
-    """The moment until which something may be waited for, on the monotonic clock.
+    """The moment until which something may be waited for.
 
     >>> deadline = Deadline.after(1800)
     >>> for waited in deadline.polls(5):  # doctest: +SKIP
@@ -270,25 +271,26 @@ class Deadline:
 
     at: float
     seconds: float
+    clock: Clock = field(default=time, repr=False, compare=False)
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
-        return cls(time.monotonic() + seconds, seconds)
+    def after(cls, seconds: float, *, clock: Clock = time) -> Deadline:
+        """So many seconds from now, by a clock."""
+        return cls(clock.monotonic() + seconds, seconds, clock)
 
     @property
     def remaining(self) -> float:
         """Seconds left, at least 0."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - self.clock.monotonic())
 
     def polls(self, every: float) -> Iterator[float]:
         """Yield the seconds waited so far, at once and then every so many seconds, until the deadline has passed."""
-        began = time.monotonic()
+        began = self.clock.monotonic()
         while True:
-            yield time.monotonic() - began
+            yield self.clock.monotonic() - began
             if not self.remaining:
                 return
-            time.sleep(min(every, self.remaining))
+            self.clock.sleep(min(every, self.remaining))
 
     def missed(self, what: str, *, log: str = "", source: str = "its log") -> DeploymentError:
         """Return the error to raise when time is up, from a sentence such as "deployment 'm-1' is not healthy"."""

@@ -63,6 +63,8 @@ def azure(registered, monkeypatch):
     yield emulator
     emulator.clear_faults()
     online = emulator.online
+    online.hanging.set()
+    online.operations.hanging.set()
     online.quota, online.build_error, online.healthy_within, online.forbidden = 400, "", 310.0, False
     _forget()
 

@@ -79,14 +79,14 @@ def test_a_container_that_never_gets_healthy_is_made_anew_by_the_next_call(azure
 
 
 def test_time_is_up(azure, target, models, endpoint):
-    azure.online.operations.seconds = 3
+    azure.online.operations.hanging.clear()
     try:
         with pytest.raises(
             DeploymentError, match=r"^creating endpoint faulty: not finished after 0.5 s; raise timeout"
         ):
             target.create(endpoint, "m-1", models["1"], progress=lambda _: None, deadline=Deadline.after(0.5))
     finally:
-        azure.online.operations.seconds = 0.1
+        azure.online.operations.hanging.set()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -145,13 +145,15 @@ def test_code_that_cannot_be_uploaded(azure, target, models, endpoint, waits, mo
 
 
 def test_another_operation_is_waited_for(azure, target, served, waits):
-    told = []
     deployment = azure.online.endpoints[served].deployments["m-1"]
     deployment.state = "Updating"
-    threading.Timer(1, setattr, (deployment, "state", "Succeeded")).start()
-    target.shift(served, {}, progress=told.append, deadline=waits["deadline"])
-    target.shift(served, {"m-1": 100}, progress=told.append, deadline=waits["deadline"])
-    assert any(text.startswith("waiting to shift traffic of lines") for text in told)
+
+    def told(text):
+        if text.startswith("waiting to shift traffic of lines"):
+            deployment.state = "Succeeded"
+
+    target.shift(served, {"m-1": 100}, progress=told, deadline=waits["deadline"])
+    assert deployment.state == "Succeeded"
     assert target.find(served).traffic == {"m-1": 100}
 
 
@@ -198,18 +200,23 @@ def test_killed_half_way_and_run_again(azure, target, models, endpoint):
         "subscription_id": azure.subscription_id,
         "resource_group": azure.resource_group,
     }
-    azure.online.operations.seconds = 2
+    azure.online.hanging.clear()
     first = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(names)], stdout=subprocess.PIPE, text=True)
     try:
         assert any("creating deployment m-1" in line for line in first.stdout)
     finally:
         first.kill()
         first.wait()
-        azure.online.operations.seconds = 0.1
     told = []
+
+    def listen(text):
+        told.append(text)
+        if text.startswith("waiting for deployment m-1"):
+            azure.online.hanging.set()
+
     assert target.find(endpoint).deployment("m-1").state == "creating"
     azure.requests.clear()
-    target.create(endpoint, "m-1", models["1"], progress=told.append, deadline=Deadline.after(300))
+    target.create(endpoint, "m-1", models["1"], progress=listen, deadline=Deadline.after(300))
     assert target.find(endpoint).deployment("m-1").state == "healthy"
     assert any(text.startswith("waiting for deployment m-1") for text in told)
     assert puts(azure, "/onlineEndpoints/") == []
