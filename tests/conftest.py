@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(items):
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             folder = next((part for part in item.path.parts if part in TIERS), "walk")
             item.add_marker(getattr(pytest.mark, folder))
+        # What the files of a target share, such as servers that run its models, is started by one worker.
+        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+def _group(file):
+    return str(file.parent if "deployment" in file.parts else file)
 
 
 @pytest.fixture(autouse=True)

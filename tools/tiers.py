@@ -21,7 +21,7 @@ PYTEST = (sys.executable, "-m", "pytest")
 IN_TWO = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 TIERS = {
     "unit": (*PYTEST, "tests", "-m", "unit and not full"),
-    "service": (*PYTEST, "tests", "-m", "service and not full", *IN_TWO),
+    "service": (*PYTEST, "tests", "-m", "service and not full", "-n", "2", "--dist", "loadgroup"),
     "spark": (*PYTEST, "tests", "-m", "spark and not full", *IN_TWO),
     "walk": (*PYTEST, "-p", "tests.warm_spark", "--nbval-lax", "notebooks", "tests", "-m", "walk and not full"),
     "full": (*PYTEST, "tests", "-m", "full", "--timeout", "1800"),

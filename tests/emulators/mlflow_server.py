@@ -36,8 +36,14 @@ class MLflowServer:
 
     def start(self) -> None:
         """Start without waiting until it answers."""
+        # Not above: this file is a program, too, which has no package.
+        from .azureml.mlflow_server import empty_database
+
         self._folder.mkdir(parents=True, exist_ok=True)
-        store = f"sqlite:///{self._folder / 'mlflow.db'}"
+        database = self._folder / "mlflow.db"
+        if not database.exists():
+            database.write_bytes(empty_database())
+        store = f"sqlite:///{database}"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--backend-store-uri", store, "--artifacts-destination", str(self._folder / "artifacts")]
         command += ["--workers", "1"]

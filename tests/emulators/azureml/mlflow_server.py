@@ -53,7 +53,7 @@ class _Backend:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="azureml-mlflow-", ignore_cleanup_errors=True)
         self._database = Path(self._folder.name) / "mlflow.db"
-        self._database.write_bytes(_empty_database())
+        self._database.write_bytes(empty_database())
         self._stores = _open(self._database)
         for store in self._stores:
             # Nothing here has to survive a crash of the machine.
@@ -75,7 +75,7 @@ class _Backend:
             store.engine.dispose()
         for beside in self._database.parent.glob("mlflow.db-*"):
             beside.unlink()
-        self._database.write_bytes(_empty_database())
+        self._database.write_bytes(empty_database())
 
     def call(self, method: str, path: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         said: dict[str, Any] = {"query_string": asked} if method == "GET" else {"json": asked}
@@ -110,8 +110,8 @@ def _open(database: Path) -> tuple[TrackingStore, RegistryStore]:
 
 
 @functools.cache
-def _empty_database() -> bytes:
-    """Going through the schema's history takes a second or two: once a process is enough."""
+def empty_database() -> bytes:
+    """The file of a store that was never used: going through the schema's history takes seconds, and is done once."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "mlflow.db"
         for store in _open(database):

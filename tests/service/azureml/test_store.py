@@ -238,7 +238,8 @@ def test_a_version_is_promoted_to_another_name(log_model, rows, model, client):
 
 
 def test_a_local_folder_is_registered(model, rows, tmp_path, client):
-    mlflow.sklearn.save_model(model, tmp_path / "saved", input_example=rows.head(2))
+    requirements = ["scikit-learn==1.6.1"]
+    mlflow.sklearn.save_model(model, tmp_path / "saved", input_example=rows.head(2), pip_requirements=requirements)
     for source in (f"file://{tmp_path}/saved", str(tmp_path / "saved")):
         version = mlflow.register_model(source, "uploaded")
         loaded = mlflow.sklearn.load_model(f"models:/uploaded/{version.version}")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from adbazureml.deployment import deploy, endpoints, find_endpoint, requirements
+from adbazureml.deployment.local import environments
 from adbazureml.errors import DeploymentError
 
 pytestmark = pytest.mark.usefixtures("nothing_else_left")
@@ -175,6 +176,17 @@ def test_port_in_use(store, endpoint, taken_port):
         deploy(store.v1, name="other", port=port)
     with pytest.raises(DeploymentError, match=f"endpoint 'lines' serves this model at port {port}; leave the port 0"):
         deploy(store.v1, name="lines", port=taken_port)
+
+
+def test_an_environment_behind_a_link_outlasts_the_link(tmp_path, monkeypatch):
+    home, kept = tmp_path / "home", tmp_path / "kept"
+    home.mkdir()
+    kept.mkdir()
+    (home / "environments").symlink_to(kept)
+    monkeypatch.setenv("ADBAZUREML_HOME", str(home))
+    python = environments.interpreter(["--no-index"], progress=print)
+    assert python.is_relative_to(kept.resolve())
+    assert str(home) not in (python.parent / "activate").read_text()
 
 
 class Asking:

@@ -39,8 +39,10 @@ def interpreter(requirements: Sequence[str], *, progress: Progress) -> Path:
     DeploymentError
         The packages can't be installed; with the installer's last lines.
     """
-    key = hashlib.sha256(json.dumps([sys.version, *requirements]).encode()).hexdigest()[:16]
-    folder = runtime.home() / "environments" / key
+    # An environment names its own place in its files: not by way of a link, and never found again where it was moved.
+    kept = (runtime.home() / "environments").resolve()
+    key = hashlib.sha256(json.dumps([sys.version, str(kept), *requirements]).encode()).hexdigest()[:16]
+    folder = kept / key
     folder.mkdir(parents=True, exist_ok=True)
     python = folder / "bin" / "python"
     with (folder.parent / f"{key}.lock").open("w") as lock:
