@@ -159,10 +159,16 @@ def test_another_operation_is_waited_for(azure, target, served, waits):
 
 def test_two_deploy_the_same_at_once(azure, connect, models, endpoint, waits):
     errors = []
+    # The first has not ended when the other one comes.
+    azure.online.hanging.clear()
+
+    def listen(text):
+        if text.startswith("waiting") and "m-1" in azure.online.endpoints[endpoint].deployments:
+            azure.online.hanging.set()
 
     def deploy():
         try:
-            connect().create(endpoint, "m-1", models["1"], **waits)
+            connect().create(endpoint, "m-1", models["1"], progress=listen, deadline=waits["deadline"])
         except Exception as error:
             errors.append(error)
 
