@@ -44,11 +44,11 @@ class Counter:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def take(self) -> tuple[int, int]:
-        """Requests since the last call."""
+    def take(self, line: str = "count") -> tuple[int, int]:
+        """Requests since the last call; breaks the way ("hang", "drop") or mends it ("mend") from now on."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("count\n")
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
         every, artifacts = self._process.stdout.readline().split()
         return int(every), int(artifacts)
@@ -77,6 +77,8 @@ def tracking() -> None:
     logging.getLogger("adbazureml").setLevel(logging.ERROR)
     with servers() as both:
         _live(both)
+        _short_runs(both)
+        _short_runs_away(both)
         _seen(both)
         _catch_up(both)
         _back_fill(both)
@@ -147,6 +149,76 @@ def _live(both: Servers) -> None:
         print(f"{name:45} {loop:6.2f} {all_of_it:6.2f} {end:5.2f} s  {max(one[2] for one in times)} + {times[0][3]}")
 
 
+def _short_runs(both: Servers, rounds: int = 3) -> None:
+    """A process of many short top-level runs, as a search for hyperparameters makes them; both workspaces answer."""
+    import mlflow
+
+    from adbazureml.tracking import flush
+    from adbazureml.tracking.pair import switch_off
+
+    for number in (60, 100):
+        alone, dual, behind = [], [], []
+        # The first round makes stores, experiments and threads.
+        for one in range(rounds + 1):
+            switch_off()
+            mlflow.set_tracking_uri(both.primary)
+            plain = _many(number)
+            _switch_on(both)
+            seconds = _many(number)
+            start = time.perf_counter()
+            assert flush()
+            if one:
+                alone.append(plain)
+                dual.append(seconds)
+                behind.append(time.perf_counter() - start)
+        base, seconds = statistics.median(alone), statistics.median(dual)
+        print(
+            f"{number} short runs: {base:.2f} s alone, {seconds:.2f} s in both, {seconds / base:.2f};"
+            f" in sync {statistics.median(behind):.1f} s after the last"
+        )
+
+
+def _short_runs_away(both: Servers, number: int = 60, rounds: int = 3) -> None:
+    """The same in whole processes, from start to exit, while the secondary does not answer."""
+    for kind in ("refuses", "hang", "drop"):
+        far = both.far
+        if kind == "refuses":
+            # Nobody listens there.
+            far = "http://127.0.0.1:9"
+        else:
+            both.counter.take(kind)
+        alone, dual = [], []
+        for _ in range(rounds):
+            alone.append(_process(both.primary, "", number))
+            dual.append(_process(both.primary, far, number))
+        both.counter.take("mend")
+        base, seconds = statistics.median(alone), statistics.median(dual)
+        print(
+            f"{number} short runs while the secondary {kind}s: {seconds:.1f} s for the process with its exit,"
+            f" {base:.1f} s alone: {seconds - 1.05 * base:+.1f} s on 1.05 of it"
+        )
+
+
+def _process(primary: str, far: str, number: int) -> float:
+    """Seconds of a process of many short runs."""
+    command = [sys.executable, __file__, primary, far, str(number)]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT / "benchmarks")
+    return time.perf_counter() - start
+
+
+def _many(number: int) -> float:
+    import mlflow
+
+    mlflow.set_experiment("bench")
+    start = time.perf_counter()
+    for one in range(number):
+        with mlflow.start_run():
+            mlflow.log_params({"depth": one, "rate": 0.1})
+            mlflow.log_metric("loss", 1 / (one + 1))
+    return time.perf_counter() - start
+
+
 def _seen(both: Servers, times: int = 3) -> None:
     """How long after it was logged a point is seen in the secondary, whatever came before it."""
     import mlflow
@@ -171,13 +243,17 @@ def _seen(both: Servers, times: int = 3) -> None:
 
 
 def _switch_on(both: Servers) -> None:
+    _switch_on_from(both.primary, both.far)
+
+
+def _switch_on_from(primary: str, far: str) -> None:
     import mlflow
 
     from adbazureml.tracking.pair import Pair
 
     page = "http://page/{experiment_id}/{run_id}"
-    Pair(primary_uri=both.primary, primary_page=page, secondary_uri=both.far, secondary_page=page).switch_on()
-    mlflow.set_tracking_uri(both.primary)
+    Pair(primary_uri=primary, primary_page=page, secondary_uri=far, secondary_page=page).switch_on()
+    mlflow.set_tracking_uri(primary)
 
 
 def _train(log: Callable[[Any], None]) -> tuple[float, float]:
@@ -339,3 +415,14 @@ def _back_fill(both: Servers, runs: int = 1000) -> None:
     assert not catch_up(experiment="many").behind
     again = time.perf_counter() - began
     print(f"second pass over {runs} settled runs: {again:.2f} s, {100 * again / total:.1f}% of the first")
+
+
+if __name__ == "__main__":
+    # One process of `_short_runs_away`.
+    import mlflow
+
+    if sys.argv[2]:
+        _switch_on_from(sys.argv[1], sys.argv[2])
+    else:
+        mlflow.set_tracking_uri(sys.argv[1])
+    _many(int(sys.argv[3]))

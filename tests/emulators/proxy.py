@@ -2,7 +2,8 @@
 
 `Proxy` runs in threads of a test. ``python proxy.py <target> <seconds>`` is a process of its own that only makes the
 way long, so that a benchmark does not share its interpreter; it prints its address, then for each line of its standard
-input how many requests came since, all and those of artifacts; it ends with its standard input.
+input how many requests came since, all and those of artifacts; it ends with its standard input. A line "hang" or "drop"
+breaks the way from then on, "mend" makes it whole again.
 """
 
 from __future__ import annotations
@@ -224,6 +225,11 @@ class _Server(ThreadingHTTPServer):
 if __name__ == "__main__":
     with Proxy(sys.argv[1], float(sys.argv[2])) as only:
         print(only.url, flush=True)
-        for _ in sys.stdin:
+        for line in sys.stdin:
+            match line.strip():
+                case "hang" | "drop" as kind:
+                    only.break_down(kind)
+                case "mend":
+                    only.mend()
             print(len(only.requests_to()), len(only.requests_to("/mlflow-artifacts/")), flush=True)
             only.passed.clear()

@@ -201,6 +201,7 @@ class TestTracking:
         assert "0 of 1 are settled" in call("status", "--experiment", experiment).output
         done = run("catch-up", "--experiment", experiment)
         assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("1 of 1 runs are equal in both workspaces") == 1
         assert "1 of 1 are settled" in call("status", "--experiment", experiment).output
         listed = call("clean-up", "--experiment", experiment).output
         assert "nothing was deleted: 2 runs." in listed

@@ -39,6 +39,8 @@ class Both:
         return list(self.secondary.search_runs([found.experiment_id], run_view_type=view)) if found else []
 
     def mirror_of(self, run_id: str, view: int = ViewType.ACTIVE_ONLY) -> Run:
+        """The only mirror of a run, once this process has brought over what it logged."""
+        flush()
         wanted = {"adbazureml.databricks.run_id": run_id}
         found = [one for one in self.mirrors(view) if wanted.items() <= one.data.tags.items()]
         found = [one for one in found if "adbazureml.twin_of" not in one.data.tags]
@@ -47,7 +49,7 @@ class Both:
 
     def assert_equal(self, folder: Path) -> None:
         """Assert that each run stands in the secondary once, with all that it has: nothing lost, nothing doubled."""
-        # On a busy machine, the end of a run may go on without its mirror.
+        # The end of a run does not wait for its mirror.
         eventually(flush, 60.0)
         runs = self.runs()
         mirrored = Counter(run.data.tags.get("adbazureml.databricks.run_id") for run in self.mirrors())

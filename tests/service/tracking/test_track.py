@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression
 
 from adbazureml import catch_up, track
 from adbazureml.errors import TrackingError
+from adbazureml.tracking import flush
 from adbazureml.tracking.names import azureml_experiment_name
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
@@ -16,6 +17,7 @@ EXPERIMENT = "/Users/ada@example.com/houses/prices"
 
 def mirror_of(azureml, run):
     """The Azure ML run that carries the Databricks run's id, found as another client would."""
+    flush()
     experiment = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
     found = azureml.search_runs(
         [experiment.experiment_id], f"tags.`adbazureml.databricks.run_id` = '{run.info.run_id}'"
@@ -112,6 +114,7 @@ def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(work
     with mlflow.start_run() as run:
         mlflow.log_metric("loss", 1.0, step=0)
         mlflow.log_text("one", "note.txt")
+    assert flush()
     track(mode="databricks")
     databricks.set_tag(run.info.run_id, "reviewed", "yes")
     databricks.log_metric(run.info.run_id, "loss", 0.5, step=1)
@@ -145,6 +148,7 @@ def test_training_goes_on_while_azure_ml_is_away(workspace, azureml, caplog, tmp
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run():
         pass
+    assert flush()
     artifacts = tmp_path / "azureml" / "artifacts"
     shutil.rmtree(artifacts, ignore_errors=True)
     artifacts.write_text("a file where the folder should be: no artifact can be written")
@@ -152,6 +156,7 @@ def test_training_goes_on_while_azure_ml_is_away(workspace, azureml, caplog, tmp
         mlflow.log_metric("loss", 1.0)
         mlflow.log_text("hello", "hello.txt")
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+    assert not flush()
     assert f"catch_up(run_ids=['{run.info.run_id}']) mends it" in caplog.text
     still = catch_up(experiment=EXPERIMENT)
     assert [one.run_id for one in still.behind] == [run.info.run_id]
@@ -183,6 +188,7 @@ def test_modes_change_back_and_forth(workspace, azureml, databricks):
         mlflow.set_experiment(EXPERIMENT)
         with mlflow.start_run(run_name=f"{number}-{mode}"):
             pass
+    assert flush()
     assert names(databricks) == ["0-databricks", "1-both", "3-databricks", "4-both"]
     assert names(azureml) == ["1-both", "2-azureml", "4-both"]
     track(mode="databricks")

@@ -33,6 +33,27 @@ def train(experiment: str, run_ids: str, steps: int = 10_000, pause: float = 0.0
             time.sleep(pause)
 
 
+def end_a_run_and_die(experiment: str, signal_number: int) -> None:
+    """End a run and the process right after it."""
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name="left"):
+        mlflow.log_param("depth", 3)
+        mlflow.log_metric("loss", 0.5)
+        mlflow.log_text("hello", "hello.txt")
+    os.kill(os.getpid(), signal_number)
+
+
+def many_runs(experiment: str, number: int, seconds: str) -> None:
+    """Make short runs; how long that took goes to a file."""
+    mlflow.set_experiment(experiment)
+    start = time.monotonic()
+    for one in range(number):
+        with mlflow.start_run():
+            mlflow.log_metric("loss", one)
+    with open(seconds, "w") as file:
+        file.write(str(time.monotonic() - start))
+
+
 def catch_up_with(experiment: str) -> None:
     """Catch an experiment up."""
     catch_up(experiment=experiment)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from azureml.mlflow._store.model_registry.model_registry import AzureMLflowModelRegistry
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import RestException
 from mlflow.prompt.registry_utils import has_prompt_tag
 from mlflow.protos.model_registry_pb2 import CreateModelVersion
 from mlflow.utils.proto_json_utils import message_to_json
@@ -19,6 +19,7 @@ from mlflow.utils.proto_json_utils import message_to_json
 from adbazureml.tracking.azureml import connection
 from adbazureml.tracking.azureml.artifacts import AzureMLArtifacts, run_of
 from adbazureml.tracking.azureml.missing import refuse_what_azure_ml_lacks
+from adbazureml.tracking.failures import mlflow_error
 
 if TYPE_CHECKING:
     from azureml.mlflow._internal.utils import ServiceContext
@@ -135,10 +136,10 @@ class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
         folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
         if parts.scheme in ("", "file") and (folder / "MLmodel").is_file():
             return self._upload(folder)
-        raise MlflowException(
+        raise mlflow_error(
             f"Azure ML cannot register {source!r}: its files are not in this workspace. Bring them over by"
             " adbazureml.register(…, registry='azureml'), or give a local folder that holds an MLmodel file.",
-            error_code="INVALID_PARAMETER_VALUE",
+            "INVALID_PARAMETER_VALUE",
         )
 
     def _upload(self, folder: Path) -> str:

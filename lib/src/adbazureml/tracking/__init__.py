@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adbazureml.tracking.catchup import CatchUp, catch_up
-    from adbazureml.tracking.outbox import flush
+    from adbazureml.tracking.outbox import close, flush
     from adbazureml.tracking.overview import Status, status
     from adbazureml.tracking.runs import find_runs
     from adbazureml.tracking.switch import track
@@ -19,13 +19,14 @@ _FILE_OF = {
     "CatchUp": "catchup",
     "Status": "overview",
     "catch_up": "catchup",
+    "close": "outbox",
     "find_runs": "runs",
     "flush": "outbox",
     "status": "overview",
     "track": "switch",
 }
 
-__all__ = ["CatchUp", "Status", "catch_up", "find_runs", "flush", "status", "track"]
+__all__ = ["CatchUp", "Status", "catch_up", "close", "find_runs", "flush", "status", "track"]
 
 
 def __getattr__(name: str) -> Any:

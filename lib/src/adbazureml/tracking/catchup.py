@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from adbazureml import runtime
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import names
 from adbazureml.tracking.failures import reason
-from adbazureml.tracking.outbox import flush, outbox_of
+from adbazureml.tracking.outbox import flush_all, outbox_of
 from adbazureml.tracking.pair import Pair, current_pair
 from adbazureml.tracking.progress import Progress
 from adbazureml.tracking.settling import Mirror, Settled
@@ -26,11 +25,13 @@ if TYPE_CHECKING:
 # Runs that are settled at once; a few more are read ahead.
 _AT_ONCE = 4
 _PAGE = 500
+# Seconds that this process's own work is waited for first.
+_FLUSH = 60.0
 # So many runs in a row that end in an error mean that a workspace is away.
 _ERRORS_IN_A_ROW = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CatchUp:
     """What `catch_up` found and did, a `Settled` for each run."""
 
@@ -60,6 +61,9 @@ class CatchUp:
         import pandas as pd
 
         return pd.DataFrame([asdict(run) for run in self.runs])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         table = self._told().to_pandas()
@@ -93,7 +97,7 @@ def catch_up(
     """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again, from any machine.
 
     Runs older than this package are brought over as well. Memory does not grow with a run: histories are read in pages,
-    artifacts copied a few at a time. Outside a notebook, which shows what is returned, the outcome is printed.
+    artifacts copied a few at a time. What is returned tells the outcome once it is shown or printed.
 
     Parameters
     ----------
@@ -126,7 +130,7 @@ def catch_up(
     if pair is None:
         return CatchUp(())
     # What this process still has to write, it writes itself.
-    flush()
+    flush_all(_FLUSH, insist=False)
     progress = Progress(None if run_ids is None else len(run_ids))
     mirror = Mirror(pair, progress=progress.wrote)
     if run_ids is not None:
@@ -139,8 +143,6 @@ def catch_up(
         outcome = CatchUp(tuple(_settle_all(mirror, wanted, progress, recheck=recheck)))
     finally:
         progress.close()
-    if not runtime.in_notebook():
-        print(outcome)
     return outcome
 
 

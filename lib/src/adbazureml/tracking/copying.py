@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from adbazureml.tracking import names
 from adbazureml.tracking.artifacts import Copied, Listing, copy_missing, repository
 from adbazureml.tracking.failures import is_missing
+from adbazureml.tracking.patience import MIRROR
 from adbazureml.tracking.visible import listed_before
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def copy_files(
     from mlflow.entities import RunTag
 
     target = repository(look.info.artifact_uri, pair.secondary_uri)
+    if hasattr(target, "patience"):
+        target.patience = MIRROR
     models = logged_models(pair.primary, run)
     prefix = names.COPIED_MODEL
     before = {key.removeprefix(prefix): folder for key, folder in look.data.tags.items() if key.startswith(prefix)}

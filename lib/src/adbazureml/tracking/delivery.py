@@ -31,8 +31,6 @@ class Writing:
     is_own : bool
         Whether this process created or resumed the run, and did not begin to settle it. Nobody takes such a run for
         settled, so that writes to it need no mark.
-    is_child : bool
-        Whether the run is known to be nested in another.
     mark : str
         When this process marked the run as behind on the primary; empty when it did not.
     mirrored : MirroredRun or None
@@ -51,6 +49,8 @@ class Writing:
         saw it.
     due : float
         When to write next, as `time.monotonic` counts.
+    failures, aways : int
+        How often in a row it alone failed, and how often the secondary was away when its turn came.
     since : str
         When the first of the changes was made.
     outcome : Settled or None
@@ -62,7 +62,6 @@ class Writing:
     run_id: str
     created: Run | None = None
     is_own: bool = False
-    is_child: bool = False
     mark: str = ""
     mirrored: MirroredRun | None = None
     is_known: bool = False
@@ -74,6 +73,7 @@ class Writing:
     epoch: int = 0
     due: float = float("inf")
     failures: int = 0
+    aways: int = 0
     since: str = ""
     outcome: Settled | None = None
     reason: str = ""

@@ -17,6 +17,19 @@ def shown_info(run: Run) -> tuple[str, int | None, str]:
     return run.info.status, run.info.end_time, run.info.run_name or ""
 
 
+def name_item(run: Run) -> str:
+    """Name of a run's name among what is refused."""
+    from adbazureml.tracking.mirrored_run import MirroredRun
+
+    return MirroredRun.pair_name("run", "name", run.info.run_name or "")
+
+
+def lacks_info(run: Run, look: Run, mirrored: MirroredRun) -> bool:
+    """Whether the mirror has another status, end or name, but for a name that its store refuses."""
+    ours, theirs = shown_info(run), shown_info(look)
+    return ours[:2] != theirs[:2] or (ours[2] != theirs[2] and not mirrored.refuses(name_item(run)))
+
+
 def lacking_params(run: Run, look: Run, mirrored: MirroredRun) -> list[Param]:
     """Params that the mirror has not, or otherwise, but those that its store refuses."""
     from mlflow.entities import Param
@@ -62,7 +75,7 @@ def first_lacking(run: Run, look: Run, mirrored: MirroredRun) -> str:
         return f"tag {tags[0].key}"
     if datasets := lacking_datasets(run, look, mirrored):
         return f"dataset {datasets[0].dataset.name}"
-    if shown_info(run) != shown_info(look):
+    if lacks_info(run, look, mirrored):
         return "the status"
     refused = {item.rsplit(" ", 2)[0] for item in mirrored.refused}
     return next(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.text import redacted
 from adbazureml.tracking import names
+from adbazureml.tracking.azureml.batches import RejectedError
 from adbazureml.tracking.failures import MirrorLostError, is_missing, is_refusal
 from adbazureml.tracking.points import Fingerprints, Tally, fingerprint, points
 from adbazureml.tracking.visible import key_digest, key_digests, taken_tag, users_keys
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 _ITEMS, _PARAMS, _TAGS = 1000, 100, 100
 # So many points of a kind that are refused, and none that is taken, stand for all of them: each costs requests.
 _REFUSALS = 10
+# Before the digests of refused items for whose names a record has no room.
+_DIGESTS = "#"
+
+
+# What is known of the reason why an earlier session found something refused.
+REFUSED_BEFORE = "refused before"
 
 
 class MirroredRun:
@@ -51,6 +58,9 @@ class MirroredRun:
         self.refused: dict[str, str] = {}
         self.holds_files = True
         self.taken: set[str] | None = None
+        # Kinds that the run takes no more of, and what the service said; digests of what was refused before.
+        self._full: dict[str, str] = {}
+        self._refused_digests: set[str] = set()
         self._refusals: Counter[str] = Counter()
         self._taken_kinds: set[str] = set()
 
@@ -71,7 +81,10 @@ class MirroredRun:
         if run.data.tags.get(names.DATABRICKS_RUN_ID) != self._source_run_id or names.TWIN_OF in run.data.tags:
             raise MirrorLostError(f"run {self.run_id} is no longer the mirror of {self._source_run_id}")
         for item in json.loads(run.data.tags.get(names.REFUSED, "[]")):
-            self.refused.setdefault(item, "refused before")
+            if item.startswith(_DIGESTS):
+                self._refused_digests |= key_digests(item.removeprefix(_DIGESTS))
+            else:
+                self.refused.setdefault(item, REFUSED_BEFORE)
         self.taken = key_digests(run.data.tags.get(names.TAKEN_TAGS, ""))
         return run
 
@@ -83,6 +96,9 @@ class MirroredRun:
         from one that a person set in the secondary.
         """
         metrics = [_bare(metric) for metric in metrics if not self.refuses_point(metric)]
+        if said := self._full.get("param"):
+            self.refused |= {self.pair_name("param", param.key, param.value): said for param in params}
+            params = ()
         taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
         if taken:
             if self.taken is None:
@@ -97,6 +113,8 @@ class MirroredRun:
             some_metrics, metrics = metrics[:room], metrics[room:]
             try:
                 self._store.log_batch(self.run_id, some_metrics, list(some_params), list(some_tags))
+            except RejectedError as error:
+                self._note_rejected(error, some_metrics, some_params, some_tags)
             except Exception as error:
                 if not is_refusal(error):
                     raise
@@ -127,28 +145,56 @@ class MirroredRun:
     def log_datasets(self, datasets: Sequence[DatasetInput]) -> None:
         """Log dataset inputs that the run lacks."""
         for dataset in datasets:
-            self._try(self.dataset_name(dataset), partial(self._store.log_inputs, self.run_id, datasets=[dataset]))
+            self.attempt(self.dataset_name(dataset), partial(self._store.log_inputs, self.run_id, datasets=[dataset]))
+
+    def attempt(self, item: str, send: Callable[[], object]) -> None:
+        """Send something of its own; put it into `refused` where the secondary refuses it."""
+        try:
+            send()
+        except Exception as error:
+            if not is_refusal(error) and not is_missing(error):
+                raise
+            self.refused[item] = _first_line(str(error))
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the secondary is known to refuse anything."""
+        return bool(self.refused or self._refused_digests)
 
     def refuses(self, item: str) -> bool:
         """Whether the secondary is known to refuse an item of that name."""
-        return item in self.refused
+        return item in self.refused or key_digest(item) in self._refused_digests
 
     def refuses_point(self, metric: Metric) -> bool:
         """Whether the secondary is known to refuse a point, or all of its kind."""
-        return bool(self.refused) and (self.refuses(self.point_name(metric)) or self.refuses(self.kind_name(metric)))
+        return self.is_refusing and (self.refuses(self.point_name(metric)) or self.refuses(self.kind_name(metric)))
 
     def try_refused_again(self) -> None:
         """Forget what was refused, here and in the record."""
-        if self.refused:
+        if self.is_refusing:
             self.delete_tag(names.REFUSED)
-            self.refused.clear()
+        for forgotten in (self.refused, self._refused_digests, self._full):
+            forgotten.clear()
+
+    def forget_taken(self, look: Run) -> None:
+        """Drop from `refused` the params and tags that are there after all, as a look at the run shows."""
+        for kind, there in (("param", look.data.params), ("tag", look.data.tags)):
+            for key, value in there.items():
+                self.refused.pop(self.pair_name(kind, key, value), None)
 
     def refused_tag(self) -> str:
-        """What the tag that keeps the refused items shall hold; those that find no room are tried again."""
+        """What the tag that keeps the refused items shall hold: names, then digests, of some 190 items.
+
+        Any more are tried again when the run is next compared.
+        """
         # Whole kinds first: they stand for the most.
         items = sorted(self.refused, key=lambda item: (not item.endswith("*"), item))
-        while len(text := json.dumps(items)) > names.TAG_LENGTH:
-            items.pop()
+        if len(text := json.dumps(items)) <= names.TAG_LENGTH and not self._refused_digests:
+            return text
+        digests = sorted({key_digest(item) for item in items} | self._refused_digests)
+        kinds = [item for item in items if item.endswith("*")]
+        while len(text := json.dumps([*kinds, _DIGESTS + "".join(digests)])) > names.TAG_LENGTH:
+            (digests or kinds).pop()
         return text
 
     @staticmethod
@@ -175,6 +221,29 @@ class MirroredRun:
     def _acknowledged(self, metrics: Iterable[Metric]) -> None:
         for metric in metrics:
             self.tallies[metric.key].add((metric,))
+
+    def _note_rejected(
+        self, error: RejectedError, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> None:
+        """Take in what the store sought out itself."""
+        for param in params:
+            if said := error.rejected.get(("param", param.key)):
+                self.refused[self.pair_name("param", param.key, param.value)] = _first_line(said)
+        for tag in tags:
+            if said := error.rejected.get(("tag", tag.key)):
+                self.refused[self.pair_name("tag", tag.key, tag.value)] = _first_line(said)
+        taken = []
+        for metric in metrics:
+            if said := error.rejected.get(("metric", metric.key)):
+                self.refused[self.kind_name(metric)] = _first_line(said)
+            else:
+                taken.append(metric)
+        if "param" in error.full:
+            self._full["param"] = _first_line(next(iter(error.rejected.values())))
+        if error.has_unsought:
+            self._write_around(taken, (), ())
+        else:
+            self._acknowledged(taken)
 
     def _write_around(self, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> None:
         """Write one by one kind, then half by half, until only what is refused is left."""
@@ -215,7 +284,7 @@ class MirroredRun:
             for half in (metrics[:middle], metrics[middle:]) if middle else ():
                 self._write_points_around(kind, half)
             if not middle:
-                message = redacted(str(error)).splitlines()[0][:200]
+                message = _first_line(str(error))
                 self.refused[self.point_name(metrics[0])] = message
                 self._refusals[kind] += 1
                 if self._refusals[kind] == _REFUSALS and kind not in self._taken_kinds:
@@ -228,7 +297,7 @@ class MirroredRun:
         if not items:
             return
         if len(items) == 1:
-            self._try(name(items[0]), lambda: send(items))
+            self.attempt(name(items[0]), lambda: send(items))
             return
         middle = len(items) // 2
         for half in (items[:middle], items[middle:]):
@@ -239,13 +308,9 @@ class MirroredRun:
                     raise
                 self._halve(half, send, name)
 
-    def _try(self, item: str, send: Callable[[], object]) -> None:
-        try:
-            send()
-        except Exception as error:
-            if not is_refusal(error) and not is_missing(error):
-                raise
-            self.refused[item] = redacted(str(error)).splitlines()[0][:200]
+
+def _first_line(said: str) -> str:
+    return (redacted(said).strip().splitlines() or [""])[0][:200]
 
 
 def _bare(metric: Metric) -> Metric:

@@ -21,6 +21,10 @@ AZUREML_RUN_ID = "adbazureml.azureml.run_id"
 AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
 AZUREML_RUN_URL = "adbazureml.azureml.run_url"
 BEHIND = "adbazureml.behind."
+# On the run in Databricks, for people: what Azure ML rejects of it for good, and why.
+REJECTED = "adbazureml.rejected"
+# On the run in Databricks: the host and the id of the process that tracked it in both workspaces.
+TRACKED = "adbazureml.tracked"
 # On the mirrored run in Azure ML: where it comes from, whether another one took its place, what it took over, and what
 # Azure ML would not take.
 DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"
@@ -63,6 +67,16 @@ def azureml_tag_key(key: str) -> str:
     'team.prices'
     """
     return key.replace(":", ".")
+
+
+def this_host() -> str:
+    """Name of this machine."""
+    return socket.gethostname()
+
+
+def tracked_by() -> str:
+    """Give the value of the tag that tells which process tracks a run."""
+    return f"{this_host()} {os.getpid()}"
 
 
 def own_mark() -> str:

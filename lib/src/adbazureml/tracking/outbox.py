@@ -6,7 +6,7 @@ writer and may forget at any time: the primary has everything. What it forgot, f
 failed, makes the run *behind*, and a run that is behind is compared with the primary instead.
 
 Two kinds of daemon threads work: one writes batches, so that a point is seen in the secondary a few seconds after it
-was logged; the others settle runs that ended, which may take as long as an upload.
+was logged; the others settle runs that ended, which may take as long as an upload. They end when the outbox is closed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from adbazureml.text import logger
 from adbazureml.tracking import names
+from adbazureml.tracking.breaker import LONGEST_PAUSE, Breaker, State
 from adbazureml.tracking.changes import Changes
 from adbazureml.tracking.delivery import Delivery, Writing
-from adbazureml.tracking.failures import reason
+from adbazureml.tracking.failures import is_outage, reason
+from adbazureml.tracking.left import runs_left
 from adbazureml.tracking.settling import Mirror, Settled
-from adbazureml.tracking.visible import PARENT, mirrored_tags, now
+from adbazureml.tracking.visible import mirrored_tags, now
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -38,29 +40,42 @@ INTERVAL = 5.0
 # Things that wait, over all runs: about 60 MB.
 CAPACITY = 100_000
 # Seconds that the end of the interpreter waits for the secondary.
-EXIT_DEADLINE = 10.0
+EXIT_DEADLINE = 8.0
 # A batch that fills a request is due at once.
 _FULL = 1000
-_SETTLERS = 2
+_SETTLERS = 4
+# Seconds between tries to settle a run that alone fails.
 _LONGEST_PAUSE = 60.0
+# More runs than these are not named one by one.
+_NAMED = 20
 _NEVER = float("inf")
 
 Ticket = tuple[Writing, int]
 
 
 class Outbox:
-    """The write-behind queue of a pair."""
+    """The write-behind queue of a pair; as a context manager, it is closed at the end of the block."""
 
     def __init__(self, pair: Pair) -> None:
+        self._pair = pair
         self._delivery = Delivery(Mirror(pair))
         self._runs: dict[str, Writing] = {}
         self._waiting = 0
         self._changed = threading.Condition()
-        self._failures = 0
-        self._paused_until = 0.0
+        self._breaker = Breaker()
         self._leave_at = _NEVER
-        self._is_started = False
+        self._is_closing = False
+        self._threads: set[str] = set()
         self._process_id = os.getpid()
+        self._is_looking = False
+        self._seen_experiments: set[str] = set()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush(EXIT_DEADLINE)
+        self.close()
 
     def begin(self, run_id: str, *, hidden: bool, mark: Callable[[str, str], None]) -> Ticket:
         """Announce a write to a run, before it is done.
@@ -118,10 +133,43 @@ class Outbox:
         """Announce a run that this process created."""
         with self._changed:
             writing = Writing(run.info.run_id, created=run, is_own=True, since=now())
-            writing.is_child = PARENT in run.data.tags
             writing.changes.tags.update(mirrored_tags(run))
             self._runs[run.info.run_id] = writing
             self._soon(writing)
+            experiment_id = run.info.experiment_id
+            is_first = experiment_id not in self._seen_experiments
+            self._seen_experiments.add(experiment_id)
+        if is_first:
+            self.look_for_left([experiment_id])
+
+    def look_for_left(self, experiment_ids: Sequence[str] | None = None) -> None:
+        """Have the runs settled that other processes left behind, in a thread that ends once it knows them.
+
+        Parameters
+        ----------
+        experiment_ids : sequence of str, optional
+            Where to look; the experiments that were changed last when left out.
+        """
+        with self._changed:
+            if self._is_looking:
+                return
+            self._is_looking = True
+            if not all(writing.is_idle for writing in self._runs.values()):
+                # From before it was closed.
+                self._start()
+        _started("adbazureml-look", self._look, experiment_ids)
+
+    def _look(self, experiment_ids: Sequence[str] | None) -> None:
+        try:
+            for run_id in runs_left(self._pair, experiment_ids):
+                _logger.info("Run %s was left behind by a process that ended: it is brought over now.", run_id)
+                self.ended(run_id, deadline=0.0)
+        except Exception:
+            # `catch_up` will tell what is wrong.
+            _logger.debug("Runs that were left behind could not be looked for.", exc_info=True)
+        finally:
+            with self._changed:
+                self._is_looking = False
 
     def resumed(self, run_id: str) -> None:
         """Announce that this process takes a run up again."""
@@ -132,21 +180,15 @@ class Outbox:
         """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
         self._delivery.experiment_changed(experiment_id)
 
-    def is_child(self, run_id: str) -> bool:
-        """Whether a run is known to be nested in another."""
-        with self._changed:
-            writing = self._runs.get(run_id)
-            return writing is not None and writing.is_child
-
     def ended(self, run_id: str, *, deadline: float, insist: bool = False) -> Writing:
-        """Have a run settled that has ended, and wait for it.
+        """Have a run settled that has ended, and wait for it as long as is asked.
 
         Parameters
         ----------
         run_id : str
             A run of the primary.
         deadline : float
-            Seconds to wait at most. A secondary that fails is not waited for.
+            Seconds to wait at most; 0 returns at once. A secondary that fails is not waited for.
         insist : bool
             Try at once even while a pause is made because the secondary failed.
 
@@ -159,36 +201,40 @@ class Outbox:
             writing = self._runs.setdefault(run_id, Writing(run_id))
             writing.is_ended, writing.outcome, writing.due, writing.failures = True, None, 0.0, 0
             if insist:
-                self._paused_until = 0.0
+                self._breaker.insist()
             self._start()
             self._changed.notify_all()
             until = min(time.monotonic() + deadline, self._leave_at)
             while writing.outcome is None:
-                fails = writing.failures or self._paused_until > time.monotonic()
                 left = until - time.monotonic()
-                if left <= 0 or fails:
+                if left <= 0 or writing.failures or self._is_away():
                     break
                 self._changed.wait(left)
             return writing
 
-    def flush(self, deadline: float) -> bool:
+    def flush(self, deadline: float, *, insist: bool = False) -> bool:
         """Write what waits and settle what has ended, now; tell whether all of it was done in time.
 
         Parameters
         ----------
         deadline : float
             Seconds to wait at most. A secondary that fails is not waited for.
+        insist : bool
+            Try at once even while a pause is made because the secondary failed.
         """
         until = time.monotonic() + deadline
         with self._changed:
+            if insist:
+                self._breaker.insist()
+            if not all(writing.is_idle for writing in self._runs.values()):
+                self._start()
             while busy := [writing for writing in self._runs.values() if not writing.is_idle]:
                 for writing in busy:
                     if not writing.failures:
                         writing.due = 0.0
                 self._changed.notify_all()
                 left = until - time.monotonic()
-                fails = all(writing.failures for writing in busy) or self._paused_until > time.monotonic()
-                if left <= 0 or fails:
+                if left <= 0 or all(writing.failures for writing in busy) or self._is_away():
                     return False
                 self._changed.wait(left)
             return True
@@ -196,7 +242,7 @@ class Outbox:
     def settled_elsewhere(self, run_id: str) -> None:
         """Forget a run that was behind, and that somebody else made equal: the secondary is there, so no pause."""
         with self._changed:
-            self._failures, self._paused_until = 0, 0.0
+            self._breaker.succeeded()
             self._changed.notify_all()
             writing = self._runs.get(run_id)
             if writing is not None and writing.is_behind and not writing.is_busy and not writing.is_own:
@@ -208,10 +254,26 @@ class Outbox:
             # A forked process inherited this call, but not the threads.
             return
         self._leave_at = time.monotonic() + EXIT_DEADLINE
-        self.flush(EXIT_DEADLINE)
-        behind = [writing.run_id for writing in self.writings() if not writing.is_idle]
-        if behind:
-            _logger.warning("Not whole in Azure ML yet; catch_up(run_ids=%s) mends it.", behind)
+        if self._threads:
+            self.flush(EXIT_DEADLINE)
+        behind = [writing for writing in self.writings() if not writing.is_idle]
+        if len(behind) > _NAMED:
+            since = min(writing.since or now() for writing in behind)
+            _logger.warning("%d runs are not whole in Azure ML yet; catch_up(since=%r) mends it.", len(behind), since)
+        elif behind:
+            run_ids = [writing.run_id for writing in behind]
+            _logger.warning("Not whole in Azure ML yet; catch_up(run_ids=%s) mends it.", run_ids)
+
+    def close(self) -> None:
+        """Let the threads end once nothing is left for them, or at once while the secondary is away.
+
+        What is left then is behind, as after the end of the process. A later write opens the outbox again.
+        """
+        with self._changed:
+            self._is_closing = True
+            for writing in self._runs.values():
+                writing.due = 0.0 if not writing.is_idle and not writing.failures else writing.due
+            self._changed.notify_all()
 
     def writings(self) -> list[Writing]:
         """The runs that this process has to do with."""
@@ -234,22 +296,30 @@ class Outbox:
         writing.changes = Changes()
         writing.is_behind, writing.is_known = True, False
 
-    def _start(self) -> None:
-        # Python starts no threads any more while it exits: what flushes then must run already.
-        if self._is_started:
-            return
-        self._is_started = True
-        # After MLflow registered its own, which ends the active run: so this comes first.
-        atexit.register(self.leave)
-        threading.Thread(target=self._work, args=(_is_write,), name="adbazureml-write", daemon=True).start()
-        for number in range(_SETTLERS):
-            name = f"adbazureml-settle-{number}"
-            threading.Thread(target=self._work, args=(_is_settle,), name=name, daemon=True).start()
+    def _is_away(self) -> bool:
+        """Whether nothing is tried now, as the secondary failed."""
+        return self._breaker.state is State.OPEN and self._breaker.wait() > 0
 
-    def _work(self, fits: Callable[[Writing], bool]) -> None:
+    def _start(self) -> None:
+        self._is_closing = False
+        if not self._threads:
+            # After MLflow registered its own, which ends the active run: so this comes first.
+            atexit.register(self.leave)
+        for name, fits in _WORK.items():
+            # Python starts no threads any more while it exits: what flushes then must run already.
+            if name not in self._threads and _started(name, self._work, name, fits):
+                self._threads.add(name)
+
+    def _work(self, name: str, fits: Callable[[Writing], bool]) -> None:
         while True:
             with self._changed:
                 writing = self._wait_for_job(fits)
+                if writing is None:
+                    self._threads.discard(name)
+                    if not self._threads and all(writing.is_idle for writing in self._runs.values()):
+                        atexit.unregister(self.leave)
+                    return
+                self._breaker.begin()
                 changes, writing.changes = writing.changes, Changes()
                 self._waiting -= changes.size
                 compare, is_ended = writing.is_behind, writing.is_ended
@@ -269,24 +339,31 @@ class Outbox:
                 elif not writing.is_own:
                     ended_elsewhere = self._delivery.is_left_over(writing)
             except Exception as error:
-                self._failed(writing, reason(error), is_ended=is_ended, is_away=True)
+                self._failed(writing, reason(error), is_ended=is_ended, is_away=is_outage(error))
                 continue
             if is_ended and outcome is not None and not outcome.settled:
                 self._failed(writing, outcome.reason, is_ended=True, is_away=False)
             else:
                 self._done(writing, outcome, is_ended=is_ended, ended_elsewhere=ended_elsewhere)
 
-    def _wait_for_job(self, fits: Callable[[Writing], bool]) -> Writing:
+    def _wait_for_job(self, fits: Callable[[Writing], bool]) -> Writing | None:
+        """The next run that is due; None when the thread is to end."""
         while True:
             waiting = [writing for writing in self._runs.values() if not writing.is_busy and fits(writing)]
             first = min(waiting, key=lambda writing: writing.due, default=None)
             wait = None
             if first is not None:
-                wait = max(first.due, self._paused_until) - time.monotonic()
+                wait = max(first.due - time.monotonic(), self._breaker.wait())
                 if wait <= 0:
                     return first
+            if self._is_closing and (self._breaker.state is not State.CLOSED or not self._is_left(fits)):
+                return None
             # A time without end is more than a wait takes.
             self._changed.wait(None if wait == _NEVER else wait)
+
+    def _is_left(self, fits: Callable[[Writing], bool]) -> bool:
+        """Whether there is, or may soon be, work for a thread that is to end."""
+        return any(writing.is_busy or (fits(writing) and not writing.failures) for writing in self._runs.values())
 
     def _done(self, writing: Writing, outcome: Settled | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
         with self._changed:
@@ -294,8 +371,9 @@ class Outbox:
                 _logger.info("Run %s is whole in Azure ML now.", writing.run_id)
             if outcome is not None and outcome.refused:
                 _logger.warning("Run %s stands in Azure ML, but: %s.", writing.run_id, outcome.reason)
-            self._failures, self._paused_until = 0, 0.0
-            writing.failures, writing.reason = 0, ""
+            if self._breaker.succeeded():
+                _logger.info("Azure ML answers again: what it lacks is brought over.")
+            writing.failures, writing.aways, writing.reason = 0, 0, ""
             writing.is_busy = writing.is_comparing = False
             if outcome is not None:
                 writing.epoch += 1
@@ -320,14 +398,34 @@ class Outbox:
             self._forget(writing)
             writing.epoch += 1
             writing.is_ended = writing.is_ended or is_ended
-            writing.reason = why
-            writing.failures += 1
-            writing.due = time.monotonic() + min(2.0 ** (writing.failures - 1), _LONGEST_PAUSE)
+            is_news, writing.reason = why != writing.reason, why
             if is_away:
-                # Each try may take minutes of MLflow's own retries: spare the other runs.
-                self._failures += 1
-                self._paused_until = time.monotonic() + min(2.0 ** (self._failures - 1), _LONGEST_PAUSE)
+                # One warning an outage. What makes the secondary fail shall not be the next try each time.
+                is_news = self._breaker.failed()
+                writing.aways += 1
+                writing.due = time.monotonic() + min(2.0**writing.aways, LONGEST_PAUSE)
+            else:
+                self._breaker.succeeded()
+                writing.failures += 1
+                writing.due = time.monotonic() + min(2.0 ** (writing.failures - 1), _LONGEST_PAUSE)
+            if is_news:
+                _logger.warning(
+                    "Run %s is not whole in Azure ML yet (%s); catch_up(run_ids=['%s']) mends it. This process goes on"
+                    " trying, for all its runs, and training goes on.",
+                    writing.run_id,
+                    why,
+                    writing.run_id,
+                )
             self._changed.notify_all()
+
+
+def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:
+    """Start a thread; tell whether that was possible."""
+    try:
+        threading.Thread(target=work, args=arguments, name=name, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_write(writing: Writing) -> bool:
@@ -337,6 +435,8 @@ def _is_write(writing: Writing) -> bool:
 def _is_settle(writing: Writing) -> bool:
     return writing.is_behind or writing.is_ended
 
+
+_WORK = {"adbazureml-write": _is_write} | {f"adbazureml-settle-{number}": _is_settle for number in range(_SETTLERS)}
 
 _outboxes: dict[Pair, Outbox] = {}
 
@@ -360,9 +460,42 @@ def flush(deadline: float = 60.0) -> bool:
     bool
         Whether all of it is there.
     """
+    return flush_all(deadline, insist=True)
+
+
+def flush_all(deadline: float, *, insist: bool) -> bool:
+    """Flush all outboxes of this process; where `insist` is not set, without a try while a pause is made."""
     until = time.monotonic() + deadline
-    done = [outbox.flush(max(until - time.monotonic(), 0.0)) for outbox in list(_outboxes.values())]
+    boxes = list(_outboxes.values())
+    done = [outbox.flush(max(until - time.monotonic(), 0.0), insist=insist) for outbox in boxes]
     return all(done)
+
+
+def close(deadline: float = 60.0) -> bool:
+    """Do as `flush`, and let the threads of this process end; what is logged later starts them again.
+
+    For the end of a notebook that calls ``dbutils.notebook.exit``, after which Python may not get to its exit.
+
+    Parameters
+    ----------
+    deadline : float
+        Seconds to wait at most. A secondary that fails is not waited for.
+
+    Returns
+    -------
+    bool
+        Whether all that was logged is there.
+    """
+    done = flush(deadline)
+    close_outboxes()
+    return done
+
+
+def close_outboxes(*, but: Pair | None = None) -> None:
+    """Let the threads of all pairs but one end, each when its work is done; nobody waits for it."""
+    for pair, outbox in list(_outboxes.items()):
+        if pair != but:
+            outbox.close()
 
 
 # Threads do not come along into a forked process, and locks may be held there for ever: it begins anew, and what waited

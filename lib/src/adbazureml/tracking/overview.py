@@ -34,7 +34,7 @@ class RunState:
     since : str
         Time, UTC.
     reason : str
-        Why it is behind.
+        Why it is behind; of a settled run, what Azure ML rejects of it, and why.
     link : str
         Page of the mirror; empty when there is none yet.
     """
@@ -121,7 +121,7 @@ def _state(run: Run, writing: Writing | None) -> RunState:
     behind = min(marks(run).values(), default="")
     state: Literal["settled", "running", "behind"]
     if record.endswith(f" {digest(run)}") and not behind and (writing is None or writing.is_idle):
-        state, since, why = "settled", record.partition(" ")[0], ""
+        state, since, why = "settled", record.partition(" ")[0], run.data.tags.get(names.REJECTED, "")
     else:
         marked_at, _, why = behind.partition(" ")
         if writing is not None:

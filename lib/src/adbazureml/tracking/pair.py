@@ -79,12 +79,12 @@ class Pair:
 
     @property
     def secondary(self) -> Any:
-        """The secondary's tracking store, an `AbstractStore`.
+        """The secondary's tracking store, an `AbstractStore` whose requests have the mirror's own time limits.
 
         Stores are used rather than `MlflowClient`, which prints a link when a run ends and adds the caller's active
         model to each metric.
         """
-        return _store(self.secondary_uri)
+        return _following_store(self.secondary_uri)
 
     def primary_url(self, run: Run) -> str:
         """Page of a run of the primary."""
@@ -120,6 +120,13 @@ def _store(uri: str) -> Any:
 
     # Private, and the same in 3.0 and 3.8 (pinned by a test): MLflow keeps one store a URI, made under its own lock.
     return utils._get_store(uri)
+
+
+@lru_cache(maxsize=8)
+def _following_store(uri: str) -> Any:
+    from adbazureml.tracking.following import following_store
+
+    return following_store(_store(uri))
 
 
 def _databricks_page(uri: str) -> str:

@@ -182,13 +182,24 @@ class Pairing:
         }
         if parent := self.mirrored_parent(run):
             tags[PARENT] = parent
-        return self._pair.secondary.create_run(
-            experiment_id=self.mirrored_experiment(run.info.experiment_id, make=True),
-            user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
-            start_time=run.info.start_time,
-            tags=[RunTag(*item) for item in tags.items()],
-            run_name=run.info.run_name,
-        )
+        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=True)
+
+        def create(tags: Mapping[str, str], run_name: str | None) -> Run:
+            return self._pair.secondary.create_run(
+                experiment_id=experiment_id,
+                user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
+                start_time=run.info.start_time,
+                tags=[RunTag(*item) for item in tags.items()],
+                run_name=run_name,
+            )
+
+        try:
+            return create(tags, run.info.run_name)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+        # A tag that is refused shall not keep the whole run away: what else there is, the comparison brings.
+        return create({key: value for key, value in tags.items() if key.startswith(names.PREFIX)}, None)
 
     def _retire(self, twin: Run, *, kept: Run | None, of: Run) -> None:
         from mlflow.entities import RunTag

@@ -8,16 +8,24 @@ killed at any moment; a second call changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.tracking import names
 from adbazureml.tracking.copying import copy_files
 from adbazureml.tracking.failures import MirrorLostError
-from adbazureml.tracking.lacking import first_lacking, lacking_datasets, lacking_params, lacking_tags, shown_info
-from adbazureml.tracking.mirrored_run import MirroredRun
+from adbazureml.tracking.lacking import (
+    first_lacking,
+    lacking_datasets,
+    lacking_params,
+    lacking_tags,
+    lacks_info,
+    name_item,
+)
+from adbazureml.tracking.mirrored_run import REFUSED_BEFORE, MirroredRun
 from adbazureml.tracking.pairing import Pairing
 from adbazureml.tracking.points import Fingerprints, Tally, pages, points
 from adbazureml.tracking.visible import (
@@ -169,7 +177,7 @@ class Mirror:
         if look.info.lifecycle_stage == run.info.lifecycle_stage and (
             is_deleted or (not recheck and is_settled(run, look.data.tags.get(names.SETTLED, "")))
         ):
-            return Settled(**outcome, settled=True, reason=_told(mirrored.refused))
+            return Settled(**outcome, settled=True, reason=_told(mirrored, run))
         if look.info.lifecycle_stage == "deleted":
             self.pair.secondary.restore_run(mirrored.run_id)
         if recheck:
@@ -187,7 +195,7 @@ class Mirror:
             failures += copied.failures
         self._write_info(run, look, mirrored)
         self._write_parent(run, look, mirrored)
-        if written or shown_info(run) != shown_info(look):
+        if written or lacks_info(run, look, mirrored):
             look = mirrored.look()
         lacking = first_lacking(run, look, mirrored)
         if lacking:
@@ -195,13 +203,14 @@ class Mirror:
         if is_deleted:
             self.pair.secondary.delete_run(mirrored.run_id)
         elif files and not failures and has_ended(run):
+            mirrored.forget_taken(look)
             self._record(run, look, mirrored, listed)
         return Settled(
             **outcome,
             written=written,
-            refused=len(mirrored.refused) - refused_before,
+            refused=max(len(mirrored.refused) - refused_before, 0),
             settled=not failures,
-            reason=failures[0] if failures else _told(mirrored.refused),
+            reason=failures[0] if failures else _told(mirrored, run),
         )
 
     def _write_look(self, run: Run, look: Run, mirrored: MirroredRun) -> int:
@@ -262,9 +271,19 @@ class Mirror:
         """Give the mirror the run's status, end and name."""
         from mlflow.entities import RunStatus
 
-        if shown_info(run) != shown_info(look):
-            status = RunStatus.from_string(run.info.status)
-            self.pair.secondary.update_run_info(mirrored.run_id, status, run.info.end_time, run.info.run_name)
+        if not lacks_info(run, look, mirrored):
+            return
+        update = partial(
+            self.pair.secondary.update_run_info,
+            mirrored.run_id,
+            RunStatus.from_string(run.info.status),
+            run.info.end_time,
+        )
+        item = name_item(run)
+        if not mirrored.refuses(item):
+            mirrored.attempt(item, partial(update, run.info.run_name))
+        if mirrored.refuses(item):
+            update(None)
 
     def _write_parent(self, run: Run, look: Run, mirrored: MirroredRun) -> None:
         """Hang the mirror below its parent's, which is another one where the first was lost or had a twin.
@@ -288,13 +307,17 @@ class Mirror:
 
         record = settled_record(run, listed=listed)
         tags = {names.SETTLED: record}
-        if mirrored.refused:
+        if mirrored.is_refusing:
             tags[names.REFUSED] = mirrored.refused_tag()
         mirrored.write(tags=[RunTag(*item) for item in tags.items()])
         primary = self.pair.primary
         links = {**self.pairing.links(look), names.SETTLED: record}
+        if told := _told(mirrored, run):
+            links[names.REJECTED] = told
         lacking = [RunTag(key, value) for key, value in links.items() if run.data.tags.get(key) != value]
         primary.log_batch(run.info.run_id, [], [], lacking)
+        if not mirrored.is_refusing and names.REJECTED in run.data.tags:
+            primary.delete_tag(run.info.run_id, names.REJECTED)
         if before := marks(run):
             after = marks(primary.get_run(run.info.run_id))
             for key in before:
@@ -303,10 +326,18 @@ class Mirror:
                     primary.delete_tag(run.info.run_id, key)
 
 
-def _told(refused: Mapping[str, str]) -> str:
-    if not refused:
+def _told(mirrored: MirroredRun, run: Run) -> str:
+    """What is refused, and why; as an earlier session told it, where this one has nothing new to tell."""
+    if not mirrored.is_refusing:
         return ""
-    item, message = next(iter(refused.items()))
+    refused = mirrored.refused
+    news = {item: message for item, message in refused.items() if message != REFUSED_BEFORE}
+    if not news and (before := run.data.tags.get(names.REJECTED, "")):
+        return before
+    item, message = next(iter((news or refused or {"some items": REFUSED_BEFORE}).items()))
+    if item.startswith(("param ", "tag ", "run name ")):
+        # What tells the value is for us alone.
+        item = item.rpartition(" ")[0]
     others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     return f"refused for good: {item}{others} ({message})"
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from adbazureml.tracking.outbox import Outbox
 
 _logger = logger(__name__)
-# Seconds that the end of a run waits for its mirror; a child's end does not, its parent's will.
-_END_DEADLINE, _STRICT_DEADLINE = 10.0, 60.0
+# Seconds that the end of a run waits for its mirror in a strict pair; otherwise it does not wait.
+_STRICT_DEADLINE = 60.0
 
 Answer = TypeVar("Answer")
 # A store's method may call another of its own: only the outer one is a write of the user's.
@@ -52,7 +52,12 @@ def mirrored_class(store_class: Any) -> Any:
         adbazureml_uri: str
 
         def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Run:
+            from mlflow.entities import RunTag
+
             outbox = _outbox(self)
+            if outbox is not None:
+                # Should this process die before the run has a mirror, the next one finds it by this.
+                tags = [*(tags or ()), RunTag(names.TRACKED, names.tracked_by())]
             run: Run = _alone(lambda: store_class.create_run(self, experiment_id, user_id, start_time, tags, run_name))
             if outbox is not None:
                 outbox.created(run)
@@ -244,7 +249,7 @@ def _lifecycle(stage: str) -> Callable[[Changes, bool], None]:
 
 
 def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: Pair | None) -> None:
-    """Have a run settled that has just ended.
+    """Have a run settled that has just ended; only a strict pair waits for it.
 
     Raises
     ------
@@ -258,13 +263,9 @@ def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: Pair | None)
     if not RunStatus.is_terminated(status):
         outbox.resumed(run_id)
         return
-    is_child = outbox.is_child(run_id)
-    deadline = _STRICT_DEADLINE if pair.strict else 0.0 if is_child else _END_DEADLINE
-    writing = outbox.ended(run_id, deadline=deadline, insist=pair.strict)
-    if writing.outcome is not None or (is_child and not writing.reason and not pair.strict):
-        return
-    why = writing.reason or f"no end after {deadline:.0f} s"
-    message = f"Run {run_id} is not whole in Azure ML yet ({why}); catch_up(run_ids=['{run_id}']) mends it."
-    if pair.strict:
-        raise TrackingError(message)
-    _logger.warning("%s This process goes on trying.", message)
+    writing = outbox.ended(run_id, deadline=_STRICT_DEADLINE if pair.strict else 0.0, insist=pair.strict)
+    if pair.strict and writing.outcome is None:
+        why = writing.reason or f"no end after {_STRICT_DEADLINE:.0f} s"
+        raise TrackingError(
+            f"Run {run_id} is not whole in Azure ML yet ({why}); catch_up(run_ids=['{run_id}']) mends it."
+        )

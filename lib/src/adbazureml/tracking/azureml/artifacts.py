@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow.entities import FileInfo
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
 from adbazureml.tracking.azureml.connection import connect, renew
 from adbazureml.tracking.azureml.transfers import blob_options, in_words, time_limits, transfer
+from adbazureml.tracking.failures import mlflow_error
+from adbazureml.tracking.patience import Patience
 from adbazureml.workspace.address import Address
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class AzureMLArtifacts(ArtifactRepository):
         ``azureml://artifacts/LocalUpload/<container>/<path>``, which names no workspace: then it is that of
         ``tracking_uri``, ``registry_uri`` or of MLflow's present ones.
     """
+
+    # None: MLflow's own time limits and retries.
+    patience: Patience | None = None
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None):
         super().__init__(artifact_uri)
@@ -76,22 +80,24 @@ class AzureMLArtifacts(ArtifactRepository):
 
         path = self._path(remote_file_path)
         try:
-            found = self._ask(lambda client: _call(client, "get_content_information", path=path))
+            found = self._ask(lambda client: _call(client, "get_content_information", self.patience, path=path))
         except ResourceNotFoundError as error:
-            raise MlflowException(
-                f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.",
-                error_code="RESOURCE_DOES_NOT_EXIST",
+            raise mlflow_error(
+                f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.", "RESOURCE_DOES_NOT_EXIST"
             ) from error
         # Written beside its place first: half a file is never taken for a whole one.
         unfinished = Path(f"{local_path}.unfinished")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file, BlobClient.from_blob_url(found.content_uri, **blob_options()) as blob:
+        with (
+            unfinished.open("wb") as file,
+            BlobClient.from_blob_url(found.content_uri, **blob_options(self.patience)) as blob,
+        ):
 
             def read() -> None:
                 file.seek(0)
                 blob.download_blob().readinto(file)
 
-            transfer(read, remote_file_path)
+            transfer(read, remote_file_path, self.patience)
         os.replace(unfinished, local_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
@@ -148,7 +154,11 @@ class AzureMLArtifacts(ArtifactRepository):
         def call(_: Any) -> Any:
             client = LocalArtifactClient(self._context, self._origin, self._container, None)
             return getattr(client._client.artifacts, operation)(
-                *_scope(self._context), origin=self._origin, container=self._container, **arguments, **time_limits()
+                *_scope(self._context),
+                origin=self._origin,
+                container=self._container,
+                **arguments,
+                **time_limits(self.patience),
             )
 
         return self._ask(call)
@@ -158,7 +168,7 @@ class AzureMLArtifacts(ArtifactRepository):
 
     def _relative_paths(self) -> Iterator[str]:
         inside = f"{self._root}/" if self._root else ""
-        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container")]):
+        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container", self.patience)]):
             if path.startswith(inside):
                 yield path.removeprefix(inside)
 
@@ -179,27 +189,27 @@ class AzureMLArtifacts(ArtifactRepository):
         """Create empty artifacts; return the signed address of each that was not there before."""
 
         def call(client: Any) -> Any:
-            return _create_empty(client, paths)
+            return _create_empty(client, paths, self.patience)
 
         answer = self._ask(call)
         for path, problem in (answer.errors or {}).items():
             said = f"{problem.error.code}: {problem.error.message}"
             if not any(name in said for name in _NAMES_OF_CONFLICT):
-                raise MlflowException(f"Azure ML refused artifact {path!r}: {said}")
+                raise mlflow_error(f"Azure ML refused artifact {path!r}: {said}", "INVALID_PARAMETER_VALUE")
         return {path: info.content_uri for path, info in (answer.artifact_content_information or {}).items()}
 
     def _send(self, path: str, file: Path, address: str | None) -> None:
         from azure.storage.blob import BlobClient
 
         address = address or self._in_service("get_sas", path=path).content_uri
-        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options()) as blob:
+        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options(self.patience)) as blob:
 
             def write() -> None:
                 content.seek(0)
                 # The path is ours alone: overwriting also makes an answer that was lost harmless.
                 blob.upload_blob(content, overwrite=True)
 
-            transfer(write, path)
+            transfer(write, path, self.patience)
 
 
 class RunsArtifacts(RunsArtifactRepository):
@@ -233,10 +243,10 @@ def _address(*uris: str | None) -> Address:
     for uri in (*uris, mlflow.get_registry_uri(), mlflow.get_tracking_uri()):
         if found := Address.find(uri):
             return found
-    raise MlflowException(
+    raise mlflow_error(
         f"{uris[0]} does not say which Azure ML workspace holds it: set the registry URI or the tracking URI to that"
         " workspace's.",
-        error_code="INVALID_PARAMETER_VALUE",
+        "INVALID_PARAMETER_VALUE",
     )
 
 
@@ -254,7 +264,7 @@ def _scope(context: ServiceContext) -> tuple[str, str, str]:
     return context.subscription_id, context.resource_group_name, context.workspace_name
 
 
-def _call(client: Any, operation: str, **arguments: Any) -> Any:
+def _call(client: Any, operation: str, patience: Patience | None, **arguments: Any) -> Any:
     """Ask the service of runs for a run's artifacts, and the artifact service for others."""
     if _is_of_run(client):
         operations = client._client.run_artifacts
@@ -262,19 +272,23 @@ def _call(client: Any, operation: str, **arguments: Any) -> Any:
     else:
         operations = client._client.artifacts
         where = {"origin": client._origin, "container": client._container}
-    return getattr(operations, operation)(*_scope(client._service_context), **where, **arguments, **time_limits())
+    return getattr(operations, operation)(
+        *_scope(client._service_context), **where, **{**time_limits(patience), **arguments}
+    )
 
 
 def _is_of_run(client: Any) -> bool:
     return hasattr(client, "_run_id")
 
 
-def _create_empty(client: Any, paths: list[str]) -> Any:
+def _create_empty(client: Any, paths: list[str], patience: Patience | None) -> Any:
     from azureml.mlflow._restclient.artifact import models
     from azureml.mlflow._restclient.run_artifact import models as of_runs
 
     kinds: Any = of_runs if _is_of_run(client) else models
     body = kinds.ArtifactPathList(paths=[kinds.ArtifactPath(path=path) for path in paths])
     # A repeat after a lost answer only makes the paths exist already, which `_send` overwrites.
-    again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"]), "retry_connect": 5}
-    return _call(client, "batch_create_empty_artifacts", body=body, **again)
+    again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"])}
+    if patience is None:
+        again["retry_connect"] = 5
+    return _call(client, "batch_create_empty_artifacts", patience, body=body, **again)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from adbazureml.text import redacted
+from adbazureml.tracking.failures import code_of, mlflow_error
+from adbazureml.tracking.patience import Patience
 from adbazureml.workspace.address import Address
 from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
@@ -84,6 +86,8 @@ class AzureMLRequests:
 
     service_context: ServiceContext
     get_host_creds: Callable[[], Any]
+    # None: MLflow's own time limits and retries.
+    patience: Patience | None = None
 
     def send(self, endpoint: str, method: str, json_body: str | None, answer: Any, *, once: bool = False) -> Any:
         """Send a request, and again with a new token when the service answers 401.
@@ -96,7 +100,6 @@ class AzureMLRequests:
             Leave retries to the caller: a transient failure raises `LostAnswerError` at once. Otherwise MLflow's own
             retries apply (``MLFLOW_HTTP_REQUEST_MAX_RETRIES``).
         """
-        from mlflow.exceptions import MlflowException
         from mlflow.utils.proto_json_utils import parse_dict
         from mlflow.utils.rest_utils import verify_rest_response
 
@@ -106,7 +109,7 @@ class AzureMLRequests:
             renew(self.service_context)
             response = self._respond(endpoint, method, payload, once=once)
         if response.status_code in (401, 403):
-            raise MlflowException(self._refused(response), error_code="PERMISSION_DENIED")
+            raise mlflow_error(self._refused(response), "PERMISSION_DENIED")
         if response.status_code != 200:
             _raise_as_mlflow(response, endpoint)
         parse_dict(verify_rest_response(response, endpoint).json(), answer)
@@ -116,11 +119,13 @@ class AzureMLRequests:
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
 
+        limits = self.patience.options() if self.patience else {}
         if not once:
-            return http_request(self.get_host_creds(), endpoint, method, **payload)
+            return http_request(self.get_host_creds(), endpoint, method, **limits, **payload)
         host = self.get_host_creds()
+        limits["max_retries"] = 0
         try:
-            response = http_request(host, endpoint, method, max_retries=0, raise_on_status=False, **payload)
+            response = http_request(host, endpoint, method, raise_on_status=False, **limits, **payload)
         except MlflowException as error:
             raise LostAnswerError(redacted(error.message)) from error
         if response.status_code in _TRANSIENT:
@@ -145,7 +150,7 @@ class AzureMLRequests:
 
 def _raise_as_mlflow(response: Response, endpoint: str) -> None:
     """Raise what the service said, where it says it: under ``Error``, which MLflow does not read."""
-    from mlflow.exceptions import RestException
+    from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, RestException
 
     if response.status_code == 404 and not response.content:
         asked = endpoint.rpartition("/mlflow/")[2]
@@ -156,10 +161,13 @@ def _raise_as_mlflow(response: Response, endpoint: str) -> None:
         message = said["Error"]["Message"]
     except (ValueError, KeyError, TypeError):
         return
-    raise RestException({"error_code": said.get("error_code", "INTERNAL_ERROR"), "message": redacted(message)})
+    code = said.get("error_code")
+    # A code that MLflow has no status for would make an outage of any refusal.
+    code = code if code in ERROR_CODE_TO_HTTP_STATUS else code_of(response.status_code)
+    raise RestException({"error_code": code, "message": redacted(message)})
 
 
-def create_once(create: Callable[[], Made], find: Callable[[], Made | None]) -> Made:
+def create_once(create: Callable[[], Made], find: Callable[[], Made | None], patience: Patience | None = None) -> Made:
     """Create something that must not come into being twice, though answers may be lost.
 
     Parameters
@@ -168,6 +176,8 @@ def create_once(create: Callable[[], Made], find: Callable[[], Made | None]) -> 
         Sends the request once; raises `LostAnswerError` when it is not known whether the service carried it out.
     find : callable
         Looks for what an earlier attempt made.
+    patience : Patience, optional
+        How often to try; as MLflow does when left out.
 
     Raises
     ------
@@ -175,20 +185,23 @@ def create_once(create: Callable[[], Made], find: Callable[[], Made | None]) -> 
         As many attempts failed as MLflow makes retries (``MLFLOW_HTTP_REQUEST_MAX_RETRIES``).
     """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
-    from mlflow.exceptions import MlflowException
 
-    retries = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+    retries = patience.tries - 1 if patience else MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
     for attempt in range(retries + 1):
         try:
             return create()
         except LostAnswerError as error:
             if attempt == retries:
-                raise MlflowException(
-                    f"Azure ML did not answer after {retries + 1} attempts: {error}",
-                    error_code="TEMPORARILY_UNAVAILABLE",
+                raise mlflow_error(
+                    f"Azure ML did not answer after {retries + 1} attempts: {error}", "TEMPORARILY_UNAVAILABLE"
                 ) from error
-            backoff = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get() * 2**attempt / 2
-            time.sleep(min(backoff if error.wait is None else error.wait, _LONGEST_WAIT))
+            if patience:
+                backoff = patience.pause
+            elif error.wait is None:
+                backoff = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get() * 2**attempt / 2
+            else:
+                backoff = error.wait
+            time.sleep(min(backoff, _LONGEST_WAIT))
         if (made := find()) is not None:
             return made
     raise AssertionError("unreachable")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from mlflow.entities import LoggedModel, LoggedModelStatus, RunStatus, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchLoggedModelsUtils
 
 from adbazureml.tracking.azureml import records
 from adbazureml.tracking.azureml.records import Record
+from adbazureml.tracking.failures import mlflow_error
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -175,7 +175,5 @@ def _with_record(run: Run, record: Record) -> Run:
     return run
 
 
-def _no_such_model(model_id: str) -> MlflowException:
-    return MlflowException(
-        f"There is no logged model {model_id!r} in this Azure ML workspace.", error_code="RESOURCE_DOES_NOT_EXIST"
-    )
+def _no_such_model(model_id: str) -> Exception:
+    return mlflow_error(f"There is no logged model {model_id!r} in this Azure ML workspace.", "RESOURCE_DOES_NOT_EXIST")

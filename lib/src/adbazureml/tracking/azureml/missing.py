@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlflow.exceptions import MlflowException
+from adbazureml.tracking.failures import mlflow_error
 
 # By the names of MLflow's REST messages (service.proto, model_registry.proto).
 _LACKING = (
@@ -29,4 +29,4 @@ def refuse_what_azure_ml_lacks(message: str) -> None:
     """
     for pattern, what, instead in _LACKING:
         if pattern.search(message):
-            raise MlflowException(f"Azure ML has no {what}: {instead}.", error_code="FEATURE_DISABLED")
+            raise mlflow_error(f"Azure ML has no {what}: {instead}.", "NOT_IMPLEMENTED")

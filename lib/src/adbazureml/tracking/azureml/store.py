@@ -16,7 +16,7 @@ from uuid import uuid4
 import mlflow
 from azureml.mlflow._store.tracking.store import AzureMLRestStore
 from mlflow.entities import Experiment, Metric, RunStatus, RunTag
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import RestException
 from mlflow.protos.service_pb2 import CreateExperiment, CreateRun, MlflowService
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.rest_store import RestStore
@@ -28,7 +28,7 @@ from adbazureml.tracking import names
 from adbazureml.tracking.azureml import batches, connection, records
 from adbazureml.tracking.azureml.logged_models import LoggedModels
 from adbazureml.tracking.azureml.missing import refuse_what_azure_ml_lacks
-from adbazureml.tracking.failures import is_refusal
+from adbazureml.tracking.failures import mlflow_error
 from adbazureml.workspace import AzureMLWorkspace, inherited_from
 from adbazureml.workspace.address import Address
 
@@ -56,6 +56,7 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         LoggedModels.__init__(self)
         self._address = address
         self._links_are_off = False
+        self._limits = batches.Limits()
 
     def _call_endpoint(
         self,
@@ -92,7 +93,9 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
             return made.experiment_id if made else None
 
         return connection.create_once(
-            lambda: str(self.send(endpoint, method, body, CreateExperiment.Response(), once=True).experiment_id), find
+            lambda: str(self.send(endpoint, method, body, CreateExperiment.Response(), once=True).experiment_id),
+            find,
+            self.patience,
         )
 
     def get_experiment(self, experiment_id: str) -> Experiment:
@@ -106,10 +109,10 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
             return None
         path = found.tags.get(names.DATABRICKS_EXPERIMENT, found.name)
         if experiment_name not in (path, found.name):
-            raise MlflowException(
+            raise mlflow_error(
                 f"Experiment {experiment_name!r} would be {found.name!r} in Azure ML, which is {path!r} already:"
                 " choose another name.",
-                error_code="INVALID_PARAMETER_VALUE",
+                "INVALID_PARAMETER_VALUE",
             )
         return _named(found)
 
@@ -122,9 +125,8 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
 
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:  # noqa: ARG002
         """Not possible: an Azure ML experiment keeps its name."""
-        raise MlflowException(
-            f"Experiment {experiment_id} keeps its name: Azure ML cannot rename experiments.",
-            error_code="INVALID_PARAMETER_VALUE",
+        raise mlflow_error(
+            f"Experiment {experiment_id} keeps its name: Azure ML cannot rename experiments.", "INVALID_PARAMETER_VALUE"
         )
 
     # Runs.
@@ -149,7 +151,9 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
             return found[0] if found else None
 
         return connection.create_once(
-            lambda: Run.from_proto(self.send(endpoint, method, body, CreateRun.Response(), once=True).run), find
+            lambda: Run.from_proto(self.send(endpoint, method, body, CreateRun.Response(), once=True).run),
+            find,
+            self.patience,
         )
 
     def get_run(self, run_id: str) -> Run:
@@ -160,10 +164,10 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
             variable = inherited_from(run_id) if error.error_code == "RESOURCE_DOES_NOT_EXIST" else ""
             if not variable:
                 raise
-            raise MlflowException(
+            raise mlflow_error(
                 f"{variable}={run_id} came in from the environment of another run, and Azure ML has no such run: unset"
                 " it before the process starts, or delete it from os.environ.",
-                error_code=error.error_code,
+                "RESOURCE_DOES_NOT_EXIST",
             ) from error
 
     def shut_down_async_logging(self) -> None:
@@ -195,20 +199,13 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
 
     def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
         """Log to a run, in as many requests as Azure ML's limits ask for; none for an empty batch."""
-        send = partial(super().log_batch, run_id)
-        first, *more = batches.within_limits([batches.plain(metric) for metric in metrics])
-        refused = None
-        try:
-            if first or params or tags:
-                batches.send_around_refused(send, first, params, tags)
-        except MlflowException as error:
-            if not more or not is_refusal(error):
-                raise
-            refused = error
-        for batch in more:
-            send(batch, [], [])
-        if refused:
-            raise refused
+        batches.send_around_rejected(
+            partial(super().log_batch, run_id),
+            [batches.plain(metric) for metric in metrics],
+            params,
+            tags,
+            self._limits,
+        )
 
     def get_metric_history(self, run_id: str, metric_key: str, *args: Any, **kwargs: Any) -> PagedList[Metric]:
         """Return a metric's history.

@@ -7,51 +7,53 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mlflow import environment_variables as settings
-from mlflow.exceptions import MlflowException
 
 from adbazureml.text import first_line, logger
+from adbazureml.tracking.failures import code_of, mlflow_error
+from adbazureml.tracking.patience import Patience
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
+    from mlflow.exceptions import MlflowException
 
 _LONGEST_WAIT = 60.0
-_CODES = {
-    400: "INVALID_PARAMETER_VALUE",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "RESOURCE_DOES_NOT_EXIST",
-    409: "RESOURCE_CONFLICT",
-    429: "REQUEST_LIMIT_EXCEEDED",
-    503: "TEMPORARILY_UNAVAILABLE",
-}
 
 
 # It writes addresses in full, with their signatures.
 logger("urllib3.connectionpool")
 
 
-def time_limits() -> dict[str, float]:
-    """How long MLflow lets a request take; azure-core would wait five minutes."""
+def time_limits(patience: Patience | None) -> dict[str, Any]:
+    """How long MLflow lets a request take, unless told otherwise; azure-core would wait five minutes."""
+    if patience:
+        return patience.azure_options()
     seconds = float(settings.MLFLOW_HTTP_REQUEST_TIMEOUT.get())
     return {"connection_timeout": seconds, "read_timeout": seconds}
 
 
-def blob_options() -> dict[str, Any]:
+def blob_options(patience: Patience | None) -> dict[str, Any]:
     """Retries as MLflow makes them for its other requests; azure-storage's own first pause is 15 s."""
     from azure.storage.blob import ExponentialRetry
 
+    limits = time_limits(patience)
+    pause: Any = patience.pause if patience else settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
     return {
-        **time_limits(),
+        "connection_timeout": limits["connection_timeout"],
+        "read_timeout": limits["read_timeout"],
         "retry_policy": ExponentialRetry(
             initial_backoff=0,
-            increment_base=settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get(),
+            increment_base=pause,
             random_jitter_range=settings.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.get(),
-            retry_total=settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(),
+            retry_total=_retries(patience),
         ),
     }
 
 
-def transfer(call: Callable[[], object], path: str) -> None:
+def _retries(patience: Patience | None) -> int:
+    return patience.tries - 1 if patience else settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+
+
+def transfer(call: Callable[[], object], path: str, patience: Patience | None) -> None:
     """Run a transfer from or to blob storage; what goes wrong is told without the signed address.
 
     Raises
@@ -61,23 +63,20 @@ def transfer(call: Callable[[], object], path: str) -> None:
     """
     from azure.core.exceptions import AzureError
 
-    for left in range(settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), -1, -1):
+    for left in range(_retries(patience), -1, -1):
         try:
             call()
         except AzureError as error:
             status = getattr(error, "status_code", None)
             if status == 429 and left:
                 # azure-storage tries all else that passes again, but not this.
-                time.sleep(_asked_to_wait(error))
+                time.sleep(patience.pause if patience else _asked_to_wait(error))
                 continue
             said = f"blob storage answered {status}" if status else f"{type(error).__name__}, the connection broke"
             advice = "Call again to complete it."
             if status == 403:
                 advice = "Its signed address is not accepted from here: does the storage account let this network in?"
-            raise MlflowException(
-                f"Artifact {path!r} was not transferred: {said}. {advice}",
-                error_code=_CODES.get(status or 503, "INTERNAL_ERROR"),
-            ) from None
+            raise mlflow_error(f"Artifact {path!r} was not transferred: {said}. {advice}", code_of(status)) from None
         return
 
 
@@ -93,7 +92,7 @@ def in_words(error: AzureError, service: str, workspace: str) -> MlflowException
         said = f"{service} of workspace {workspace!r} answered {status}: {_first_line(error)}"
     else:
         said = f"{service} of workspace {workspace!r} did not answer: {_first_line(error)}"
-    return MlflowException(said, error_code=_CODES.get(status or 503, "INTERNAL_ERROR"))
+    return mlflow_error(said, code_of(status))
 
 
 def _first_line(error: AzureError) -> str:
