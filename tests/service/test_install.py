@@ -12,7 +12,6 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
-from mlflow.environment_variables import MLFLOW_DFS_TMP
 from packaging.requirements import Requirement
 from tests.bundle import ROOT
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
@@ -354,46 +353,6 @@ class TestModelRequirements:
     def test_unknown_package(self):
         with pytest.raises(EnvironmentNotReadyError, match="scikit-lern is not installed"):
             model_requirements("scikit-lern")
-
-
-class TestSparkModels:
-    """MLflow refuses to save a Spark ML model on serverless compute unless MLFLOW_DFS_TMP names a volume."""
-
-    @pytest.fixture
-    def volumes(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(install.spark_models, "_VOLUMES", tmp_path)
-        # So that what is set is taken back.
-        monkeypatch.setenv("MLFLOW_DFS_TMP", "")
-        monkeypatch.delenv("MLFLOW_DFS_TMP")
-        return tmp_path
-
-    @pytest.fixture
-    def serverless(self, on_cluster, monkeypatch):
-        monkeypatch.setenv("IS_SERVERLESS", "TRUE")
-
-    def test_pass_through_the_volume_beside_the_table(self, volumes, serverless):
-        folder = volumes / "main" / "my-prices" / "tmp"
-        folder.mkdir(parents=True)
-        assert install.use_volume_for_spark_models(beside="main.`my-prices`.training") == str(folder)
-        assert MLFLOW_DFS_TMP.get() == str(folder)
-
-    def test_a_volume_that_somebody_chose_is_kept(self, volumes, serverless, monkeypatch):
-        monkeypatch.setenv("MLFLOW_DFS_TMP", f"{volumes}/main/other/folder")
-        assert install.use_volume_for_spark_models(beside="main.prices.training") == f"{volumes}/main/other/folder"
-
-    def test_a_volume_that_is_not_there_is_named(self, volumes, serverless):
-        with pytest.raises(EnvironmentNotReadyError, match="`databricks volumes create main prices tmp MANAGED`"):
-            install.use_volume_for_spark_models(beside="main.prices.training")
-        assert "MLFLOW_DFS_TMP" not in os.environ
-
-    @pytest.mark.parametrize("table", ["training", "prices.training"])
-    def test_a_table_without_a_catalog_does_not_say_where(self, volumes, serverless, table):
-        with pytest.raises(EnvironmentNotReadyError, match="name the table with catalog and schema"):
-            install.use_volume_for_spark_models(beside=table)
-
-    def test_a_local_machine_needs_none(self, volumes):
-        assert install.use_volume_for_spark_models(beside="training") == ""
-        assert "MLFLOW_DFS_TMP" not in os.environ
 
 
 def test_importing_the_room_is_cheap():

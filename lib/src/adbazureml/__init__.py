@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
-    from adbazureml.runtime import display, hand_on, spark
+    from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
     from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_runs, track
@@ -53,6 +53,7 @@ _ROOM_OF = {
     "spark": "runtime",
     "track": "tracking",
     "unlink_workspaces": "link",
+    "use_volume_for_spark_models": "runtime",
     "verify": "install",
 }
 
@@ -86,6 +87,7 @@ __all__ = [
     "spark",
     "track",
     "unlink_workspaces",
+    "use_volume_for_spark_models",
     "verify",
 ]
 

@@ -34,9 +34,10 @@ class CloudMetadata(Service):
     def __init__(self, cloud: str, url: str) -> None:
         self.cloud = cloud
         self.url = url
+        self.others: list[CloudMetadata] = []
 
     def answer(self, _: Call) -> Answer:
-        return json_answer([self.description])
+        return json_answer([cloud.description for cloud in (self, *self.others)])
 
     def refusal(self, problem: Problem) -> Answer:
         return _refusal(problem)

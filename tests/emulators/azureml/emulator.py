@@ -170,6 +170,12 @@ class AzureMLEmulator(Emulator):
 
         cloud.KNOWN_CLOUDS.update(cloud._convert_arm_to_cli([self._metadata.description]))
 
+    def describe_too(self, other: AzureMLEmulator) -> None:
+        """Describe another cloud beside this one, to clients that ask from now on; the same identity signs in there."""
+        self._metadata.others.append(other._metadata)
+        other.identity.client_id, other.identity.client_secret = self.identity.client_id, self.identity.client_secret
+        clouds._described.cache_clear()
+
     # What it does to the next requests, beside what every emulator can
 
     def cut_upload(self, count: int, path: str = r"\.blob\.") -> None:

@@ -3,7 +3,6 @@
 from adbazureml.install.libraries import CLUSTER_ID_CONF, install_missing, install_wheel
 from adbazureml.install.pins import model_requirements
 from adbazureml.install.report import InstallReport, Row, asked_deploy_target, check, requirements, verify
-from adbazureml.install.spark_models import use_volume_for_spark_models
 
 __all__ = [
     "CLUSTER_ID_CONF",
@@ -15,6 +14,5 @@ __all__ = [
     "install_wheel",
     "model_requirements",
     "requirements",
-    "use_volume_for_spark_models",
     "verify",
 ]

@@ -12,7 +12,6 @@ from adbazureml.link.resource import DatabricksResource, find_by_name, find_by_u
 from adbazureml.runtime import html_table
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.address import parse_arm_id
-from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for
 from adbazureml.workspace.databricks import databricks_sign_in
 from adbazureml.workspace.management import SETTLED, databricks_client, explained, wait_for, wait_until_settled
@@ -171,7 +170,7 @@ class _Linking:
 
     def __init__(self, workspace: AzureMLWorkspace, databricks: str) -> None:
         self.workspace = workspace
-        self.credential = credential_for(current_cloud())
+        self.credential = credential_for(workspace.cloud)
         self._azureml = parse_arm_id(workspace.arm_id)
         named = parse_id(databricks)
         self.subscription_id = named[0] if named else self._azureml.subscription_id

@@ -12,6 +12,7 @@ from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_d
 from adbazureml.runtime.progress import progress
 from adbazureml.runtime.secrets import secret
 from adbazureml.runtime.session import drop_table, quoted_table, spark, table, table_exists
+from adbazureml.runtime.spark_models import use_volume_for_spark_models
 
 __all__ = [
     "HOME_VARIABLE",
@@ -37,5 +38,6 @@ __all__ = [
     "spark",
     "table",
     "table_exists",
+    "use_volume_for_spark_models",
     "user_name",
 ]

@@ -131,6 +131,8 @@ def score(
         incremental scoring can't follow; nothing was written.
     ScoringError
         The model can't be found or loaded, it failed on a row, or the checkpoint is damaged; no row was written twice.
+    EnvironmentNotReadyError
+        A Spark ML model passes through a volume here, and none is beside `into`.
     SettingsError
         `mode` is none of these, `checkpoints` can't be used, or serverless compute is asked for a stream or for `keys`.
     """
@@ -141,6 +143,8 @@ def score(
     _check_names(rows, table, (target_column, probability_column), refused_into)
     source = find_model(model, probabilities=bool(probability_column))
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
+    if "spark" in source.info.flavors:
+        runtime.use_volume_for_spark_models(beside=into)
 
     def predictions(frame: DataFrame) -> DataFrame:
         refused = _REFUSED if refused_into else ""

@@ -10,7 +10,7 @@ import requests
 from adbazureml.errors import WorkspaceError
 from adbazureml.text import first_line, is_page
 from adbazureml.workspace.address import Address
-from adbazureml.workspace.clouds import current_cloud
+from adbazureml.workspace.clouds import cloud_of
 from adbazureml.workspace.credential import Credential, credential_for
 from adbazureml.workspace.outages import outage, within
 from adbazureml.workspace.workspace import Workspace
@@ -39,7 +39,7 @@ def check_answers(workspace: Workspace, service: str = TRACKING) -> str:
     """
     address = Address.find(workspace.tracking_uri)
     assert address is not None, workspace
-    cloud = current_cloud()
+    cloud = cloud_of(address.host)
     url = f"https://{address.host}/mlflow/v2.0{address.arm_id}/api/2.0/mlflow/{service}"
     what = f"The {'registry' if service == REGISTRY else 'tracking server'} of Azure ML workspace {workspace.name!r}"
     started = time.monotonic()

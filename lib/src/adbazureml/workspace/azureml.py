@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
 from adbazureml.workspace.address import Address, arm_id, parse_arm_id
-from adbazureml.workspace.clouds import CLOUD_VARIABLE, Cloud, current_cloud
+from adbazureml.workspace.clouds import Cloud, cloud_of, current_cloud, remember_cloud
 from adbazureml.workspace.config_file import read_config
 from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
@@ -52,8 +52,9 @@ class AzureMLWorkspace(Workspace):
     ) -> AzureMLWorkspace:
         """Find the workspace in Azure Resource Manager; with all three names empty, the local stand-in.
 
-        Signs in with what `Credential` finds, and never asks anybody. The cloud's name is left in
-        ``AZUREML_CURRENT_CLOUD``, from which azureml-mlflow reads it.
+        Signs in with what `Credential` finds, and never asks anybody. Workspaces of several clouds go together in one
+        process: ``AZUREML_CURRENT_CLOUD`` is read and never set. Another process that is given a tracking URI alone
+        tells the three clouds of Microsoft by its host; for any other, set the variable there.
 
         Parameters
         ----------
@@ -78,8 +79,6 @@ class AzureMLWorkspace(Workspace):
         if secret_scope:
             sign_in_from(secret_scope)
         chosen = current_cloud(cloud)
-        # Without it azureml-mlflow asks the public resource manager, which closed networks have no way to.
-        os.environ[CLOUD_VARIABLE] = chosen.name
         credential = credential_for(chosen)
         resource_id = arm_id(subscription_id, resource_group, name)
         try:
@@ -153,7 +152,7 @@ class AzureMLWorkspace(Workspace):
                 f"tracking URI {tracking_uri!r} names no Azure ML workspace: expected azureml://<host>/mlflow/v2.0"
                 f"{arm_id('<id>', '<group>', '<name>')}, as AzureMLWorkspace.get(…).tracking_uri has it."
             )
-        return cls._at(address, current_cloud())
+        return cls._at(address, cloud_of(address.host))
 
     @property
     def subscription_id(self) -> str:
@@ -164,6 +163,12 @@ class AzureMLWorkspace(Workspace):
     def resource_group(self) -> str:
         """Its resource group; empty for a stand-in."""
         return parse_arm_id(self.arm_id).resource_group if self.arm_id else ""
+
+    @property
+    def cloud(self) -> Cloud:
+        """The Azure cloud that it is in; of a stand-in, the one in use."""
+        address = Address.find(self.tracking_uri)
+        return cloud_of(address.host) if address else current_cloud()
 
     @property
     def experiments(self) -> dict[str, Experiment]:
@@ -229,6 +234,7 @@ class AzureMLWorkspace(Workspace):
                 f"workspace_name {resource.get('name')!r}: it has no MLflow tracking server; its provisioning state is"
                 f" {properties.get('provisioningState', 'unknown')!r}. Wait until it is 'Succeeded', or choose another."
             )
+        remember_cloud(address.host, cloud)
         return cls._at(
             address,
             cloud,

@@ -34,6 +34,8 @@ class Cloud:
         Azure Machine Learning studio.
     portal : str
         Azure portal.
+    tracking_suffix : str
+        What the host names of Azure ML's tracking servers end with; empty where it is not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Cloud:
     storage_suffix: str
     studio: str
     portal: str
+    tracking_suffix: str = ""
 
     @property
     def scope(self) -> str:
@@ -49,8 +52,8 @@ class Cloud:
         return f"{self.resource_manager}/.default"
 
 
-# Resource managers, sign-in and storage as azureml-mlflow has them; studio hosts from Microsoft's list of hosts that a
-# firewall must let through.
+# Resource managers, sign-in and storage as azureml-mlflow has them; the other hosts from Microsoft's list of those that
+# a firewall must let through.
 _KNOWN = {
     cloud.name: cloud
     for cloud in (
@@ -61,6 +64,7 @@ _KNOWN = {
             storage_suffix="core.windows.net",
             studio="https://ml.azure.com",
             portal="https://portal.azure.com",
+            tracking_suffix="api.azureml.ms",
         ),
         Cloud(
             name="AzureUSGovernment",
@@ -69,6 +73,7 @@ _KNOWN = {
             storage_suffix="core.usgovcloudapi.net",
             studio="https://ml.azure.us",
             portal="https://portal.azure.us",
+            tracking_suffix="api.ml.azure.us",
         ),
         Cloud(
             name="AzureChinaCloud",
@@ -77,6 +82,7 @@ _KNOWN = {
             storage_suffix="core.chinacloudapi.cn",
             studio="https://studio.ml.azure.cn",
             portal="https://portal.azure.cn",
+            tracking_suffix="api.ml.azure.cn",
         ),
     )
 }
@@ -109,6 +115,28 @@ def current_cloud(name: str = "") -> Cloud:
             f" {CLOUD_VARIABLE} to one of them; {METADATA_VARIABLE} describes any other."
         )
     return found
+
+
+# The clouds of the tracking servers that this process has found in Azure Resource Manager.
+_found_at: dict[str, Cloud] = {}
+
+
+def remember_cloud(host: str, cloud: Cloud) -> None:
+    """Note the cloud in which a tracking server was found, for `cloud_of`."""
+    _found_at[host] = cloud
+
+
+def cloud_of(host: str) -> Cloud:
+    """Return the cloud of an Azure ML tracking server: where it was found, or else by its name, or the one in use.
+
+    Raises
+    ------
+    WorkspaceError
+        As `current_cloud`, for a host of no known cloud.
+    """
+    if host in _found_at:
+        return _found_at[host]
+    return current_cloud(next((name for name, one in _KNOWN.items() if host.endswith(f".{one.tracking_suffix}")), ""))
 
 
 @cache

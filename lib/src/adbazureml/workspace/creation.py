@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.errors import WorkspaceError
 from adbazureml.workspace.address import arm_id
 from adbazureml.workspace.azureml import AzureMLWorkspace
-from adbazureml.workspace.clouds import CLOUD_VARIABLE, current_cloud
+from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
 from adbazureml.workspace.management import FAILED, explained, resource_client, wait_for, wait_until_settled
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
@@ -83,7 +83,6 @@ def create_workspace(
     if secret_scope:
         sign_in_from(secret_scope)
     chosen = current_cloud(cloud)
-    os.environ[CLOUD_VARIABLE] = chosen.name
     credential = credential_for(chosen)
     end = time.monotonic() + timeout
     client = resource_client(credential, subscription_id)

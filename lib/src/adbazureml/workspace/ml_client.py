@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.workspace.address import Address
-from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import credential_for
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def ml_client(workspace: AzureMLWorkspace, *, poll: float = 5.0) -> MLClient:
     _silence()
     address = Address.find(workspace.tracking_uri)
     assert address is not None, workspace
-    cloud = current_cloud()
+    cloud = workspace.cloud
     return MLClient(
         credential_for(cloud),
         address.subscription_id,

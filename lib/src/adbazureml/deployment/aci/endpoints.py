@@ -33,7 +33,6 @@ from adbazureml.deployment.target import Deadline, DeploymentState, EndpointStat
 from adbazureml.errors import DeploymentError
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.azureml import API_VERSION
-from adbazureml.workspace.clouds import current_cloud
 from adbazureml.workspace.credential import credential_for
 from adbazureml.workspace.resource_manager import RefusedError as NotReadError
 from adbazureml.workspace.resource_manager import read_resource
@@ -269,7 +268,7 @@ class ContainerInstances(Target):
             url=f"{main.url}/score" if main and main.url else "",
             auth="key",
             deployments=tuple(deployments.values()),
-            page=f"{self._workspace_cloud.portal}/#@/resource{self._id(name)}" if main else "",
+            page=f"{self._workspace.cloud.portal}/#@/resource{self._id(name)}" if main else "",
         )
 
     def _deployment(self, group: Group, *, traffic: int) -> DeploymentState:
@@ -356,12 +355,8 @@ class ContainerInstances(Target):
             raise DeploymentError(f"workspace_name {workspace.name!r} can't be read: {error}") from error
 
     @cached_property
-    def _workspace_cloud(self) -> Any:
-        return current_cloud()
-
-    @cached_property
     def _credential(self) -> Any:
-        return credential_for(self._workspace_cloud)
+        return credential_for(self._workspace.cloud)
 
     def _id(self, group: str) -> str:
         """Resource id of a container group."""

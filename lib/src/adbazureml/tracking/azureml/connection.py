@@ -18,7 +18,7 @@ from adbazureml.text import redacted
 from adbazureml.tracking.failures import code_of, mlflow_error
 from adbazureml.tracking.patience import Patience
 from adbazureml.workspace.address import Address
-from adbazureml.workspace.clouds import current_cloud
+from adbazureml.workspace.clouds import Cloud, cloud_of
 from adbazureml.workspace.credential import Credential, credential_for
 
 if TYPE_CHECKING:
@@ -39,21 +39,34 @@ def connect(address: Address) -> ServiceContext:
 
     Inside an Azure ML job of the same workspace the job's own token is used, elsewhere `credential_for` the cloud.
     """
-    from azureml.mlflow._common._cloud.cloud import _get_cloud_or_default
     from azureml.mlflow._internal.utils import ServiceContext
 
     key = address.host, address.arm_id.lower()
     with _lock:
         if key not in _contexts:
+            cloud = cloud_of(address.host)
             _contexts[key] = _job_context(address) or ServiceContext(
                 host_url=f"https://{address.host}",
                 subscription_id=address.subscription_id,
                 resource_group_name=address.resource_group,
                 workspace_name=address.name,
-                auth=credential_for(current_cloud()),
-                cloud=_get_cloud_or_default(),
+                auth=credential_for(cloud),
+                cloud=_as_azureml_mlflow_has_it(cloud),
             )
         return _contexts[key]
+
+
+def _as_azureml_mlflow_has_it(cloud: Cloud) -> Any:
+    """Describe a cloud for a connection: looked up by its name, it would be asked for where networks may be closed."""
+    from azureml.mlflow._common._cloud import cloud as theirs
+
+    return theirs.Cloud(
+        cloud.name,
+        endpoints=theirs.CloudEndpoints(
+            resource_manager=cloud.resource_manager, active_directory=cloud.active_directory, portal=cloud.portal
+        ),
+        suffixes=theirs.CloudSuffixes(storage_endpoint=cloud.storage_suffix),
+    )
 
 
 def _job_context(address: Address) -> ServiceContext | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from adbazureml import runtime
 from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.place import Place, on_databricks, place
+from adbazureml.runtime.session import spark
 from adbazureml.text import name_parts
 
 VARIABLE = "MLFLOW_DFS_TMP"
@@ -61,8 +62,6 @@ def use_volume_for_spark_models(*, beside: str) -> str:
 
 
 def _only_through_a_volume() -> bool:
-    if not runtime.on_databricks():
+    if not on_databricks():
         return False
-    return runtime.place() is runtime.Place.SERVERLESS or type(runtime.spark()).__module__.startswith(
-        "pyspark.sql.connect"
-    )
+    return place() is Place.SERVERLESS or type(spark()).__module__.startswith("pyspark.sql.connect")
