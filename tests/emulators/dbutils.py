@@ -51,6 +51,18 @@ class Secrets:
         return self._scopes[scope][key]
 
 
+class Credentials:
+    """The service credentials of Unity Catalog that the caller may use, each a ``TokenCredential`` of azure-core."""
+
+    def __init__(self, usable: Mapping[str, Any]) -> None:
+        self._usable = usable
+
+    def getServiceCredentialsProvider(self, name: str) -> Any:
+        if name not in self._usable:
+            raise RuntimeError(f"PERMISSION_DENIED: User does not have ACCESS on Service Credential '{name}'.")
+        return self._usable[name]
+
+
 class Dbutils:
     """`dbutils` of a task when parameters are passed or ``in_job`` says so; of a person's notebook otherwise."""
 
@@ -60,7 +72,9 @@ class Dbutils:
         *,
         in_job: bool = True,
         secrets: Mapping[str, Mapping[str, str]] | None = None,
+        service_credentials: Mapping[str, Any] | None = None,
     ) -> None:
         self.widgets = Widgets(passed or {})
         self.jobs = type("Jobs", (), {"taskValues": TaskValues(in_job=in_job)})()
         self.secrets = Secrets(secrets or {})
+        self.credentials = Credentials(service_credentials or {})

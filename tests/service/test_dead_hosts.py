@@ -27,7 +27,7 @@ ASKS_AZURE = ("create-workspace", "link show", "link set", "link unset", "status
 def limits(monkeypatch):
     """The limits that a command keeps, made short."""
     monkeypatch.setattr(databricks, "HTTP_SECONDS", 0.3)
-    monkeypatch.setattr(databricks, "ALL_SECONDS", 2.0)
+    monkeypatch.setattr(databricks, "ALL_SECONDS", 8.0)
     monkeypatch.setattr(doctor, "ALL_SECONDS", 3.0)
     monkeypatch.setattr(doctor, "REQUEST_SECONDS", 0.3)
     monkeypatch.setattr(answers, "READ_SECONDS", 0.3)

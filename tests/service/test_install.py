@@ -1,6 +1,5 @@
 """Requirements and what mends them; on a cluster by the real databricks-sdk against an emulated workspace."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -435,6 +434,6 @@ def test_wheel_is_whole(wheel):
         parser.read_string(archive.read(entry_points).decode())
     stores = dict(parser["mlflow.tracking_store"])
     assert "databricks" in stores
-    assert parser["console_scripts"]["adbazureml"] == "adbazureml.command_line:main"
+    assert parser["console_scripts"]["adbazureml"] == "adbazureml.__main__:run"
     points = metadata.distribution("adbazureml").entry_points
     assert stores == {point.name: point.value for point in points if point.group == "mlflow.tracking_store"}

@@ -153,8 +153,9 @@ class TestInTheWay:
     def test_21vianet_is_linked_with_a_note(self, azure, workspace, monkeypatch):
         monkeypatch.setattr(azure._metadata, "cloud", "AzureChinaCloud")
         clouds._described.cache_clear()
-        monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureChinaCloud")
-        link = link_workspaces(workspace, databricks="adb")
+        names = {"name": workspace.name, "resource_group": workspace.resource_group}
+        found = AzureMLWorkspace.get(**names, subscription_id=workspace.subscription_id, cloud="AzureChinaCloud")
+        link = link_workspaces(found, databricks="adb")
         assert link.is_set
         assert "21Vianet" in link.notes[0]
 
@@ -199,7 +200,7 @@ class TestFaults:
             show_link(workspace, databricks=resource["id"])
 
     def test_a_name_that_is_not_there(self, workspace):
-        with pytest.raises(WorkspaceError, match=r"databricks_workspace 'abd': not among .*sees: adb"):
+        with pytest.raises(WorkspaceError, match=r"databricks 'abd': not among .*sees: adb"):
             show_link(workspace, databricks="abd")
 
     def test_a_name_that_two_have(self, manager, workspace):

@@ -1,10 +1,13 @@
 """The page for the one who sets a team up: what it names is there, and its commands give a job its sign-in."""
 
+import json
 import os
 import re
 import shlex
+import time
 
 import pytest
+from azure.core.credentials import AccessToken
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.workspace import AclPermission
 from IPython.core.interactiveshell import InteractiveShell
@@ -13,9 +16,13 @@ from tests.emulators.databricks import TOKEN, DatabricksEmulator
 from tests.emulators.dbutils import Dbutils
 from traitlets.config import Config
 
-from adbazureml import AzureMLWorkspace
-from adbazureml.workspace.identities import identity_variables
+from adbazureml import AzureMLWorkspace, Settings
+from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.workspace.clouds import current_cloud
+from adbazureml.workspace.credential import credential_for, sign_in_by
+from adbazureml.workspace.identities import identity_variables, use_service_credential
 
+SECRETS = ("azure-tenant-id", "azure-client-id", "azure-client-secret")
 PAGE = (ROOT / "docs" / "set-up-for-a-team.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.M | re.S)
 WORKFLOWS = "".join(
@@ -33,6 +40,17 @@ def commands(*start):
     ]
     assert found
     return found
+
+
+class ManagedIdentity:
+    """What Databricks gives for a service credential: no more than tokens."""
+
+    def __init__(self, azure):
+        self._azure = azure
+
+    def get_token(self, *scopes, **_):
+        assert scopes == (self._azure.identity.scope,)
+        return AccessToken(self._azure.identity.issue(), int(time.time()) + 3600)
 
 
 @pytest.fixture
@@ -58,7 +76,8 @@ def job(azureml_emulator, monkeypatch, tmp_path):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    return azureml_emulator
+    yield azureml_emulator
+    use_service_credential("", None)
 
 
 def test_the_secret_scope_signs_a_job_in_to_azure(job, dbutils):
@@ -101,6 +120,55 @@ def test_the_secret_scope_signs_a_job_in_to_azure(job, dbutils):
     assert os.environ["AZURE_CLIENT_ID"] == job.identity.client_id
 
 
+def test_the_service_credential_signs_a_job_in_to_azure(job, dbutils):
+    """By the name that the page's commands give it, before a secret scope, and without any secret."""
+    [[*_, described]] = commands("databricks", "credentials", "create-credential")
+    credential = json.loads(described)
+    assert credential["purpose"] == "SERVICE"
+    [[*_, kind, name, _, granted]] = commands("databricks", "grants", "update", "credential")
+    assert (kind, name) == ("credential", credential["name"])
+    assert json.loads(granted)["changes"] == [{"principal": "APP_ID", "add": ["ACCESS"]}]
+    assert f"the variable `service_credential` to `{name}`" in " ".join(PAGE.split())
+    given = Dbutils(in_job=True, service_credentials={name: ManagedIdentity(job)})
+    dbutils(given)
+    where = {key: getattr(job, key) for key in ("workspace_name", "subscription_id", "resource_group")}
+    settings = Settings.checked({**where, "service_credential": name, "secret_scope": "nowhere"})
+    workspace = AzureMLWorkspace.of(settings)
+    assert workspace.arm_id == job.workspace.scope
+    assert workspace.client().search_experiments()
+    assert not os.environ["AZURE_CLIENT_SECRET"]
+
+
+def test_a_service_credential_that_a_job_may_not_use_is_named(job, dbutils):
+    dbutils(Dbutils(in_job=True))
+    with pytest.raises(EnvironmentNotReadyError, match=r"'azureml' can't be used \(PERMISSION_DENIED"):
+        sign_in_by(service_credential="azureml")
+    given = Dbutils(in_job=True)
+    del given.credentials
+    dbutils(given)
+    with pytest.raises(EnvironmentNotReadyError, match="leave it empty and set secret_scope"):
+        sign_in_by(service_credential="azureml")
+
+
+def test_a_secret_scope_named_later_signs_in_instead(job, dbutils):
+    principal = {name: getattr(job.identity, name.replace("azure-", "").replace("-", "_")) for name in SECRETS}
+    credentials = {"azureml": ManagedIdentity(job)}
+    dbutils(Dbutils(in_job=True, secrets={"scope": principal}, service_credentials=credentials))
+    sign_in_by(service_credential="azureml")
+    credential = credential_for(current_cloud())
+    credential.get_token(credential.cloud.scope)
+    assert credential.identity == "service credential of Unity Catalog"
+    sign_in_by(secret_scope="scope")
+    credential.get_token(credential.cloud.scope)
+    assert credential.identity == "service principal of the environment"
+
+
+def test_on_a_laptop_there_is_no_service_credential(monkeypatch):
+    monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
+    with pytest.raises(EnvironmentNotReadyError, match="leave service_credential empty, and sign in with `az login`"):
+        sign_in_by(service_credential="azureml")
+
+
 def test_federated_sign_in_is_by_the_variables_that_azure_identity_reads():
     """That a token of such a file signs in is in workspace/test_credential.py."""
     [block] = [block for block in BLOCKS if "spark_env_vars:" in block]
@@ -125,10 +193,10 @@ def test_rights_in_unity_catalog_are_those_of_its_api():
     from databricks.sdk.service.catalog import Privilege
 
     granted = set(re.findall(r"[A-Z]+(?:_[A-Z]+)*", "".join(re.findall(r'"add": (\[.*?\])', PAGE))))
-    assert granted == {"USE_CATALOG", "CREATE_SCHEMA", "USE_SCHEMA", "SELECT"}
+    assert granted == {"USE_CATALOG", "CREATE_SCHEMA", "USE_SCHEMA", "SELECT", "ACCESS"}
     assert granted <= {privilege.value for privilege in Privilege}
 
 
 def test_readers_of_the_readme_find_it():
     assert "(docs/set-up-for-a-team.md)" in (ROOT / "README.md").read_text()
-    assert len(PAGE.splitlines()) <= 125, "two pages"
+    assert len(PAGE.splitlines()) <= 130, "two pages"

@@ -106,7 +106,7 @@ def test_only_what_was_chosen(workspace, train, databricks):
     found = inventory(SETTINGS, workspace=workspace)
     clean_up(found.only("model version", "model"), confirm=EXPERIMENT)
     assert kinds(inventory(SETTINGS, workspace=workspace)) == ["run", "run"]
-    with pytest.raises(CleanUpError, match="delete_kinds 'runs, tables': expected some of endpoint, model version"):
+    with pytest.raises(CleanUpError, match="kinds 'runs, tables': expected some of endpoint, model version"):
         found.only("runs", "table", "tables")
 
 

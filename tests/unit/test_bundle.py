@@ -191,6 +191,7 @@ class TestEmptyVariables:
 
     def test_values_and_no_secret_scope_are_fine(self, refused):
         given = {f"BUNDLE_VAR_{name}": value for name, value in GIVEN.items()}
+        given |= {"BUNDLE_VAR_service_credential": "$(SERVICE_CREDENTIAL)"}
         assert refused(**given, BUNDLE_VAR_secret_scope="", BUNDLE_VAR_scoring_condition="a = 'b'") == ""
         assert refused() == ""
 
@@ -367,8 +368,9 @@ class TestJobs:
 
     @pytest.mark.parametrize("key", JOBS)
     def test_every_job_can_sign_in_to_azure(self, key):
-        assert parameters(DECLARED[key])["secret_scope"] == "${var.secret_scope}"
-        assert BUNDLE["variables"]["secret_scope"]["default"] == ""
+        for name in ("secret_scope", "service_credential"):
+            assert parameters(DECLARED[key])[name] == f"${{var.{name}}}"
+            assert BUNDLE["variables"][name]["default"] == ""
 
     @pytest.mark.parametrize("key", JOBS)
     def test_a_literal_default_is_that_of_the_settings(self, key):

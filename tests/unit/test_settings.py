@@ -45,6 +45,7 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
     [
         ("subscription_id", "our subscription"),
         ("secret_scope", "two words"),
+        ("service_credential", "two words"),
         ("cloud", "https://management.azure.com"),
         ("experiment", "no-leading-slash"),
         ("model_name", "a.b.c.d"),

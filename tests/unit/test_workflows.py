@@ -94,8 +94,8 @@ def test_staging_is_deployed_and_run_before_prod(path):
 def test_a_deployment_is_given_what_staging_and_prod_must_be_given(path):
     loaded = (ROOT / path).read_text()
     required = {name for name, variable in BUNDLE["variables"].items() if "default" not in variable}
-    # Jobs may sign in to Azure by a secret scope.
-    assert set(re.findall(r"BUNDLE_VAR_(\w+)", loaded)) == required | {"secret_scope"}
+    # Jobs may sign in to Azure by either.
+    assert set(re.findall(r"BUNDLE_VAR_(\w+)", loaded)) == required | {"secret_scope", "service_credential"}
     commands = re.findall(r"databricks bundle (\w+) (?:--strict )?-t \"\$TARGET\"", loaded)
     assert commands == ["validate", "deploy", "run"]
 

@@ -74,6 +74,9 @@ class Settings(BaseModel):
     resource_group: str = Field("", description="its resource group, not the managed one of Databricks")
     workspace_name: str = Field("", description="the Azure ML workspace, not the Databricks one")
     secret_scope: SecretScope = Field("", description="Databricks secret scope with the service principal for Azure")
+    service_credential: SecretScope = Field(
+        "", description="service credential of Unity Catalog that signs in to Azure, before secret_scope"
+    )
     cloud: CloudName = Field("", description="Azure cloud; empty: AZUREML_CURRENT_CLOUD, or else AzureCloud")
 
     databricks_workspace: str = Field(
@@ -306,6 +309,7 @@ _WRITTEN = {
     "run_id": "an id of 32 digits and letters, such as '0123456789abcdef0123456789abcdef'",
     "model_version": "a number such as '3'",
     "secret_scope": "a name of letters, digits, '-', '_', '.' and '@', such as 'ml-team'",
+    "service_credential": "a name of letters, digits, '-', '_', '.' and '@', such as 'azureml'",
     "cloud": "a name such as 'AzureCloud'",
     "experiment": "a path from the root, such as '/Users/someone@example.com/diabetes'",
     "_table": "a table's name in one to three parts, such as 'main.diabetes.training'",

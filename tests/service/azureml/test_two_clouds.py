@@ -1,6 +1,7 @@
 """Workspaces of two Azure clouds in one process."""
 
 import os
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -39,7 +40,7 @@ def test_each_is_signed_in_to_by_its_own_cloud(azure, other, tmp_path):
             mlflow.log_text("hello", "greeting.txt")
         assert workspace.client().get_run(run.info.run_id).data.metrics == {"loss": 1.5}
         path = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/greeting.txt", dst_path=str(tmp_path))
-        assert open(path).read() == "hello"
+        assert Path(path).read_text() == "hello"
         assert workspace.cloud.name == emulator.cloud
         assert check_answers(workspace)
     after = {name: value for name, value in os.environ.items() if name.startswith("AZURE")}

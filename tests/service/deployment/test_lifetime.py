@@ -169,10 +169,10 @@ def test_record_of_a_process_that_is_not_ours_is_removed(endpoint, home):
 
 
 def test_port_in_use(store, endpoint, taken_port):
-    with pytest.raises(DeploymentError, match=f"endpoint_port {taken_port} is in use by another program: set another"):
+    with pytest.raises(DeploymentError, match=f"port {taken_port} is in use by another program: set another"):
         deploy(store.v1, name="other", port=taken_port)
     port = int(endpoint.url.split(":")[2].split("/")[0])
-    with pytest.raises(DeploymentError, match=f"endpoint_port {port} is in use by endpoint 'lines'"):
+    with pytest.raises(DeploymentError, match=f"port {port} is in use by endpoint 'lines'"):
         deploy(store.v1, name="other", port=port)
     with pytest.raises(DeploymentError, match=f"endpoint 'lines' serves this model at port {port}; leave the port 0"):
         deploy(store.v1, name="lines", port=taken_port)

@@ -29,24 +29,24 @@ def logged(model, **options):
 
 @pytest.mark.parametrize("name", ["", "a", "Upper", "../up", "end-", "x" * 33])
 def test_wrong_name(store, name):
-    with pytest.raises(DeploymentError, match=r"endpoint_name .* is wrong: use 3 to 32"):
+    with pytest.raises(DeploymentError, match=r"name .* is wrong: use 3 to 32"):
         deploy(store.v1, name=name)
 
 
 def test_unknown_target(store):
-    with pytest.raises(DeploymentError, match="deploy_target 'mars' is not known: set it to one of 'local', 'azureml'"):
+    with pytest.raises(DeploymentError, match="target 'mars' is not known: set it to one of 'local', 'azureml'"):
         deploy(store.v1, name="other", target="mars")
 
 
 @pytest.mark.parametrize("target", ["azureml", "aks", "aci"])
 def test_azure_without_a_workspace(store, target):
-    with pytest.raises(DeploymentError, match=f"deploy_target '{target}' needs an Azure ML workspace: deploy"):
+    with pytest.raises(DeploymentError, match=f"target '{target}' needs an Azure ML workspace: deploy"):
         deploy(store.v1, name="other", target=target)
 
 
 @pytest.mark.parametrize("port", [-1, 65536, "8080", None])
 def test_port_out_of_range(store, port):
-    with pytest.raises(DeploymentError, match=r"endpoint_port .* out of range: set it to 1024 to 65535, or 0"):
+    with pytest.raises(DeploymentError, match=r"port .* out of range: set it to 1024 to 65535, or 0"):
         deploy(store.v1, name="other", port=port)
 
 
@@ -77,7 +77,7 @@ def test_model_that_does_not_exist(store, model_uri):
 
 
 def test_endpoint_that_does_not_exist(store):
-    with pytest.raises(DeploymentError, match=r"endpoint_name 'nobody': there is no such endpoint \(local\)"):
+    with pytest.raises(DeploymentError, match=r"name 'nobody': there is no such endpoint \(local\)"):
         find_endpoint("nobody")
     assert "nobody" not in {endpoint.name for endpoint in endpoints()}
 

@@ -134,7 +134,7 @@ class TestNotFound:
         with pytest.raises(WorkspaceError) as caught:
             AzureMLWorkspace.get(**names)
         message = str(caught.value)
-        assert f"workspace_name '{names['name']}': this identity (signed in by the service principal" in message
+        assert f"name '{names['name']}': this identity (signed in by the service principal" in message
         assert azure.identity.client_id in message
         assert "role 'AzureML Data Scientist'" in message
 

@@ -29,5 +29,5 @@ def test_clients_are_of_their_own_stores(workspace):
 
 def test_on_databricks_a_workspace_must_be_named(monkeypatch):
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
-    with pytest.raises(WorkspaceError, match="workspace_name, subscription_id and resource_group are empty"):
+    with pytest.raises(WorkspaceError, match="name, subscription_id and resource_group are empty"):
         AzureMLWorkspace.get(**EMPTY)

@@ -76,5 +76,7 @@ class TestSparkModels:
             paths = ":".join([str(NEWER_PACKAGES), os.environ["PYTHONPATH"]])
             given = {"SPARK_REMOTE": remote, "PYTHONPATH": paths, "DATABRICKS_RUNTIME_VERSION": "18.0"}
             command = [sys.executable, "-c", TELL]
-            done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                command, env={**os.environ, **given}, check=True, capture_output=True, text=True, timeout=120
+            )
         assert done.stdout.startswith("Spark ML models pass through the volume /Volumes/main/prices/tmp"), done.stderr

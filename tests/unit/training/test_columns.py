@@ -53,7 +53,7 @@ def test_the_setting_overrides_the_guess():
     ],
 )
 def test_a_label_that_can_not_be_learned_is_refused_in_one_sentence(type_name, values, asked, said):
-    with pytest.raises(TableError, match=f"label_column 'y'.*{said}"):
+    with pytest.raises(TableError, match=f"label 'y'.*{said}"):
         decide(type_name, values, asked)
 
 

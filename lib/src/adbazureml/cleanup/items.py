@@ -92,7 +92,7 @@ class Inventory:
         """
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
-            raise CleanUpError(f"delete_kinds {', '.join(unknown)!r}: expected some of {', '.join(KINDS)}.")
+            raise CleanUpError(f"kinds {', '.join(unknown)!r}: expected some of {', '.join(KINDS)}.")
         chosen = kinds or tuple(kind for kind in KINDS if kind not in SHARED)
         return replace(self, items=tuple(item for item in self.items if item.kind in chosen))
 

@@ -17,7 +17,7 @@ from adbazureml.text import first_line, is_page
 from adbazureml.workspace import AzureMLWorkspace
 from adbazureml.workspace.answers import REGISTRY, TRACKING, check_answers
 from adbazureml.workspace.clouds import current_cloud
-from adbazureml.workspace.credential import credential_for, sign_in_from
+from adbazureml.workspace.credential import credential_for, sign_in_by
 from adbazureml.workspace.databricks import chosen_host, reached_databricks
 from adbazureml.workspace.outages import outage, within
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
@@ -180,8 +180,7 @@ class Doctor:
                 return held
 
     def _azure(self) -> str:
-        if self.settings.secret_scope:
-            sign_in_from(self.settings.secret_scope)
+        sign_in_by(service_credential=self.settings.service_credential, secret_scope=self.settings.secret_scope)
         cloud = current_cloud(self.settings.cloud)
         credential = credential_for(cloud)
         credential.get_token(cloud.scope)

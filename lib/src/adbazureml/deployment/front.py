@@ -180,26 +180,23 @@ def input_example(model: ModelURI) -> pd.DataFrame | None:
 def _endpoint(name: str, place: Target) -> Endpoint:
     state = place.find(name)
     if state is None:
-        raise DeploymentError(
-            f"endpoint_name {name!r}: there is no such endpoint ({place.kind}); deploy a model there."
-        )
+        raise DeploymentError(f"name {name!r}: there is no such endpoint ({place.kind}); deploy a model there.")
     return Endpoint(name=name, kind=state.kind, url=state.url, target=place)
 
 
 def _connect(target: str, options: TargetOptions) -> Target:
     if target not in _MODULES:
         known = ", ".join(map(repr, _MODULES))
-        raise DeploymentError(f"deploy_target {target!r} is not known: set it to one of {known}.")
+        raise DeploymentError(f"target {target!r} is not known: set it to one of {known}.")
     if target not in ("local", "databricks") and options.workspace is None:
         raise DeploymentError(
-            f"deploy_target {target!r} needs an Azure ML workspace: deploy(…, workspace=AzureMLWorkspace.get(…))."
+            f"target {target!r} needs an Azure ML workspace: deploy(…, workspace=AzureMLWorkspace.get(…))."
         )
     try:
         module: Any = import_module(f"adbazureml.deployment.{_MODULES[target]}")
     except ImportError as error:
         raise DeploymentError(
-            f"deploy_target {target!r} needs packages that are not installed ({error}): pip install"
-            ' "adbazureml[deploy]"'
+            f'target {target!r} needs packages that are not installed ({error}): pip install "adbazureml[deploy]"'
         ) from error
     place: Target = module.connect(options)
     return place
@@ -214,8 +211,7 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int], options: T
         TypeAdapter(EndpointName).validate_python(name)
     except ValidationError as error:
         raise DeploymentError(
-            f"endpoint_name {name!r} is wrong: use 3 to 32 lower-case letters, digits and '-', a letter first and no"
-            " '-' last."
+            f"name {name!r} is wrong: use 3 to 32 lower-case letters, digits and '-', a letter first and no '-' last."
         ) from error
     if not steps or steps[-1] != rollout.WHOLE or list(steps) != sorted(set(steps)) or steps[0] < 1:
         raise DeploymentError(f"steps {list(steps)!r}: give rising percents of the traffic that end with 100.")

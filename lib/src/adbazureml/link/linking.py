@@ -354,7 +354,7 @@ def _this_host() -> str:
         return str(databricks_sign_in().config.host)
     except WorkspaceError as error:
         raise WorkspaceError(
-            "databricks_workspace '': this runs outside Databricks and is not signed in to a workspace. Give the name"
+            "databricks '': this runs outside Databricks and is not signed in to a workspace. Give the name"
             " or the resource id of the Databricks workspace."
         ) from error
 
@@ -372,9 +372,9 @@ _REFUSALS = {
     "SubscriptionNotFound": (
         "subscription_id {subscription_id!r}: {cloud} has no such subscription for this identity ({identity})."
     ),
-    "ResourceGroupNotFound": "databricks_workspace {databricks!r}: its resource group is not there ({answer}).",
+    "ResourceGroupNotFound": "databricks {databricks!r}: its resource group is not there ({answer}).",
     "404": (
-        "databricks_workspace {databricks!r}: there is no such Databricks workspace ({answer}). Give the resource id"
+        "databricks {databricks!r}: there is no such Databricks workspace ({answer}). Give the resource id"
         " that the portal shows under Properties, of the Databricks workspace, not of its managed resource group."
     ),
     "403": (

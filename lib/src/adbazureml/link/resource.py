@@ -96,7 +96,7 @@ def find_by_name(
         return found[0]
     if found:
         raise WorkspaceError(
-            f"databricks_workspace {name!r}: subscription {subscription_id} has more than one of this name. Give one"
+            f"databricks {name!r}: subscription {subscription_id} has more than one of this name. Give one"
             f" of these resource ids: {', '.join(one.resource_id for one in found)}."
         )
     raise WorkspaceError(_not_seen(f"{name!r}", seen, subscription_id, credential))
@@ -123,7 +123,7 @@ def find_by_url(
 def _not_seen(asked: str, seen: list[DatabricksResource], subscription_id: str, credential: Credential) -> str:
     names = ", ".join(sorted(one.name for one in seen)) or "none"
     return (
-        f"databricks_workspace {asked}: not among the Databricks workspaces of subscription {subscription_id} that this"
+        f"databricks {asked}: not among the Databricks workspaces of subscription {subscription_id} that this"
         f" identity (signed in by the {credential.identity}) sees: {names}. Give its resource id (in the portal:"
         " Properties), or have the identity given the role 'Reader' on it."
     )

@@ -75,9 +75,9 @@ def find_version(version: str, *, name: str) -> str:
         try:
             client.get_model_version(name, version)
         except mlflow.MlflowException as error:
-            raise RegistryError(f"model_version {version!r}: model {name!r} has no such version.") from error
+            raise RegistryError(f"version {version!r}: model {name!r} has no such version.") from error
         return f"models:/{name}/{version}"
     newest = max((int(candidate.version) for candidate in finished_versions(client, name)), default=None)
     if newest is None:
-        raise RegistryError(f"model_name {name!r}: no version is registered; run 04_register first.")
+        raise RegistryError(f"name {name!r}: no version is registered; register one first.")
     return f"models:/{name}/{newest}"

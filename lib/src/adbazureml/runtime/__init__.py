@@ -10,7 +10,7 @@ from adbazureml.runtime.local import registered_tables
 from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_display, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
 from adbazureml.runtime.progress import progress
-from adbazureml.runtime.secrets import secret
+from adbazureml.runtime.secrets import secret, service_credential
 from adbazureml.runtime.session import drop_table, quoted_table, spark, table, table_exists
 from adbazureml.runtime.spark_models import use_volume_for_spark_models
 
@@ -35,6 +35,7 @@ __all__ = [
     "quoted_table",
     "registered_tables",
     "secret",
+    "service_credential",
     "spark",
     "table",
     "table_exists",

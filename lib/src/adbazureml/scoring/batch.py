@@ -141,10 +141,8 @@ def score(
     where = (where or "").strip() or None
     rows = select_rows(table, where)
     _check_names(rows, table, (target_column, probability_column), refused_into)
-    source = find_model(model, probabilities=bool(probability_column))
+    source = _model_for(into, model, probabilities=bool(probability_column))
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
-    if "spark" in source.info.flavors:
-        runtime.use_volume_for_spark_models(beside=into)
 
     def predictions(frame: DataFrame) -> DataFrame:
         refused = _REFUSED if refused_into else ""
@@ -206,6 +204,13 @@ def score(
     run_to_the_end(stream, batches, source=shown(table))
     counts = batches.count()
     return scored((done[0] + counts[0], done[1] + counts[1]))
+
+
+def _model_for(into: str, model: ModelURI, *, probabilities: bool) -> ModelSource:
+    source = find_model(model, probabilities=probabilities)
+    if "spark" in source.info.flavors:
+        runtime.use_volume_for_spark_models(beside=into)
+    return source
 
 
 def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str], refused_into: str) -> None:

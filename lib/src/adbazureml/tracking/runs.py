@@ -65,8 +65,8 @@ def _newest_with_model(experiment: str) -> Run:
             if run.info.status == "FINISHED" and run.info.lifecycle_stage == "active":
                 return run
     raise TrackingError(
-        f"run_id is empty, and experiment {experiment!r} has no finished run that logged a model called {MODEL!r}: run"
-        " 03_train_and_log first, or give run_id."
+        f"run_id is empty, and experiment {experiment!r} has no finished run that logged a model called {MODEL!r}:"
+        " train one first, as 03_train_and_log does, or give run_id."
     )
 
 

@@ -95,28 +95,26 @@ def decide_task(
     """
     kind = kind_of(type_name)
     if kind is None:
-        raise TableError(f"label_column {label!r}: it is {type_name}, expected numbers, text or booleans.")
+        raise TableError(f"label {label!r}: it is {type_name}, expected numbers, text or booleans.")
     if len(values) < 2:
         said = f"only the value {values[0]!r}" if values else "no value"
-        raise TableError(f"label_column {label!r}: it has {said}, so there is nothing to learn; name another column.")
+        raise TableError(f"label {label!r}: it has {said}, so there is nothing to learn; name another column.")
     whole = kind == "number" and all(value == value // 1 for value in values)
     if asked == "auto":
         task, reason = _guess(kind, whole, values)
     else:
         task, reason = asked, "task says so"
     if task == "regression" and kind == "text":
-        raise TableError(
-            f"task 'regression': label_column {label!r} is text; cast it to a number, or leave task at auto."
-        )
+        raise TableError(f"task 'regression': label {label!r} is text; cast it to a number, or leave task at auto.")
     if task == "classification":
         if kind == "number" and not whole:
             raise TableError(
-                f"task 'classification': label_column {label!r} holds fractions; classes are text, booleans or whole "
+                f"task 'classification': label {label!r} holds fractions; classes are text, booleans or whole "
                 "numbers. Leave task at auto to predict a quantity."
             )
         if len(values) > MOST_CLASSES:
             raise TableError(
-                f"label_column {label!r}: it has more than {MOST_CLASSES} classes, too many for the sample models; "
+                f"label {label!r}: it has more than {MOST_CLASSES} classes, too many for the sample models; "
                 "name another column, or train a model of your own."
             )
     return task, reason

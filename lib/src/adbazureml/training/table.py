@@ -76,9 +76,7 @@ class TrainingTable:
 
         rows = self.frame.toPandas()
         if len(rows) < _FEWEST_ROWS:
-            raise TableError(
-                f"training_table {self.name!r}: {len(rows)} rows with a label, expected {_FEWEST_ROWS} or more."
-            )
+            raise TableError(f"table {self.name!r}: {len(rows)} rows with a label, expected {_FEWEST_ROWS} or more.")
         labels = rows[self.label]
         # Each class on both sides, where there are enough rows of it.
         enough = self.task == "classification" and labels.value_counts().min() * _SHARE_TO_VALIDATE >= 1
@@ -169,11 +167,11 @@ def training_data(
     from pyspark.sql import functions
 
     if not runtime.table_exists(table):
-        raise TableError(f"training_table {table!r}: there is no such table.")
+        raise TableError(f"table {table!r}: there is no such table.")
     whole = runtime.table(table)
     types = {field.name: field.dataType.simpleString() for field in whole.schema.fields}
     if label not in types:
-        raise TableError(f"label_column {label!r}: table {table!r} has no such column; it has {', '.join(types)}.")
+        raise TableError(f"label {label!r}: table {table!r} has no such column; it has {', '.join(types)}.")
     labels = functions.col(identifier(label))
     there = labels.isNotNull() & ~functions.isnan(labels) if types[label] in ("float", "double") else labels.isNotNull()
     labelled = whole.where(there)
@@ -184,7 +182,7 @@ def training_data(
     kinds = {one.name: kind_of(one.type) for one in columns if one.name not in without}
     if not kinds:
         said = "; ".join(f"{name}: {why}" for name, why in without.items())
-        raise TableError(f"training_table {table!r}: no column beside the label {label!r} to learn from. {said}")
+        raise TableError(f"table {table!r}: no column beside the label {label!r} to learn from. {said}")
     wanted = {name: "string" if kind == "text" else "double" for name, kind in kinds.items()}
     wanted[label] = _label_type(types[label], decided)
     return TrainingTable(

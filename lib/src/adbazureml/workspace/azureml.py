@@ -12,7 +12,7 @@ from adbazureml.errors import WorkspaceError
 from adbazureml.workspace.address import Address, arm_id, parse_arm_id
 from adbazureml.workspace.clouds import Cloud, cloud_of, current_cloud, remember_cloud
 from adbazureml.workspace.config_file import read_config
-from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
+from adbazureml.workspace.credential import Credential, credential_for, sign_in_by
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 from adbazureml.workspace.stand_in import stand_in
 from adbazureml.workspace.workspace import Workspace
@@ -48,7 +48,14 @@ class AzureMLWorkspace(Workspace):
 
     @classmethod
     def get(
-        cls, *, name: str, subscription_id: str, resource_group: str, cloud: str = "", secret_scope: str = ""
+        cls,
+        *,
+        name: str,
+        subscription_id: str,
+        resource_group: str,
+        cloud: str = "",
+        secret_scope: str = "",
+        service_credential: str = "",
     ) -> AzureMLWorkspace:
         """Find the workspace in Azure Resource Manager; with all three names empty, the local stand-in.
 
@@ -65,6 +72,8 @@ class AzureMLWorkspace(Workspace):
         secret_scope : str
             Databricks secret scope to take a service principal from, see `sign_in_from`; empty: the environment, a
             managed identity or the Azure CLI.
+        service_credential : str
+            Service credential of Unity Catalog to sign in with, before all else, see `sign_in_by`; empty: none.
 
         Raises
         ------
@@ -76,8 +85,7 @@ class AzureMLWorkspace(Workspace):
         """
         if not (name or subscription_id or resource_group):
             return cls._stand_in()
-        if secret_scope:
-            sign_in_from(secret_scope)
+        sign_in_by(service_credential=service_credential, secret_scope=secret_scope)
         chosen = current_cloud(cloud)
         credential = credential_for(chosen)
         resource_id = arm_id(subscription_id, resource_group, name)
@@ -105,6 +113,7 @@ class AzureMLWorkspace(Workspace):
             resource_group=settings.resource_group,
             cloud=settings.cloud,
             secret_scope=settings.secret_scope,
+            service_credential=settings.service_credential,
         )
 
     @classmethod
@@ -115,6 +124,7 @@ class AzureMLWorkspace(Workspace):
         file_name: str = "",
         cloud: str = "",
         secret_scope: str = "",
+        service_credential: str = "",
     ) -> AzureMLWorkspace:
         """Find the workspace that Azure ML's ``config.json`` names, as azureml-core and azure-ai-ml do.
 
@@ -125,7 +135,7 @@ class AzureMLWorkspace(Workspace):
             working directory.
         file_name : str
             The file's name; empty: ``config.json``.
-        cloud, secret_scope : str
+        cloud, secret_scope, service_credential : str
             As in `get`.
 
         Raises
@@ -135,7 +145,9 @@ class AzureMLWorkspace(Workspace):
         """
         named = read_config(path, file_name)
         name = named.pop("workspace_name")
-        return cls.get(name=name, **named, cloud=cloud, secret_scope=secret_scope)
+        return cls.get(
+            name=name, **named, cloud=cloud, secret_scope=secret_scope, service_credential=service_credential
+        )
 
     @classmethod
     def from_uri(cls, tracking_uri: str) -> AzureMLWorkspace:
@@ -220,7 +232,7 @@ class AzureMLWorkspace(Workspace):
     def _stand_in(cls) -> AzureMLWorkspace:
         if runtime.on_databricks():
             raise WorkspaceError(
-                "workspace_name, subscription_id and resource_group are empty, and the local stand-in is for local"
+                "name, subscription_id and resource_group are empty, and the local stand-in is for local"
                 " machines: name the Azure ML workspace, or set tracking and registry to 'databricks'."
             )
         return cls(**stand_in("azureml"))
@@ -231,7 +243,7 @@ class AzureMLWorkspace(Workspace):
         address = Address.find(properties.get("mlFlowTrackingUri"))
         if address is None:
             raise WorkspaceError(
-                f"workspace_name {resource.get('name')!r}: it has no MLflow tracking server; its provisioning state is"
+                f"name {resource.get('name')!r}: it has no MLflow tracking server; its provisioning state is"
                 f" {properties.get('provisioningState', 'unknown')!r}. Wait until it is 'Succeeded', or choose another."
             )
         remember_cloud(address.host, cloud)
@@ -270,7 +282,7 @@ _REFUSALS = {
         " that holds the Azure ML workspace, not the managed one of Databricks."
     ),
     "404": (
-        "workspace_name {workspace_name!r}: resource group {resource_group!r} of subscription {subscription_id} has no"
+        "name {workspace_name!r}: resource group {resource_group!r} of subscription {subscription_id} has no"
         " such Azure ML workspace. Give the name of the Azure ML workspace, not of the Databricks one."
     ),
     "InvalidAuthenticationTokenTenant": (
@@ -278,15 +290,15 @@ _REFUSALS = {
         " AZURE_TENANT_ID to the subscription's tenant, or run `az login --tenant` for it."
     ),
     "401": (
-        "workspace_name {workspace_name!r}: {cloud} does not accept this identity ({identity}), not even with a new"
+        "name {workspace_name!r}: {cloud} does not accept this identity ({identity}), not even with a new"
         " token ({answer}). Check AZURE_TENANT_ID and the parameter cloud."
     ),
     "403": (
-        "workspace_name {workspace_name!r}: this identity ({identity}) may not read it ({answer}). Give it the role"
+        "name {workspace_name!r}: this identity ({identity}) may not read it ({answer}). Give it the role"
         " 'AzureML Data Scientist' on the workspace, or have it given; it takes minutes until a new role counts."
     ),
 }
-_OTHER_REFUSAL = "workspace_name {workspace_name!r}: Azure Resource Manager answered {status}: {answer}"
+_OTHER_REFUSAL = "name {workspace_name!r}: Azure Resource Manager answered {status}: {answer}"
 
 
 def _refusal(error: RefusedError, credential: Credential, **parameters: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from adbazureml.errors import WorkspaceError
 from adbazureml.workspace.address import arm_id
 from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.clouds import current_cloud
-from adbazureml.workspace.credential import Credential, credential_for, sign_in_from
+from adbazureml.workspace.credential import Credential, credential_for, sign_in_by
 from adbazureml.workspace.management import FAILED, explained, resource_client, wait_for, wait_until_settled
 from adbazureml.workspace.resource_manager import RefusedError, read_resource
 
@@ -48,6 +47,7 @@ def create_workspace(
     application_insights: str = "",
     cloud: str = "",
     secret_scope: str = "",
+    service_credential: str = "",
     timeout: float = 900,
 ) -> AzureMLWorkspace:
     """Make an Azure ML workspace in an existing resource group; one that is there already is returned as it is.
@@ -63,7 +63,7 @@ def create_workspace(
         Region, such as ``westeurope``; empty: the resource group's.
     storage_account, key_vault, application_insights : str
         Name in the resource group, or resource id of one that exists anywhere; empty: made by a name of its own.
-    cloud, secret_scope : str
+    cloud, secret_scope, service_credential : str
         As in `AzureMLWorkspace.get`.
     timeout : float
         Seconds for all of it.
@@ -80,8 +80,7 @@ def create_workspace(
     ----------
     What the workspace needs of each resource is taken from Microsoft's template in azure-ai-ml.
     """
-    if secret_scope:
-        sign_in_from(secret_scope)
+    sign_in_by(service_credential=service_credential, secret_scope=secret_scope)
     chosen = current_cloud(cloud)
     credential = credential_for(chosen)
     end = time.monotonic() + timeout
@@ -91,7 +90,7 @@ def create_workspace(
         group_id = f"/subscriptions/{subscription_id}/resourceGroups/{resource_group}"
         read_resource(group_id, api_version=_GROUP_API, credential=credential)
     names = {"name": name, "resource_group": resource_group, "subscription_id": subscription_id}
-    with explained(_REFUSALS, credential, what=f"workspace_name {name!r}", **names):
+    with explained(_REFUSALS, credential, what=f"name {name!r}", **names):
         group = client.resource_groups.get(resource_group)
         workspace_id = arm_id(subscription_id, resource_group, name)
         if _is_there(client, f"Azure ML workspace {name}", workspace_id, "2024-04-01", end):

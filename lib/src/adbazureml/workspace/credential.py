@@ -19,6 +19,7 @@ from adbazureml.workspace.identities import (
     TENANT_ID,
     Identity,
     identity_variables,
+    use_service_credential,
 )
 from adbazureml.workspace.outages import within
 from adbazureml.workspace.refusals import meaning
@@ -178,8 +179,9 @@ class Credential:
         raise CredentialError(
             f"There is no identity to sign in to Azure ({self.cloud.name}) with. Tried, in this order:\n  "
             + "\n  ".join(tried)
-            + f"\nOn Databricks set the parameter secret_scope, or {TENANT_ID}, {CLIENT_ID} and {CLIENT_SECRET} in the"
-            " cluster's environment; on your own machine set these, or run `az login`."
+            + "\nOn Databricks set the parameter service_credential or secret_scope, or"
+            f" {TENANT_ID}, {CLIENT_ID} and {CLIENT_SECRET} in the cluster's environment; on your own machine set"
+            " these, or run `az login`."
         )
 
     def _ask(
@@ -201,6 +203,24 @@ def credential_for(cloud: Cloud) -> Credential:
     """Return this process's credential for a cloud, always the same one; nothing is asked before its first token."""
     with _lock:
         return _credentials.setdefault(cloud, Credential(cloud))
+
+
+def sign_in_by(*, service_credential: str = "", secret_scope: str = "") -> None:
+    """Choose who signs in: a service credential of Unity Catalog, or else the principal in a Databricks secret scope.
+
+    With both empty, nothing changes. A service credential holds in this process and its threads, for what signs in from
+    now on; the processes that it starts and Spark's workers have no part in it.
+
+    Raises
+    ------
+    EnvironmentNotReadyError
+        Not on Databricks, or what was named is not there or may not be used.
+    """
+    if service_credential:
+        use_service_credential(service_credential, runtime.service_credential(service_credential))
+    elif secret_scope:
+        use_service_credential("", None)
+        sign_in_from(secret_scope)
 
 
 def sign_in_from(secret_scope: str) -> None:

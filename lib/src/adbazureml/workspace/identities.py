@@ -1,7 +1,8 @@
 """The identities that a process may sign in to Azure with, none of which asks anybody anything.
 
-Variables and order are those of azure-identity's `DefaultAzureCredential`. Its tries at Azure PowerShell and at the
-Azure Developer CLI are left out: they find the same person as the Azure CLI, and would double the wait for an error.
+After Databricks' own, variables and order are those of azure-identity's `DefaultAzureCredential`. Its tries at Azure
+PowerShell and at the Azure Developer CLI are left out: they find the same person as the Azure CLI, and would double the
+wait for an error.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from azure.core.credentials import SupportsTokenInfo
+    from azure.core.credentials import AccessTokenInfo, SupportsTokenInfo, TokenCredential, TokenRequestOptions
 
     from adbazureml.workspace.clouds import Cloud
 
@@ -64,9 +65,41 @@ class Identity:
     build: Callable[[Cloud], SupportsTokenInfo]
 
 
+# The service credential that this process signs in with: its name, and what Databricks gave for it.
+_chosen: tuple[str, TokenCredential] | None = None
+
+
+def use_service_credential(name: str, credential: TokenCredential | None) -> None:
+    """Let this process sign in with a service credential of Unity Catalog, before all else; None: no longer."""
+    global _chosen  # noqa: PLW0603 (as the environment, which the other identities are read from)
+    _chosen = (name, credential) if credential else None
+
+
 def identity_variables() -> dict[str, str]:
-    """Return the environment variables that decide which identity there is, secrets among them."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
+    """Return what decides which identity there is: environment variables, secrets among them, and what was chosen."""
+    chosen = {"service credential": _chosen[0]} if _chosen else {}
+    return chosen | {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
+
+
+@dataclass(frozen=True)
+class _ServiceCredential:
+    """A service credential's tokens, of which Databricks tells no more than azure-core's older protocol."""
+
+    credential: TokenCredential
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:  # noqa: ARG002
+        from azure.core.credentials import AccessTokenInfo
+
+        token = self.credential.get_token(*scopes)
+        return AccessTokenInfo(token.token, token.expires_on)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _service_credential(_: Cloud) -> SupportsTokenInfo:
+    assert _chosen is not None
+    return cast("SupportsTokenInfo", _ServiceCredential(_chosen[1]))
 
 
 def _service_principal(cloud: Cloud) -> SupportsTokenInfo:
@@ -121,6 +154,13 @@ def _not_set(names: Sequence[str]) -> str:
 # Together less than the ten seconds after which a sign-in has failed.
 _CLI_SECONDS = 5
 IDENTITIES = (
+    Identity(
+        name="service credential of Unity Catalog",
+        seconds=9,
+        decisive=True,
+        lacks=lambda: "" if _chosen else "service_credential is empty",
+        build=_service_credential,
+    ),
     Identity(
         name="service principal of the environment",
         seconds=9,

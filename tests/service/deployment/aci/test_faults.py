@@ -126,7 +126,7 @@ def test_names_that_are_taken(azure, target, models, up):
         target.check(NAME, models[1])
     azure.groups.reset()
     azure.groups.labels_taken.add(label)
-    with pytest.raises(DeploymentError, match=r"not available.*choose another endpoint_name"):
+    with pytest.raises(DeploymentError, match=r"not available.*choose another name"):
         up(1)
 
 

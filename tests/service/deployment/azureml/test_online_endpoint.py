@@ -131,7 +131,7 @@ def test_delete(azure, target, models, waits):
 
 @pytest.mark.parametrize("name", ["ab", "1st", "a" * 33, "ends-", "with space", "dot.ted", ""])
 def test_names_are_refused_before_anything_is_asked(azure, target, models, name):
-    with pytest.raises(DeploymentError, match=r"endpoint_name .* is refused by Azure ML: use 3 to 32 letters"):
+    with pytest.raises(DeploymentError, match=r"name .* is refused by Azure ML: use 3 to 32 letters"):
         target.check(name, models["1"])
     assert azure.requests == []
 

@@ -27,7 +27,7 @@ _CURES = {
         "set a smaller instance_type, delete what is not needed, or have the quota raised (Azure portal: Subscriptions,"
         " Usage + quotas); while a new version comes up, the endpoint takes twice its cores"
     ),
-    "DnsNameLabelNotAvailable": "somebody else in this region has the name: choose another endpoint_name",
+    "DnsNameLabelNotAvailable": "somebody else in this region has the name: choose another name",
     "InaccessibleImage": "check that the container registry lets its admin user pull, from public networks",
     "MissingSubscriptionRegistration": (
         "register the resource provider: az provider register --namespace Microsoft.ContainerInstance"

@@ -69,13 +69,13 @@ class ContainerInstances(Target):
         if self._options.auth != "key":
             raise DeploymentError(f"auth {self._options.auth!r}: endpoints of target 'aci' know keys only: set 'key'.")
         if "--" in name:
-            raise DeploymentError(f"endpoint_name {name!r}: container groups have no '--' in their names.")
+            raise DeploymentError(f"name {name!r}: container groups have no '--' in their names.")
         size = self._size
         _ = self._images.access
         old = self._groups.get(name)
         if old and not (old.endpoint == name and old.served):
             raise DeploymentError(
-                f"endpoint_name {name!r}: resource group {self._groups.resource_group!r} has a container group of that"
+                f"name {name!r}: resource group {self._groups.resource_group!r} has a container group of that"
                 " name that was not made by adbazureml: choose another name."
             )
         free = self._groups.free_cores()
@@ -341,8 +341,8 @@ class ContainerInstances(Target):
         workspace = self._options.workspace
         if workspace is None or not workspace.arm_id:
             raise DeploymentError(
-                "workspace_name, subscription_id and resource_group are empty: target 'aci' makes its container groups"
-                " in the resource group of an Azure ML workspace, so name one."
+                "workspace is missing or a stand-in: target 'aci' makes its container groups in the resource group of"
+                " an Azure ML workspace, so give one: deploy(…, workspace=AzureMLWorkspace.get(…))."
             )
         return workspace
 
@@ -352,7 +352,7 @@ class ContainerInstances(Target):
         try:
             return read_resource(workspace.arm_id, api_version=API_VERSION, credential=self._credential)
         except NotReadError as error:
-            raise DeploymentError(f"workspace_name {workspace.name!r} can't be read: {error}") from error
+            raise DeploymentError(f"workspace {workspace.name!r} can't be read: {error}") from error
 
     @cached_property
     def _credential(self) -> Any:

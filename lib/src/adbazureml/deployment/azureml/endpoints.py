@@ -80,8 +80,8 @@ class OnlineEndpoints(Target):
     def __post_init__(self) -> None:
         if self.options.workspace is None or not self.options.workspace.arm_id:
             raise DeploymentError(
-                f"deploy_target {self.kind!r} needs an Azure ML workspace: set subscription_id, resource_group and"
-                " workspace_name."
+                f"target {self.kind!r} needs an Azure ML workspace, not the local stand-in: deploy(…,"
+                " workspace=AzureMLWorkspace.get(…))."
             )
 
     @property
@@ -103,13 +103,13 @@ class OnlineEndpoints(Target):
         """Raise for names, parameters, a model or an endpoint that can't be used; see `Target.check`."""
         if not _NAME.fullmatch(name):
             raise DeploymentError(
-                f"endpoint_name {name!r} is refused by Azure ML: use 3 to 32 letters, digits and '-', a letter first"
+                f"name {name!r} is refused by Azure ML: use 3 to 32 letters, digits and '-', a letter first"
                 " and no '-' last."
             )
         self._check_options()
         if model.azureml is None:
             raise DeploymentError(
-                f"{model.uri} is not registered in Azure ML, where deploy_target {self.kind!r} takes it from: register"
+                f"{model.uri} is not registered in Azure ML, where target {self.kind!r} takes it from: register"
                 " it there first."
             )
         with refusals(f"model {':'.join(model.azureml)}"):
@@ -117,13 +117,12 @@ class OnlineEndpoints(Target):
         found = self.find(name)
         if found and found.kind != self.kind:
             raise DeploymentError(
-                f"endpoint_name {name!r} is an endpoint of target {found.kind!r}: choose another name, or"
-                f" deploy_target {found.kind!r}."
+                f"name {name!r} is an endpoint of target {found.kind!r}: choose another name, or target {found.kind!r}."
             )
         if found and found.auth != self.options.auth:
             raise DeploymentError(
                 f"auth {self.options.auth!r}: endpoint {name!r} has {found.auth!r}, which can't be changed. Set auth to"
-                " it, or choose another endpoint_name."
+                " it, or choose another name."
             )
 
     def find(self, name: str) -> EndpointState | None:

@@ -70,7 +70,7 @@ _MEANINGS: tuple[_Meaning, ...] = (
     (
         r"already exists in region (\S+?)[.\s]*$",
         lambda found, what, _: (
-            f"endpoint_name: {what} can't be made, as another workspace of region {found[1]} has an endpoint of that"
+            f"name: {what} can't be made, as another workspace of region {found[1]} has an endpoint of that"
             " name: choose another."
         ),
     ),

@@ -79,12 +79,12 @@ class DatabricksServing(Target):
         level = endpoint.permission_level
         if level is not None and level.value != "CAN_MANAGE":
             raise DeploymentError(
-                f"endpoint_name {name!r}: this identity may not change the endpoint ({level.value}): have it given"
+                f"name {name!r}: this identity may not change the endpoint ({level.value}): have it given"
                 " CAN_MANAGE on it, or choose another name."
             )
         if any(entity.external_model or entity.foundation_model for entity in described.entities(endpoint)):
             raise DeploymentError(
-                f"endpoint_name {name!r}: the endpoint serves a model of somebody else's, which can't share it: choose"
+                f"name {name!r}: the endpoint serves a model of somebody else's, which can't share it: choose"
                 " another name."
             )
 
@@ -126,7 +126,7 @@ class DatabricksServing(Target):
                 others = [one for one in described.inputs(endpoint) if one.name != deployment]
                 if len(others) >= _MOST_ENTITIES:
                     raise DeploymentError(
-                        f"endpoint_name {name!r} serves {len(others)} versions, the most that Databricks takes: remove"
+                        f"name {name!r} serves {len(others)} versions, the most that Databricks takes: remove"
                         " one first."
                     )
                 traffic = described.traffic_of(endpoint) if others else {deployment: 100}
@@ -314,7 +314,7 @@ class DatabricksServing(Target):
                 return None
 
     def _asking(self, name: str) -> Any:
-        return _asking(f"endpoint_name {name!r}" if name != "*" else "The serving endpoints")
+        return _asking(f"name {name!r}" if name != "*" else "The serving endpoints")
 
     @property
     def _size(self) -> str:

@@ -73,13 +73,13 @@ class LocalTarget(Target):
         port = self._options.port
         if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
             raise DeploymentError(
-                f"endpoint_port {port!r} is out of range: set it to 1024 to {_HIGHEST_PORT}, or 0 for a free port."
+                f"port {port!r} is out of range: set it to 1024 to {_HIGHEST_PORT}, or 0 for a free port."
             )
         charge = records.in_charge(name)
         server = records.read_server(charge) if charge else None
         if server and server.fingerprint == model.fingerprint and port not in (0, server.port):
             raise DeploymentError(
-                f"endpoint_port {port}: endpoint {name!r} serves this model at port {server.port}; leave the port 0, or"
+                f"port {port}: endpoint {name!r} serves this model at port {server.port}; leave the port 0, or"
                 " delete the endpoint first."
             )
 
@@ -316,8 +316,8 @@ def _port_problem(port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         taken = (name for name in records.names() for _, server in records.servers(name) if server.port == port)
         other = next(taken, None)
-        return f"endpoint_port {port} is in use by {f'endpoint {other!r}' if other else 'another program'}: {cure}"
-    return f"endpoint_port {port} can't be used ({error.strerror}): {cure}"
+        return f"port {port} is in use by {f'endpoint {other!r}' if other else 'another program'}: {cure}"
+    return f"port {port} can't be used ({error.strerror}): {cure}"
 
 
 @atexit.register
