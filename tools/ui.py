@@ -34,7 +34,10 @@ def _free_port(wanted: int) -> int:
 
 def _start(workspace: Workspace) -> str:
     """Start the server of a stand-in; its address."""
+    from adbazureml.workspace.stand_in import keep_ui_port
+
     port = _free_port(urlsplit(workspace.url).port or 0)
+    keep_ui_port(workspace.name, port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking_uri, "--default-artifact-root", f"{workspace.name}/artifacts"]
     # A session of its own: the server's children stop with it, and Ctrl-C reaches only this process.

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace
+
 UI = Path(__file__).parents[2] / "tools" / "ui.py"
 
 
-def test_free_ports_one_line_and_nothing_left(tmp_path):
+def test_free_ports_one_line_and_nothing_left(tmp_path, monkeypatch):
     environment = {**os.environ, "ADBAZUREML_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,6 +30,9 @@ def test_free_ports_one_line_and_nothing_left(tmp_path):
             found = re.fullmatch(r"Ready: Databricks (\S+), Azure ML (\S+); Ctrl-C stops both\.\n", ready)
             assert found, ready
             assert ":5000" not in ready
+            monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+            there = DatabricksWorkspace.current(), AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+            assert tuple(one.url for one in there) == tuple(f"{address}/#" for address in found.groups())
             for address in found.groups():
                 assert b"MLflow" in urllib.request.urlopen(address, timeout=20).read()
             serving.send_signal(signal.SIGINT)

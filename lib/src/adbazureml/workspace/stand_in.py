@@ -7,8 +7,10 @@ from typing import Literal
 
 from adbazureml import runtime
 
-# Where `make ui` shows the stand-ins' tracking stores.
-_LOCAL_UI = {"databricks": "http://127.0.0.1:5000/#", "azureml": "http://127.0.0.1:5001/#"}
+# Where `make ui` shows the stand-ins' tracking stores; a file in the stand-in's folder names the port that it took last
+# where this one was not free.
+_UI_PORTS = {"databricks": 5000, "azureml": 5001}
+_UI_PORT_FILE = "ui_port"
 
 
 def stand_in(kind: Literal["databricks", "azureml"]) -> dict[str, str]:
@@ -16,7 +18,19 @@ def stand_in(kind: Literal["databricks", "azureml"]) -> dict[str, str]:
     folder = runtime.home() / kind
     folder.mkdir(exist_ok=True)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return {"name": str(folder), "tracking_uri": uri, "registry_uri": uri, "url": _LOCAL_UI[kind]}
+    url = f"http://127.0.0.1:{_ui_port(folder) or _UI_PORTS[kind]}/#"
+    return {"name": str(folder), "tracking_uri": uri, "registry_uri": uri, "url": url}
+
+
+def keep_ui_port(folder: str, port: int) -> None:
+    """Note the port at which a stand-in's store is shown, where its links lead from now on."""
+    (Path(folder) / _UI_PORT_FILE).write_text(str(port))
+
+
+def _ui_port(folder: Path) -> int:
+    file = folder / _UI_PORT_FILE
+    kept = file.read_text() if file.is_file() else ""
+    return int(kept) if kept.isdigit() else 0
 
 
 def stand_in_artifacts(tracking_uri: str) -> str | None:
