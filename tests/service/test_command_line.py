@@ -144,11 +144,24 @@ class TestImport:
         monkeypatch.setenv("PATH", str(tmp_path))
         done = call("import-notebooks")
         assert done.exit_code == 1
-        assert "Not signed in to a Databricks workspace" in done.output
-        assert "Traceback" not in done.output
+        assert done.output.startswith(
+            "Error: Not signed in to a Databricks workspace. Run this in one; or set DATABRICKS_"
+        )
+        assert "http_timeout_seconds" not in done.output
 
     def test_order_is_the_walks(self):
         assert [path.stem[:2] for path in notebooks()] == [f"{number:02}" for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("command", ["link show", "link set", "link unset", "create-workspace"])
+def test_what_needs_an_azure_ml_workspace_says_so_and_makes_no_folder(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path / "home"))
+    done = call(*command.split())
+    assert done.exit_code == 1
+    assert done.output == (
+        "Error: no Azure ML workspace is named: give --subscription-id, --resource-group and --workspace-name.\n"
+    )
+    assert not (tmp_path / "home").exists()
 
 
 class TestLink:

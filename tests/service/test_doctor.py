@@ -172,3 +172,9 @@ def test_its_own_limits_fit_into_half_a_minute():
     for limit in (databricks.ALL_SECONDS, resource_manager.ALL_SECONDS + resource_manager.READ_SECONDS):
         assert limit <= 30
     assert answers.CONNECT_SECONDS + answers.READ_SECONDS <= 30
+
+
+def test_a_list_in_a_message_is_told_in_one_line():
+    said = "There is none. Tried, in this order:\n  az: not there\n  a token: refused\nSet one, or run `az login`."
+    told = "There is none. Tried, in this order: az: not there; a token: refused. Set one, or run `az login`."
+    assert doctor._in_one_line(said) == told

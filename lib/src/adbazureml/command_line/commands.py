@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from adbazureml.command_line.failing import sentence_of
-from adbazureml.command_line.options import azureml_options, settings_of, talking_to
+from adbazureml.command_line.options import azureml_of, azureml_options, check_named, settings_of, talking_to
 from adbazureml.errors import AdbAzureMLError
 from adbazureml.settings import Settings
 from adbazureml.text import redact
@@ -120,6 +120,7 @@ def create_workspace_command(
     from adbazureml.workspace import create_workspace
 
     settings = settings_of(names)
+    check_named(settings)
     made = create_workspace(
         name=settings.workspace_name,
         subscription_id=settings.subscription_id,
@@ -149,10 +150,9 @@ _databricks = click.option(
 def show_link_command(**names: str) -> None:
     """Say what the Databricks workspace is linked to."""
     from adbazureml.link import show_link
-    from adbazureml.workspace import AzureMLWorkspace
 
     settings = settings_of(names)
-    click.echo(str(show_link(AzureMLWorkspace.of(settings), databricks=settings.databricks_workspace)))
+    click.echo(str(show_link(azureml_of(settings), databricks=settings.databricks_workspace)))
 
 
 @link_group.command("set")
@@ -163,11 +163,10 @@ def show_link_command(**names: str) -> None:
 def link_command(replace: bool, timeout: float, **names: str) -> None:
     """Link the Databricks workspace to the Azure ML workspace."""
     from adbazureml.link import link_workspaces
-    from adbazureml.workspace import AzureMLWorkspace
 
     settings = settings_of(names)
     done = link_workspaces(
-        AzureMLWorkspace.of(settings), databricks=settings.databricks_workspace, replace=replace, timeout=timeout
+        azureml_of(settings), databricks=settings.databricks_workspace, replace=replace, timeout=timeout
     )
     click.echo(str(done))
 
@@ -180,10 +179,9 @@ def link_command(replace: bool, timeout: float, **names: str) -> None:
 def unlink_command(yes: bool, timeout: float, **names: str) -> None:
     """End the link; what either workspace holds stays."""
     from adbazureml.link import unlink_workspaces
-    from adbazureml.workspace import AzureMLWorkspace
 
     settings = settings_of(names)
-    workspace = AzureMLWorkspace.of(settings)
+    workspace = azureml_of(settings)
     if not yes:
         click.confirm("End the link, for everybody who uses it?", abort=True)
     click.echo(str(unlink_workspaces(workspace, databricks=settings.databricks_workspace, timeout=timeout)))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import requests
 
 from adbazureml.command_line.failing import sentence_of
+from adbazureml.command_line.options import NONE_NAMED
 from adbazureml.errors import AdbAzureMLError, WorkspaceError
 from adbazureml.settings import Settings
 from adbazureml.text import first_line, is_page
@@ -78,7 +79,7 @@ class Doctor:
                 note = within(end - time.monotonic(), check)
             except AdbAzureMLError as error:
                 failed.add(name)
-                yield Finding(check=name, state="FAILED", note=" ".join(str(error).split()))
+                yield Finding(check=name, state="FAILED", note=_in_one_line(str(error)))
             except TimeoutError:
                 failed.add(name)
                 yield Finding(check=name, state="FAILED", note="there is no answer: check the network and the proxy.")
@@ -190,9 +191,7 @@ class Doctor:
     def _subscription(self) -> str:
         subscription = self.settings.subscription_id
         if not subscription:
-            raise WorkspaceError(
-                "no Azure ML workspace is named: give --subscription-id, --resource-group and --workspace-name."
-            )
+            raise WorkspaceError(NONE_NAMED)
         try:
             read_resource(
                 f"/subscriptions/{subscription}", api_version=_SUBSCRIPTION_API, credential=self._found["credential"]
@@ -258,3 +257,12 @@ class Doctor:
 
 def _in_words(privileges: Any) -> str:
     return ", ".join(one.replace("_", " ") for one in privileges)
+
+
+def _in_one_line(text: str) -> str:
+    """Join the lines of a message, with a semicolon between those of a list, which are indented."""
+    said = ""
+    for line in text.splitlines():
+        ended = not said or said.endswith((".", ":"))
+        said += f"{' ' if ended else '; ' if line.startswith(' ') else '. '}{line.strip()}"
+    return said.strip()

@@ -16,6 +16,7 @@ from adbazureml.workspace.answers import check_answers
 from adbazureml.workspace.databricks import is_signed_in
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+NONE_NAMED = "no Azure ML workspace is named: give --subscription-id, --resource-group and --workspace-name."
 _AZUREML = ("workspace_name", "subscription_id", "resource_group", "cloud")
 
 
@@ -39,6 +40,37 @@ def settings_of(given: Mapping[str, str | None]) -> Settings:
     return Settings.from_environment(**{name: value for name, value in given.items() if value is not None})
 
 
+def azureml_of(settings: Settings) -> AzureMLWorkspace:
+    """Find the Azure ML workspace that a link leads to; a stand-in has none.
+
+    Raises
+    ------
+    WorkspaceError
+        None is named, or as `AzureMLWorkspace.get`.
+    """
+    check_named(settings)
+    return AzureMLWorkspace.get(
+        name=settings.workspace_name,
+        subscription_id=settings.subscription_id,
+        resource_group=settings.resource_group,
+        cloud=settings.cloud,
+        secret_scope=settings.secret_scope,
+        service_credential=settings.service_credential,
+    )
+
+
+def check_named(settings: Settings) -> None:
+    """Refuse settings that name no Azure ML workspace.
+
+    Raises
+    ------
+    WorkspaceError
+        They name none.
+    """
+    if not settings.workspace_name:
+        raise WorkspaceError(NONE_NAMED)
+
+
 @contextmanager
 def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, str]]:
     """Find both workspaces, say which they are, and give the Azure ML one and the experiment's name.
@@ -60,9 +92,15 @@ def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, st
         databricks = DatabricksWorkspace.current()
         if workspace is not None and workspace.arm_id:
             check_answers(workspace)
-        click.echo(f"Databricks: {databricks.url or databricks.name}", err=True)
-        click.echo(f"Azure ML:   {workspace.url or workspace.name if workspace else 'not used'}", err=True)
+        in_cloud = is_signed_in() or runtime.on_databricks()
+        click.echo(f"Databricks: {databricks.url if in_cloud else _stand_in(databricks.name)}", err=True)
+        azureml = "not used" if workspace is None else workspace.url if workspace.arm_id else _stand_in(workspace.name)
+        click.echo(f"Azure ML:   {azureml}", err=True)
         yield workspace, settings.experiment_name
+
+
+def _stand_in(folder: str) -> str:
+    return f"the local stand-in in {folder}"
 
 
 def _variable(name: str) -> str:

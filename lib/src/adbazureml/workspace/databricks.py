@@ -98,12 +98,18 @@ def databricks_sign_in(**config: Any) -> WorkspaceClient:
         if outage(error):
             raise WorkspaceError(_unreached(error)) from error
         raise WorkspaceError(
-            f"Not signed in to a Databricks workspace: {error} Run this in one; or set DATABRICKS_HOST and"
+            f"Not signed in to a Databricks workspace{_why(error)}. Run this in one; or set DATABRICKS_HOST and"
             " DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE."
         ) from error
     for secret in (client.config.token, client.config.client_secret, client.config.password):
         keep_secret(secret)
     return client
+
+
+def _why(error: ValueError) -> str:
+    """Say what is wrong with a sign-in that was given; the client's report on its own settings is left out."""
+    said = str(error).split(" Config: ")[0].rstrip(".")
+    return "" if "cannot configure default credentials" in said else f": {said}"
 
 
 def reached_databricks() -> tuple[WorkspaceClient, str]:
