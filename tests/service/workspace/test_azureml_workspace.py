@@ -51,10 +51,11 @@ class TestFound:
         uri = AzureMLWorkspace.get(**names).tracking_uri
         assert uri == older.replace("v1.0", "v2.0").replace("resourcegroups", "resourceGroups")
 
-    def test_azureml_mlflow_is_told_the_cloud(self, azure, names, monkeypatch):
+    def test_a_cloud_given_is_the_workspace_s_own(self, azure, names, monkeypatch):
         monkeypatch.delenv("AZUREML_CURRENT_CLOUD")
-        AzureMLWorkspace.get(**names, cloud=azure.cloud)
-        assert current_cloud().name == azure.cloud
+        found = AzureMLWorkspace.get(**names, cloud=azure.cloud)
+        monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureChinaCloud")
+        assert AzureMLWorkspace.from_uri(found.tracking_uri).cloud.name == azure.cloud
 
     def test_named_by_the_settings(self, azure, names):
         values = {**names, "workspace_name": names["name"]}
@@ -120,7 +121,7 @@ class TestNotFound:
     @pytest.mark.parametrize(
         ("parameter", "value", "message"),
         [
-            ("name", "other", r"workspace_name 'other': resource group '.+' of subscription .+ has no such Azure ML"),
+            ("name", "other", r"name 'other': resource group '.+' of subscription .+ has no such Azure ML"),
             ("resource_group", "other", r"resource_group 'other': subscription .+ has no such resource group"),
             ("subscription_id", "0" * 8, r"subscription_id '00000000': Emulated.+ has no such subscription for this"),
         ],

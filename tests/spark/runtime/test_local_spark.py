@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import subprocess
@@ -10,8 +11,14 @@ from adbazureml import runtime
 
 
 def test_a_table_made_by_one_process_is_found_by_another(spark, home):
-    code = "from adbazureml import spark; spark().range(7).write.saveAsTable('from_elsewhere', format='delta')"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    code = (
+        "import os; from adbazureml import spark; spark().range(7).write.saveAsTable('from_elsewhere', format='delta');"
+        "print(os.environ['MLFLOW_DFS_TMP'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_DFS_TMP"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    # MLflow's own is one folder for all users of a machine.
+    assert done.stdout.splitlines()[-1] == str(home / "tmp")
     assert "from_elsewhere" in runtime.registered_tables()
     assert runtime.table_exists("from_elsewhere")
     assert runtime.spark().table("from_elsewhere").count() == 7

@@ -105,10 +105,10 @@ def test_a_spark_model_predicts_what_it_never_saw(table, spark):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"label": "price"}, r"label_column 'price': table '2024_lettings' has no such column; it has id, size"),
-        ({"label": "built"}, "label_column 'built': it is date, expected numbers, text or booleans"),
-        ({"label": "country"}, "label_column 'country': it has only the value 'CH'"),
-        ({"label": "let", "task": "regression"}, "task 'regression': label_column 'let' is text"),
+        ({"label": "price"}, r"label 'price': table '2024_lettings' has no such column; it has id, size"),
+        ({"label": "built"}, "label 'built': it is date, expected numbers, text or booleans"),
+        ({"label": "country"}, "label 'country': it has only the value 'CH'"),
+        ({"label": "let", "task": "regression"}, "task 'regression': label 'let' is text"),
     ],
 )
 def test_what_can_not_be_learned_is_refused_in_one_sentence(table, options, said):
