@@ -342,8 +342,8 @@ def _nothing_to_link(workspace: AzureMLWorkspace | None) -> Link:
     else:
         note = (
             "Both workspaces are local stand-ins, so there is nothing to link. With an Azure ML workspace named, this"
-            " shows the link that Azure has, and `link_workspaces` sets amlWorkspaceId of the Databricks workspace, as the"
-            " portal's button does."
+            " shows the link that Azure has, and `link_workspaces` sets amlWorkspaceId of the Databricks workspace, as"
+            " the portal's button does."
         )
     return Link(databricks=None, linked_to="", wanted="", notes=(note, NO_LINK_NEEDED))
 
