@@ -7,7 +7,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
-HERE = Path(__file__).parent
+# Some versions of setuptools name this file without its folder.
+HERE = Path(__file__).resolve().parent
 # A source distribution holds this folder alone, so it carries them within.
 NOTEBOOKS = next((folder for folder in (HERE / "notebooks", HERE.parent / "notebooks") if folder.is_dir()), None)
 
