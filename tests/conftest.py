@@ -5,9 +5,7 @@ A test's tier is the folder that it is in: `unit` starts no process, server or J
 test wins over its folder. The marker `full` keeps a test for `make test-full`.
 """
 
-import atexit
 import os
-from contextlib import contextmanager
 
 import mlflow
 import numpy as np
@@ -76,36 +74,21 @@ def home(tmp_path_factory):
     return folder
 
 
-@contextmanager
-def environment_kept():
-    """Put back the environment's variables, and which experiment is active, which MLflow keeps in one too."""
+@pytest.fixture(scope="module", autouse=True)
+def clean_slate():
+    """What a file of tests changed of the environment and of MLflow's own state ends with it."""
+    # MLflow keeps the experiment that a fixture of the whole session chose in the environment too.
+    for leaked in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
+        os.environ.pop(leaked, None)
     before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
-    active = mlflow.tracking.fluent._active_experiment_id
     yield
     for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     os.environ.update(before)
-    mlflow.tracking.fluent._active_experiment_id = active
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks():
-    """What a test changed of the environment ends with it; what its file's fixtures set goes on."""
-    with environment_kept():
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def clean_slate():
-    """What a file of tests changed of the environment and of MLflow's own state ends with it."""
-    with environment_kept():
-        yield
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
     # What is still to be written to a workspace that is gone by now, nobody waits for, nor is it told at exit.
-    for forgotten in outbox._outboxes.values():
-        atexit.unregister(forgotten.leave)
     outbox._outboxes.clear()
 
 

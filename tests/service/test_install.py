@@ -1,5 +1,6 @@
 """Requirements and what mends them; on a cluster by the real databricks-sdk against an emulated workspace."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from adbazureml.install import CLUSTER_ID_CONF, InstallReport, Row
 from adbazureml.install.importing import modules
 
 LIB = ROOT / "lib"
+# Before any emulator's certificate takes the place of those of package indexes.
+OUTSIDE = dict(os.environ)
 CLUSTER = "1123-101010-walk"
 PRESENT = Row("mlflow", ">=3", "3.8.1", fine=True)
 ABSENT = Row("azureml-mlflow-twin", ">=1.62,<2", None, fine=False)
@@ -380,7 +383,8 @@ def wheel(source, tmp_path_factory):
 
 def build(source, target):
     """Build the wheel of a folder, by uv or pip, whichever this environment has."""
-    built = subprocess.run([*_front_end(), str(target), str(source)], capture_output=True, text=True, check=False)
+    command = [*_front_end(), str(target), str(source)]
+    built = subprocess.run(command, env=OUTSIDE, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     [path] = target.glob("*.whl")
     return path

@@ -132,7 +132,7 @@ def test_the_newest_version_or_the_one_asked_for(tracked, train):
     assert find_version("1", name="prices") == "models:/prices/1"
     with pytest.raises(RegistryError, match="version '9': model 'prices' has no such version"):
         find_version("9", name="prices")
-    with pytest.raises(RegistryError, match="no version is registered; run 04_register"):
+    with pytest.raises(RegistryError, match="no version is registered; register one first"):
         find_version("", name="nothing")
 
 

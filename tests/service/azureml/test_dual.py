@@ -53,6 +53,7 @@ def test_a_whole_run_with_its_model(workspace, azure, log_model, rows, model):
             info = log_model()
     finally:
         mlflow.sklearn.autolog(disable=True)
+    assert flush()
     ours = DatabricksWorkspace.current().client().get_run(run.info.run_id)
     theirs = mirror_of(workspace, run)
     assert theirs.data.params == ours.data.params

@@ -68,6 +68,7 @@ def test_each_side_leads_to_the_other(workspace, azureml, databricks):
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run() as run:
         pass
+    assert flush()
     run = databricks.get_run(run.info.run_id)
     mirrored = mirror_of(azureml, run)
     assert run.data.tags["adbazureml.azureml.run_id"] == mirrored.info.run_id

@@ -208,7 +208,8 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int], options: T
     from adbazureml.settings import EndpointName
 
     try:
-        TypeAdapter(EndpointName).validate_python(name)
+        # Settings take an empty one for a name of their own making.
+        TypeAdapter(EndpointName).validate_python(name or "-")
     except ValidationError as error:
         raise DeploymentError(
             f"name {name!r} is wrong: use 3 to 32 lower-case letters, digits and '-', a letter first and no '-' last."

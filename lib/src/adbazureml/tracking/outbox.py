@@ -11,11 +11,12 @@ was logged; the others settle runs that ended, which may take as long as an uplo
 
 from __future__ import annotations
 
-import atexit
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.text import logger
@@ -248,6 +249,11 @@ class Outbox:
             if writing is not None and writing.is_behind and not writing.is_busy and not writing.is_own:
                 del self._runs[run_id]
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has threads in this process."""
+        return bool(self._threads) and os.getpid() == self._process_id
+
     def leave(self) -> None:
         """Flush before the interpreter exits; whatever ends a run afterwards has the rest of the time."""
         if os.getpid() != self._process_id:
@@ -302,9 +308,7 @@ class Outbox:
 
     def _start(self) -> None:
         self._is_closing = False
-        if not self._threads:
-            # After MLflow registered its own, which ends the active run: so this comes first.
-            atexit.register(self.leave)
+        _register_leaving()
         for name, fits in _WORK.items():
             # Python starts no threads any more while it exits: what flushes then must run already.
             if name not in self._threads and _started(name, self._work, name, fits):
@@ -316,8 +320,6 @@ class Outbox:
                 writing = self._wait_for_job(fits)
                 if writing is None:
                     self._threads.discard(name)
-                    if not self._threads and all(writing.is_idle for writing in self._runs.values()):
-                        atexit.unregister(self.leave)
                     return
                 self._breaker.begin()
                 changes, writing.changes = writing.changes, Changes()
@@ -445,6 +447,26 @@ def outbox_of(pair: Pair) -> Outbox:
     """The outbox of a pair in this process."""
     # One that another thread made meanwhile is kept; this one never started a thread.
     return _outboxes.get(pair) or _outboxes.setdefault(pair, Outbox(pair))
+
+
+@functools.cache
+def _register_leaving() -> None:
+    # A private means: by the time of `atexit`, the pools that upload files take no more work (RuntimeError "cannot
+    # schedule new futures after interpreter shutdown"), and there is no public way to come before them.
+    threading._register_atexit(_leave)  # type: ignore[attr-defined]
+
+
+def _leave() -> None:
+    """End the run that a script left active, as MLflow would do a moment later, and flush all outboxes."""
+    boxes = [outbox for outbox in list(_outboxes.values()) if outbox.is_at_work]
+    if not boxes:
+        return
+    import mlflow
+
+    with suppress(Exception):
+        mlflow.end_run()
+    for outbox in boxes:
+        outbox.leave()
 
 
 def flush(deadline: float = 60.0) -> bool:

@@ -107,7 +107,7 @@ def test_quota_is_told_before_anything_is_created(azure, target, models, up):
             {"container_registry": "missing"},
             "container_registry 'missing': .*was not found.*check its name",
         ),
-        ({"workspace": None}, "name one"),
+        ({"workspace": None}, "give one"),
     ],
 )
 def test_wrong_settings_are_told_before_anything_is_created(azure, options, models, setting, expected):
@@ -400,5 +400,5 @@ def wait_for(condition, child=None, seconds=300):
 
 def test_unreachable_workspace_is_told(options, models):
     stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
-    with pytest.raises(DeploymentError, match="resource group of an Azure ML workspace, so name one"):
+    with pytest.raises(DeploymentError, match="resource group of an Azure ML workspace, so give one"):
         connect(TargetOptions(workspace=stand_in)).check(NAME, models[1])
