@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -27,7 +28,10 @@ class WarmSpark:
         """Start the JVM, and leave it without a context."""
         from pyspark import SparkContext
 
-        runtime.spark().stop()
+        with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as elsewhere:
+            # Its command line names no folder that a test looks for.
+            patch.setenv(runtime.HOME_VARIABLE, elsewhere)
+            runtime.spark().stop()
         parameters = SparkContext._gateway.gateway_parameters
         self._jvm = SparkContext._jvm
         os.environ.update(zip(VARIABLES, (str(parameters.port), parameters.auth_token), strict=True))

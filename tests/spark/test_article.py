@@ -9,6 +9,7 @@ from pyspark.ml.regression import LinearRegression as SparkRegression
 from adbazureml import AzureMLWorkspace as Workspace
 from adbazureml import deploy, register, score, track
 from adbazureml.deployment import endpoints
+from adbazureml.tracking import flush
 
 # Empty: the stand-in of a machine without a cloud.
 subscription_id = resource_group = workspace_name = ""
@@ -51,6 +52,7 @@ def test_both_flavours_registered_and_a_table_scored_with_columns_by_position(ws
             pip_requirements=["pyspark==4.1.0"],
         )
     last_run_id = run.info.run_id
+    assert flush()
     mirrored = mlflow.get_run(last_run_id).data.tags["adbazureml.azureml.run_id"]
     folders = {entry.path for entry in azureml.list_artifacts(mirrored)}
     assert {"model", "spark-model"} <= folders
