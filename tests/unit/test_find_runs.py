@@ -60,7 +60,7 @@ def test_no_run_is_said_with_what_to_do(trained):
     ):
         found()
     trained("monitor")
-    with pytest.raises(TrackingError, match="run 03_train_and_log first, or give run_id"):
+    with pytest.raises(TrackingError, match="train one first, as 03_train_and_log does, or give run_id"):
         found()
     for given in ({"run_id": "0" * 32}, {"run_id": trained("sklearn", "model"), "spark_run_id": "0" * 32}):
         with pytest.raises(TrackingError, match=r"run_id '0+': there is no such run"):
