@@ -122,6 +122,8 @@ def workspace(tmp_path, monkeypatch):
     while mlflow.active_run():
         mlflow.end_run()
     track(mode="databricks")
+    # Its stores are gone with its folder: nobody waits for what an outbox has left for them.
+    outbox._outboxes.clear()
 
 
 @pytest.fixture

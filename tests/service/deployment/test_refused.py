@@ -1,5 +1,6 @@
 """What is refused before anything is created: names, models, requirements, parameters."""
 
+import os
 import zipfile
 
 import mlflow
@@ -12,6 +13,9 @@ from adbazureml.errors import DeploymentError
 
 from .conftest import REQUIREMENTS, SIGNATURE
 from .models import line
+
+# Before any emulator's certificate takes the place of those of package indexes.
+OUTSIDE = dict(os.environ)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +110,11 @@ def test_spark_ml_model_unless_asked_for(store, tmp_path):
 
 @pytest.mark.parametrize("without_uv", [False, True])
 def test_requirements_that_do_not_resolve_with_the_servers(store, monkeypatch, without_uv):
+    # pip asks an index, by the certificates that this machine has for it, not by an emulator's.
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT"):
+        monkeypatch.delenv(name, raising=False)
+        if name in OUTSIDE:
+            monkeypatch.setenv(name, OUTSIDE[name])
     if without_uv:
         monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(

@@ -95,6 +95,7 @@ def test_an_outbox_is_closed_by_its_block(both):
     eventually(lambda: threads() == [])
 
 
+@pytest.mark.full
 def test_threads_end_although_the_secondary_is_away(both):
     both.proxy.break_down("drop")
     log_a_run()
