@@ -1,5 +1,10 @@
 """Without a cloud: the local stand-in, whose pages are those of MLflow's own UI."""
 
+import os
+import subprocess
+import sys
+
+import mlflow
 import pytest
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace
@@ -31,3 +36,34 @@ def test_on_databricks_a_workspace_must_be_named(monkeypatch):
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
     with pytest.raises(WorkspaceError, match="name, subscription_id and resource_group are empty"):
         AzureMLWorkspace.get(**EMPTY)
+
+
+def test_a_command_that_dies_while_a_store_is_made_leaves_none(tmp_path):
+    """Killed between two of MLflow's migrations, as by Ctrl-C twice or a full disk."""
+    dying = """
+import os
+from mlflow.store.db import utils
+utils._upgrade_db = lambda engine: os._exit(9)
+from adbazureml import DatabricksWorkspace
+DatabricksWorkspace.current()
+"""
+    environment = {**os.environ, "ADBAZUREML_HOME": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", dying], env=environment, check=False).returncode == 9
+    assert not (tmp_path / "databricks" / "mlflow.db").exists()
+    after = "from adbazureml import DatabricksWorkspace as D; print(D.current().client().create_experiment('e'))"
+    done = subprocess.run([sys.executable, "-c", after], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_two_that_make_a_store_at_once_share_it(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+    build = mlflow.store.db.utils._upgrade_db
+
+    def other_comes_first(engine):
+        monkeypatch.setattr(mlflow.store.db.utils, "_upgrade_db", build)
+        DatabricksWorkspace.current().client().create_experiment("of the first")
+        build(engine)
+
+    monkeypatch.setattr(mlflow.store.db.utils, "_upgrade_db", other_comes_first)
+    assert DatabricksWorkspace.current().client().get_experiment_by_name("of the first")
+    assert {file.name for file in (tmp_path / "databricks").iterdir()} == {"mlflow.db", "artifacts"}

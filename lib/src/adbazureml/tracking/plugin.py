@@ -16,7 +16,6 @@ MLflow loads this module in the middle of its own import, so nothing of MLflow i
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
@@ -37,13 +36,11 @@ def rest_store(store_uri: str, artifact_uri: str | None = None) -> Any:
 
 def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``sqlite://``; a stand-in's artifacts lie beside its database."""
-    from adbazureml.workspace import stand_in_artifacts
+    from adbazureml.workspace import quiet_migrations, stand_in_artifacts
 
     beside = stand_in_artifacts(store_uri)
     if beside is not None:
-        # MLflow logs fifty lines when it makes a new database, and more for its registry.
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_migrations()
     return _mirrored("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
 
 

@@ -4,7 +4,7 @@ from adbazureml.workspace.azureml import AzureMLWorkspace
 from adbazureml.workspace.creation import create_workspace
 from adbazureml.workspace.databricks import DatabricksWorkspace
 from adbazureml.workspace.leaks import LeakedVariables, inherited_from, leaked_variables
-from adbazureml.workspace.stand_in import stand_in_artifacts
+from adbazureml.workspace.stand_in import quiet_migrations, stand_in_artifacts
 from adbazureml.workspace.workspace import Workspace
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "create_workspace",
     "inherited_from",
     "leaked_variables",
+    "quiet_migrations",
     "stand_in_artifacts",
 ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +21,35 @@ def stand_in(kind: Literal["databricks", "azureml"]) -> dict[str, str]:
     """Name, tracking and registry URI and page of a stand-in, whose folder is made if needed."""
     folder = runtime.home() / kind
     folder.mkdir(exist_ok=True)
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    database = folder / "mlflow.db"
+    if not database.exists():
+        _make(database)
+    uri = f"sqlite:///{database}"
     url = f"http://127.0.0.1:{_ui_port(folder) or _UI_PORTS[kind]}/#"
     return {"name": str(folder), "tracking_uri": uri, "registry_uri": uri, "url": url}
+
+
+def _make(database: Path) -> None:
+    """Make the database beside its place, and put it there whole.
+
+    MLflow makes its tables by dozens of migrations; of two processes that do so in the same file, or one that is killed
+    meanwhile, a database is left that nobody can open.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    quiet_migrations()
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix="new-") as beside:
+        made = Path(beside) / database.name
+        SqlAlchemyStore(f"sqlite:///{made}", str(database.parent / "artifacts")).engine.dispose()
+        # Whoever comes second takes what the first has put there.
+        with suppress(FileExistsError):
+            os.link(made, database)
+
+
+def quiet_migrations() -> None:
+    """Keep back the fifty lines that MLflow logs when it makes a database, and two whenever it opens one."""
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def keep_ui_port(folder: str, port: int) -> None:
