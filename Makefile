@@ -57,6 +57,9 @@ requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3.in --output-file requirements-17.3.txt
 
+parameters: $(READY)  ## write what the settings say of each parameter into the README and the jobs
+	@$(BIN)/python tools/parameters.py
+
 clean:  ## remove what runs left behind: stand-in stores, tables, endpoints' logs
 	rm -rf .local
 
@@ -89,4 +92,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements parameters clean

@@ -35,7 +35,7 @@ from tests.bundle import (
 )
 
 from adbazureml import settings
-from adbazureml.settings import Settings
+from adbazureml.settings import Settings, names_in
 
 TARGETS = ["dev", "serverless", "staging", "prod"]
 JOBS = ["clean_up", "score", "train"]
@@ -98,7 +98,8 @@ def handed_on(notebook_path):
 
 
 def asked_for(notebook_path):
-    return {name.value for call in calls(notebook_path, "from_notebook") for name in call.args}
+    groups = (group.value for call in calls(notebook_path, "from_notebook") for group in call.args)
+    return set(names_in(*groups))
 
 
 def upstream(job):
@@ -381,15 +382,23 @@ class TestJobs:
     def test_notebooks_get_all_they_ask_for(self, job):
         for task in job["tasks"]:
             asked = asked_for(notebook(task))
-            given = {*parameters(job), *base_parameters(task), *LOCAL_ONLY, *TYPED_BY_HAND}
-            assert asked - given <= {"model_version"}, task["task_key"]
-            # It scores the newest version, unless one was handed to it.
-            assert "model_version" not in asked - given or task["task_key"] == "batch_score"
+            given = {*parameters(job), *LOCAL_ONLY, *TYPED_BY_HAND, *names_in("versions")}
+            assert asked <= given, task["task_key"]
 
     def test_no_parameter_is_given_for_nothing(self, job):
         asked = set().union(*(asked_for(notebook(task)) for task in job["tasks"]))
-        # Settings are checked as a whole: without it, registry "both" would ask for an Azure ML workspace.
-        assert set(parameters(job)) <= asked | {"registry"}
+        assert set(parameters(job)) <= asked
+
+    def test_each_task_works_on_the_version_that_the_one_before_made(self, job):
+        given = {task["task_key"]: set(base_parameters(task)) for task in job["tasks"]}
+        expected = {
+            "register": {"run_id", "spark_run_id"},
+            "deploy": {"model_version"},
+            # Of the version that scored. Scoring itself takes the newest.
+            "monitor": {"model_version"},
+        }
+        for key, names in given.items():
+            assert names - {"deploy_target"} == expected.get(key, set())
 
     def test_no_table_or_model_is_left_to_a_default(self, job):
         hints = get_type_hints(Settings, include_extras=True)

@@ -8,6 +8,7 @@ from tests.emulators.dbutils import Dbutils
 
 from adbazureml import Settings, runtime
 from adbazureml.errors import SettingsError
+from adbazureml.settings import names_in
 
 HANDED = {
     "train_and_log": {"run_id": "a" * 32, "spark_run_id": "b" * 32},
@@ -36,10 +37,10 @@ def test_in_a_job_each_notebook_reads_what_the_bundle_passes(run_cells, on_clust
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
 def test_by_hand_each_parameter_has_a_widget_and_a_changed_one_is_read(run_cells, on_cluster, path):
     dbutils = Dbutils(in_job=False)
-    names = re.findall(r'"(\w+)"', re.search(r"from_notebook\((.*?)\)", cells(path)[0], flags=re.S)[1])
+    groups = re.findall(r'"(\w+)"', re.search(r"from_notebook\((.*?)\)", cells(path)[0])[1])
     with pytest.raises(SettingsError, match="subscription_id and resource_group and workspace_name: empty"):
         run_cells(cells(path)[:1], dbutils=dbutils)
-    assert list(dbutils.widgets.values) == names
+    assert tuple(dbutils.widgets.values) == names_in(*groups)
     changed = {"subscription_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "resource_group": "rg"}
     changed["workspace_name"] = "aml"
     dbutils.widgets.values |= changed

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from tests.bundle import ROOT
 
-from adbazureml import Settings
+from adbazureml.settings import names_in
 
 FOLDER = ROOT / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -54,23 +54,17 @@ def test_the_same_skeleton(notebook, request):
     assert following in notebook.cells[-1].source
 
 
-def test_the_table_of_parameters_is_what_the_notebook_reads(notebook):
-    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", notebook.cells[0].source, flags=re.M))
+def test_asks_for_the_groups_that_it_uses_and_no_others(notebook):
     code = "\n".join(cell.source for cell in code_cells(notebook))
-    asked = re.search(r"Settings\.from_notebook\((.*?)\)", code, flags=re.S)
-    names = re.findall(r'"(\w+)"', asked.group(1)) if asked else re.findall(r"asked_(\w+)\(\)", code)
-    assert list(documented) == names
-    for name, shown in documented.items():
-        default = Settings.model_fields[name].default
-        assert shown == (f"`{default}`" if default != "" else "")
-    used = set(re.findall(r"settings\.(\w+)", code)) - {
-        "experiment_name",
-        "spark_model_name",
-        "keys",
-        "kinds_to_delete",
-    }
-    assert used <= set(names), "a parameter that the notebook uses is not in its table"
+    asked = re.search(r"Settings\.from_notebook\((.*?)\)", code)
+    groups = re.findall(r'"(\w+)"', asked.group(1)) if asked else []
+    properties = {"experiment_name": "experiment", "spark_model_name": "model_name"}
+    properties |= {"keys": "key_columns", "kinds_to_delete": "delete_kinds"}
+    used = {properties.get(name, name) for name in re.findall(r"settings\.(\w+)", code)}
+    assert used <= set(names_in(*groups)), "a parameter that the notebook uses has no widget"
+    # These go on as a whole.
+    assert {group for group in groups if not used & set(names_in(group))} <= {"workspaces", "data"}
 
 
 def test_cells_stay_small(notebook):
-    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 26
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 25

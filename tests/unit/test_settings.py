@@ -1,7 +1,5 @@
-import re
-from pathlib import Path
-
 import pytest
+from tools import parameters
 
 from adbazureml import Settings
 from adbazureml.errors import SettingsError
@@ -156,16 +154,17 @@ def test_long_and_odd_names_of_tables_make_endpoints_that_every_target_takes():
 
 
 def test_the_table_shows_what_the_notebook_asked_for():
-    html = Settings.from_notebook("epochs", "tracking")._repr_html_()
+    html = Settings.from_notebook("training", "scoring")._repr_html_()
+    assert "<td>training</td><td>label_column</td>" in html
     assert "<td>epochs</td>" in html
     assert "<td>model_name</td>" not in html
 
 
-def test_the_readme_has_every_parameter_with_its_default_and_its_meaning():
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    table = text.partition("## Parameters")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", table, flags=re.M)
-    assert [name for name, *_ in rows] == list(Settings.model_fields)
-    for name, default, meaning in rows:
-        field = Settings.model_fields[name]
-        assert (default, meaning) == (f"`{field.default}`" if field.default != "" else "", field.description)
+def test_a_group_that_is_not_there_is_told():
+    with pytest.raises(SettingsError, match="no group 'trainig' of parameters; there are workspaces, data"):
+        Settings.from_notebook("trainig")
+
+
+def test_readme_and_jobs_say_of_each_parameter_what_the_settings_say():
+    for file, text in parameters.written().items():
+        assert file.read_text(encoding="utf-8") == text, f"{file.name}: run `make parameters`"

@@ -72,7 +72,7 @@ def run(notebook):
     return names
 
 
-def test_a_table_with_text_missing_values_and_odd_names_needs_its_name_and_its_label(spark, workspace, monkeypatch, capsys):
+def test_a_table_with_text_gaps_and_odd_names_needs_its_name_and_its_label(spark, workspace, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     size = rng.uniform(20, 180, 120)
     frame = pd.DataFrame(

@@ -59,16 +59,17 @@ EndpointName = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30}
 RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
 Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
 Tracker = Literal["both", "databricks", "azureml"]
+GroupName = Literal[
+    "workspaces", "data", "versions", "linking", "training", "deployment", "scoring", "monitoring", "deletion"
+]
 
 
-class Settings(BaseModel):
-    """The parameters of all notebooks.
-
-    `Settings.from_notebook` reads each one from, in this order, the job's parameters or the notebook's widgets, the
-    environment (``ADBAZUREML_<NAME>``), what earlier notebooks handed on (locally), and the defaults below.
-    """
-
+class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Workspaces(_Group):
+    """Where: the two workspaces, how jobs sign in to Azure, and which of them runs and models go to."""
 
     subscription_id: Guid = Field("", description="Azure subscription of the Azure ML workspace; empty: local stand-in")
     resource_group: str = Field("", description="its resource group, not the managed one of Databricks")
@@ -78,6 +79,49 @@ class Settings(BaseModel):
         "", description="service credential of Unity Catalog that signs in to Azure, before secret_scope"
     )
     cloud: CloudName = Field("", description="Azure cloud; empty: AZUREML_CURRENT_CLOUD, or else AzureCloud")
+    tracking: Tracker = Field("both", description="where runs are tracked")
+    registry: Tracker = Field("both", description="where models are registered")
+
+
+class Data(_Group):
+    """What: the experiment, the tables and columns, the model and the endpoint, by their names."""
+
+    experiment: Annotated[str, StringConstraints(pattern=r"^(/.+[^/])?$")] = Field(
+        "",
+        description="MLflow experiment, {user_name} is filled in; empty: adbazureml_<training table>, in your folder",
+    )
+    training_table: TableName = Field(
+        SAMPLE_TRAINING, description="Delta table to train on, your own or the sample, which is made when missing"
+    )
+    scoring_table: OptionalTableName = Field(
+        "", description="table to score; empty: training_table itself, of the sample diabetes_new"
+    )
+    scoring_condition: str = Field("", description="SQL condition on its rows; empty: all of them")
+    target_column: ColumnName = Field("prediction", description="column that takes the predictions")
+    predictions_table: OptionalTableName = Field(
+        "", description="Delta table of the predictions; empty: <training table>_predictions, in its schema"
+    )
+    refused_table: OptionalTableName = Field(
+        "", description="Delta table of rows that the model does not take; empty: one such row fails"
+    )
+    drift_table: OptionalTableName = Field("", description="Delta table of the figures of each run; empty: none")
+    checkpoints: str = Field("", description="folder that remembers what was scored, on Databricks in a volume")
+    model_name: ModelName = Field(
+        "", description="registered model, Spark ML adds _spark; empty: adbazureml_<training table>, in its schema"
+    )
+    endpoint_name: EndpointName = Field("", description="name of the endpoint; empty: like the training table")
+
+
+class Versions(_Group):
+    """Which of them, where a notebook runs alone: what the one before otherwise hands on."""
+
+    run_id: RunId = Field("", description="run of the model; empty: handed on, or the newest of the experiment")
+    spark_run_id: RunId = Field("", description="run of the Spark ML model, where there is one; likewise")
+    model_version: Version = Field("", description="version to deploy and score; empty: handed on, or the newest")
+
+
+class Linking(_Group):
+    """How the workspaces are linked, and a missing one made."""
 
     databricks_workspace: str = Field(
         "", description="name or Azure resource id of the Databricks workspace to link; empty: this one"
@@ -87,16 +131,10 @@ class Settings(BaseModel):
     create_workspace: bool = Field(False, description="make the Azure ML workspace where it is missing")
     location: str = Field("", description="region of a new Azure ML workspace; empty: the resource group's")
 
-    tracking: Tracker = Field("both", description="where runs are tracked")
-    registry: Tracker = Field("both", description="where models are registered")
-    experiment: Annotated[str, StringConstraints(pattern=r"^(/.+[^/])?$")] = Field(
-        "",
-        description="MLflow experiment, {user_name} is filled in; empty: adbazureml_<training table>, in your folder",
-    )
 
-    training_table: TableName = Field(
-        SAMPLE_TRAINING, description="Delta table to train on, your own or the sample, which is made when missing"
-    )
+class Training(_Group):
+    """How the sample's models are trained."""
+
     label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
     task: Literal["auto", "regression", "classification"] = Field(
         "auto", description="what to learn; auto: classes where the label is text, boolean or like 0 and 1"
@@ -104,14 +142,13 @@ class Settings(BaseModel):
     epochs: int = Field(30, ge=1, le=10_000, description="passes over the training data")
     learning_rate: float = Field(0.002, gt=0, le=10, description="step size of the gradient descent")
 
-    model_name: ModelName = Field(
-        "", description="registered model, Spark ML adds _spark; empty: adbazureml_<training table>, in its schema"
-    )
+
+class Deployment(_Group):
+    """How the endpoint runs."""
 
     deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
         "local", description="where the endpoint runs"
     )
-    endpoint_name: EndpointName = Field("", description="name of the endpoint; empty: like the training table")
     instance_type: str = Field("", description="machine of an endpoint in the cloud; empty: the target's default")
     compute: str = Field("", description="Kubernetes cluster attached to the Azure ML workspace, for aks")
     container_registry: str = Field(
@@ -120,31 +157,30 @@ class Settings(BaseModel):
     endpoint_port: int = Field(0, ge=0, le=65535, description="port of a local endpoint; 0 takes a free one")
     keep_endpoint: bool = Field(False, description="leave the endpoint running after the notebook")
 
-    scoring_table: OptionalTableName = Field(
-        "", description="table to score; empty: training_table itself, of the sample diabetes_new"
-    )
-    scoring_condition: str = Field("", description="SQL condition on its rows; empty: all of them")
-    target_column: ColumnName = Field("prediction", description="column that takes the predictions")
-    predictions_table: OptionalTableName = Field(
-        "", description="Delta table of the predictions; empty: <training table>_predictions, in its schema"
-    )
+
+class Scoring(_Group):
+    """How rows are scored."""
+
     scoring_mode: Literal["incremental", "full"] = Field(
         "incremental", description="score what is new in the table, or all of it again"
     )
     key_columns: str = Field(
         "", description="columns that tell its rows apart, comma between, where rows change; empty: they are only added"
     )
-    refused_table: OptionalTableName = Field(
-        "", description="Delta table of rows that the model does not take; empty: one such row fails"
-    )
-    checkpoints: str = Field("", description="folder that remembers what was scored, on Databricks in a volume")
+
+
+class Monitoring(_Group):
+    """How scored rows are compared."""
 
     drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")
     day_column: str = Field("", description="column with the day of a row, to compare each day too")
-    drift_table: OptionalTableName = Field("", description="Delta table of the figures of each run; empty: none")
     fail_on_drift: bool = Field(
         False, description="end the notebook, and its job, with an error where a column drifted"
     )
+
+
+class Deletion(_Group):
+    """What goes, typed twice."""
 
     delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
     delete_kinds: str = Field(
@@ -153,9 +189,21 @@ class Settings(BaseModel):
     confirm: str = Field("", description="to delete: the experiment's name, typed once more")
     confirm_resource_group: str = Field("", description="to delete the resource group too: its name, typed once more")
 
-    run_id: RunId = Field("", description="run of the model; empty: handed on, or the newest of the experiment")
-    spark_run_id: RunId = Field("", description="run of the Spark ML model, where there is one; likewise")
-    model_version: Version = Field("", description="version to deploy and score; empty: handed on, or the newest")
+
+# By the names that notebooks ask for them, in the order in which they are shown.
+GROUPS: dict[str, type[_Group]] = {
+    group.__name__.lower(): group
+    for group in (Workspaces, Data, Versions, Linking, Training, Deployment, Scoring, Monitoring, Deletion)
+}
+
+
+# Pydantic puts the fields of the last base first.
+class Settings(Deletion, Monitoring, Scoring, Deployment, Training, Linking, Versions, Data, Workspaces):
+    """The parameters of all notebooks, in groups.
+
+    `Settings.from_notebook` reads each one from, in this order, the job's parameters or the notebook's widgets, the
+    environment (``ADBAZUREML_<NAME>``), what earlier notebooks handed on (locally), and the defaults of the groups.
+    """
 
     @model_validator(mode="after")
     def _named_after_the_training_table(self) -> Settings:
@@ -190,24 +238,25 @@ class Settings(BaseModel):
             )
         return self
 
-    # The parameters that the notebook asked for: those that its table shows.
-    _shown: tuple[str, ...] = PrivateAttr(default=())
+    # The groups that the notebook asked for: those that its table shows.
+    _shown: tuple[str, ...] = PrivateAttr(default=tuple(GROUPS))
 
     @classmethod
-    def from_notebook(cls, *names: str) -> Settings:
+    def from_notebook(cls, *groups: GroupName) -> Settings:
         """Read and check all parameters, from wherever this notebook gets them.
 
         Parameters
         ----------
-        *names : str
-            The parameters that this notebook uses: on Databricks each gets a widget, and the settings show as a table
-            of these. All others are read as well.
+        *groups : str
+            The groups that this notebook uses: on Databricks each of their parameters gets a widget, and the settings
+            show as a table of these. All others are read as well.
 
         Raises
         ------
         SettingsError
             Names every parameter that is unknown, missing or wrong, with the value seen and what is expected.
         """
+        names = names_in(*groups)
         environment, unknown = _from_environment()
         handed_on = {name: value for name, value in runtime.handed_on().items() if name in cls.model_fields}
         values: dict[str, Any] = {**handed_on, **environment}
@@ -220,7 +269,7 @@ class Settings(BaseModel):
         ]
         values |= {name: value for name, value in from_notebook.items() if name in cls.model_fields}
         settings = cls.checked(values, unknown)
-        settings._shown = names
+        settings._shown = groups or settings._shown
         return settings
 
     @classmethod
@@ -271,11 +320,25 @@ class Settings(BaseModel):
 
     def _repr_html_(self) -> str:
         rows = [
-            (name, str(getattr(self, name)), field.description or "")
-            for name, field in type(self).model_fields.items()
-            if name in (self._shown or type(self).model_fields)
+            ("" if place else group, name, str(getattr(self, name)), type(self).model_fields[name].description or "")
+            for group in self._shown
+            for place, name in enumerate(names_in(group))
         ]
-        return runtime.html_table(rows, titles=("parameter", "value", "meaning"))
+        return runtime.html_table(rows, titles=("group", "parameter", "value", "meaning"))
+
+
+def names_in(*groups: str) -> tuple[str, ...]:
+    """Return the names of the parameters in some groups.
+
+    Raises
+    ------
+    SettingsError
+        There is no such group.
+    """
+    for group in groups:
+        if group not in GROUPS:
+            raise SettingsError(f"There is no group {group!r} of parameters; there are {', '.join(GROUPS)}.")
+    return tuple(name for group in groups for name in GROUPS[group].model_fields)
 
 
 def _endpoint_name(table: str) -> str:

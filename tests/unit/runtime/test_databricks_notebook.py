@@ -25,7 +25,7 @@ ALONE = {"tracking": "databricks", "registry": "databricks"}
 
 def test_a_job_s_parameters_arrive_as_text_also_those_without_a_widget(notebook):
     notebook(epochs="5", keep_endpoint="false", **ALONE)
-    settings = Settings.from_notebook("epochs")
+    settings = Settings.from_notebook("training")
     assert (settings.epochs, settings.keep_endpoint, settings.tracking) == (5, False, "databricks")
 
 
@@ -33,16 +33,23 @@ def test_a_person_sees_a_widget_for_each_parameter_of_the_notebook(notebook, mon
     for name, value in ALONE.items():
         monkeypatch.setenv(f"ADBAZUREML_{name.upper()}", value)
     dbutils = notebook()
-    Settings.from_notebook("epochs", "training_table")
-    assert dbutils.widgets.values == {"epochs": "30", "training_table": "diabetes_training"}
+    Settings.from_notebook("training", "scoring")
+    assert dbutils.widgets.values == {
+        "label_column": "progression",
+        "task": "auto",
+        "epochs": "30",
+        "learning_rate": "0.002",
+        "scoring_mode": "incremental",
+        "key_columns": "",
+    }
     dbutils.widgets.values["epochs"] = "12"
-    assert Settings.from_notebook("epochs").epochs == 12
+    assert Settings.from_notebook("training").epochs == 12
 
 
 def test_a_parameter_that_no_notebook_knows_is_told(notebook):
     notebook(epocs="5", **ALONE)
     with pytest.raises(SettingsError, match="epocs: no such parameter"):
-        Settings.from_notebook("epochs")
+        Settings.from_notebook("training")
 
 
 def test_on_databricks_both_workspaces_need_the_azure_ml_one_named(notebook):
