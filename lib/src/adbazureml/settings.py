@@ -172,7 +172,7 @@ class Scoring(_Group):
 class Monitoring(_Group):
     """How scored rows are compared."""
 
-    drift_threshold: float = Field(0.2, gt=0, description="PSI from which a column counts as drifted")
+    drift_threshold: float = Field(0.05, gt=0, description="PSI from which a significant change counts as drift")
     day_column: str = Field("", description="column with the day of a row, to compare each day too")
     fail_on_drift: bool = Field(
         False, description="end the notebook, and its job, with an error where a column drifted"

@@ -71,7 +71,8 @@ def test_psi_of_quantile_bins_agrees_with_numpy(report, samples):
 
 
 def test_only_what_moved_is_flagged(report):
-    assert set(report.drifted) == {"moved", "counts"}
+    assert set(report.drifted) == {"moved", "skewed", "counts"}
+    assert all(column.p_adjusted < 1e-6 for column in report.columns if column.drifted)
     assert _by_name(report)["same"].psi < 0.01
     assert (report.rows_current, report.rows_baseline) == (3000, 4000)
 
@@ -192,8 +193,10 @@ def test_each_figure_may_have_a_threshold(spark, samples, report):
     known = _by_name(report)
     by_ks = monitor(rows, baseline=before, threshold=Thresholds(psi=None, ks=known["skewed"].ks))
     assert by_ks.drifted == ("moved", "skewed", "counts")
-    with pytest.raises(DriftError, match=r"threshold being KS [\d.]+: moved \(KS [\d.]+\), skewed \(KS"):
+    with pytest.raises(DriftError, match=r"threshold being KS [\d.]+: moved \(KS [\d.]+, p [\de.-]+\), skewed \(KS"):
         by_ks.check()
+    # Significant, and too small to matter.
+    assert monitor(rows, baseline=before, threshold=0.2).drifted == ("moved", "counts")
     either = Thresholds(psi=known["counts"].psi, js_distance=known["skewed"].js_distance)
     assert monitor(rows, baseline=before, threshold=either).drifted == ("moved", "skewed", "counts")
     with pytest.raises(SettingsError, match="threshold: none given"):
@@ -231,7 +234,7 @@ def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
     frame = spark.createDataFrame([tuple(range(len(names)))], names)
     report = monitor(frame, baseline=frame)
     metrics = report.metrics()
-    assert len(metrics) == 2 + 5 * len(names)
+    assert len(metrics) == 2 + 6 * len(names)
     for name in metrics:
         _validate_metric_name(name)
         assert name.isascii()
@@ -242,19 +245,19 @@ def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
 def test_report_as_table_picture_and_metrics(report):
     table = report.to_pandas()
     assert list(table["column"]) == ["same", "moved", "skewed", "counts"]
-    assert list(table["drifted"]) == [False, True, False, True]
+    assert list(table["drifted"]) == [False, True, True, True]
     metrics = report.metrics()
-    assert metrics["drift_columns"] == 2
-    assert metrics["drift_share"] == 0.5
+    assert metrics["drift_columns"] == 3
+    assert metrics["drift_share"] == 0.75
     assert metrics["drift_psi/moved"] == _by_name(report)["moved"].psi
     html = report._repr_html_()
-    assert html.count("<b>drifted</b>") == 2
-    assert "2 of 4 columns drifted (3,000 rows against 4,000)" in html
+    assert html.count("<b>drifted</b>") == 3
+    assert "3 of 4 columns drifted (3,000 rows against 4,000)" in html
     axes = report.plot().axes[0]
     widths = [bar.get_width() for bar in axes.patches]
     assert widths == sorted(column.psi for column in report.columns)
     assert len({bar.get_facecolor() for bar in axes.patches}) == 2
-    assert axes.lines[0].get_xdata()[0] == 0.2
+    assert axes.lines[0].get_xdata()[0] == 0.05
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +360,7 @@ def test_no_new_row_is_no_error(spark, samples, version):
 
 
 def test_a_job_fails_where_a_column_drifted_if_asked(report, spark, samples, version):
-    with pytest.raises(DriftError, match=r"2 of 4 columns drifted .*: moved \(PSI [\d.]+\), counts \(PSI"):
+    with pytest.raises(DriftError, match=r"3 of 4 columns drifted .*: moved \(PSI [\d.]+, p [\de.-]+\), skewed \(PSI"):
         report.check()
     monitor(spark.createDataFrame(samples[1]), baseline=version).check()
 
@@ -370,8 +373,11 @@ def test_figures_are_logged_and_appended(report, spark, version):
     found = {one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert found == {"drift.png", "drift.csv"}
     try:
-        for _ in range(2):
-            report.append_to("drift_figures", model_uri=version)
+        report.append_to("drift_figures", model_uri=version)
+        # As an earlier version of this package made it.
+        spark.sql("ALTER TABLE drift_figures SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+        spark.sql("ALTER TABLE drift_figures DROP COLUMNS (p_value, p_adjusted)")
+        report.append_to("drift_figures", model_uri=version)
         rows = spark.table("drift_figures").where("column = 'moved'").collect()
         assert [(row["model_uri"], row["psi"], row["drifted"]) for row in rows] == [
             (version, _by_name(report)["moved"].psi, True)

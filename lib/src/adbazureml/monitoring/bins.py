@@ -24,7 +24,7 @@ _CHUNK = 100_000
 # Spark's quantile sketch is off by at most 1/10,000 in rank (its default): a tenth of a quantile here.
 _SKETCH = 10_000
 # A text column with more categories is compared by its most frequent ones; the others count as one.
-_CATEGORIES = 100
+CATEGORIES = 100
 
 Kind = Literal["numeric", "categorical"]
 
@@ -84,7 +84,7 @@ def frequent_categories(frame: DataFrame, names: list[str]) -> dict[str, tuple[s
             "rank",
             functions.row_number().over(Window.partitionBy("column").orderBy(functions.desc("count"), "value")),
         )
-        .where(functions.col("rank") <= _CATEGORIES)
+        .where(functions.col("rank") <= CATEGORIES)
         .collect()
     )
     return {

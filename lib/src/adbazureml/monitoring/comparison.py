@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from adbazureml.monitoring.distances import (
     wasserstein,
 )
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
+from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.monitoring.thresholds import Thresholds
 from adbazureml.scoring.predictions import predictions_of
 from adbazureml.scoring.source import select_rows, shown
@@ -34,10 +35,14 @@ def monitor(
     baseline: ModelURI | Baseline | DataFrame,
     where: str | None = None,
     columns: Sequence[str] | None = None,
-    threshold: float | Thresholds = 0.2,
+    threshold: float | Thresholds = 0.05,
     day_column: str | None = None,
 ) -> DriftReport:
     """Tell how far new data has moved from the data that a model learned from, in one pass over it.
+
+    A column has drifted if its change is significant and large enough. Significant: in reports on rows of the same
+    population, whatever their number, no column is called so 95 times of 100, see `significance.p_value`. Large enough:
+    it reaches the threshold, so that a million rows don't cry for a shift that is of no concern.
 
     Parameters
     ----------
@@ -51,8 +56,8 @@ def monitor(
     columns : sequence of str, optional
         Columns to compare. By default all of the baseline; of a DataFrame those of both frames, which must be the same.
     threshold : float or Thresholds
-        Population stability index from which a column counts as drifted: by the usual rule of thumb 0.1 is a slight
-        and 0.2 a marked shift. `Thresholds` sets it, or others, for each figure.
+        Population stability index from which a significant change counts as drift: by the usual rule of thumb 0.1 is
+        a slight and 0.2 a marked shift. `Thresholds` sets it, or others, for each figure.
     day_column : str, optional
         Compare each day, or other period, that this column names, too.
 
@@ -98,12 +103,13 @@ def monitor(
     profiles = profiles_of(current, [column.binned for column in compared], day_column)
     if not profiles:
         return DriftReport((), thresholds, 0, sum(compared[0].counts), source=source)
-    days = tuple(_report(found, compared, thresholds, day) for day, found in profiles.items() if day_column)
     whole = [Profile.empty(column.binned) for column in compared]
     for found in profiles.values():
         for total, part in zip(whole, found, strict=True):
             total.take(part)
-    return replace(_report(whole, compared, thresholds, "", days), source=source)
+    (report,) = _reports({"": whole}, compared, thresholds)
+    days = _reports(profiles, compared, thresholds) if day_column else []
+    return replace(report, days=tuple(days), source=source)
 
 
 def _rows(
@@ -121,33 +127,44 @@ def _rows(
     return own, f"{table}, by {model}"
 
 
-def _report(
-    found: Sequence[Profile],
-    baseline: Sequence[BaselineColumn],
-    thresholds: Thresholds,
-    day: str,
-    days: tuple[DriftReport, ...] = (),
-) -> DriftReport:
-    columns = tuple(_compared(now, before, thresholds) for now, before in zip(found, baseline, strict=True))
-    return DriftReport(columns, thresholds, int(found[0].counts.sum()), sum(baseline[0].counts), day, days)
+def _reports(
+    profiles: Mapping[str, Sequence[Profile]], baseline: Sequence[BaselineColumn], thresholds: Thresholds
+) -> list[DriftReport]:
+    """A report for each day; all their columns are tested together."""
+    found = [
+        [_compared(now, before) for now, before in zip(of_day, baseline, strict=True)] for of_day in profiles.values()
+    ]
+    chances = iter(adjusted([column.p_value for columns in found for column in columns]).tolist())
+    reports = []
+    for day, columns in zip(profiles, found, strict=True):
+        judged = tuple(_judged(column, next(chances), thresholds) for column in columns)
+        rows = int(profiles[day][0].counts.sum())
+        reports.append(DriftReport(judged, thresholds, rows, sum(baseline[0].counts), day))
+    return reports
 
 
-def _compared(current: Profile, baseline: BaselineColumn, thresholds: Thresholds) -> ColumnDrift:
+def _judged(column: ColumnDrift, p_adjusted: float, thresholds: Thresholds) -> ColumnDrift:
+    drifted = p_adjusted <= LEVEL and bool(thresholds.reached(asdict(column)))
+    return replace(column, p_adjusted=p_adjusted, drifted=drifted)
+
+
+def _compared(current: Profile, baseline: BaselineColumn) -> ColumnDrift:
     now, before = current.counts, np.array(baseline.counts)
-    psi = population_stability_index(now, before)
     ks = moved = None
     a, b = current.quantiles(), np.array(baseline.quantiles)
     if len(a) and len(b):
         ks, moved = kolmogorov_smirnov(a, b), wasserstein(a, b)
-    found = ColumnDrift(
+    chance = p_value(baseline.binned, now, before)
+    return ColumnDrift(
         column=baseline.binned.name,
         kind=baseline.binned.kind,
-        psi=psi,
+        psi=population_stability_index(now, before),
         js_distance=jensen_shannon_distance(now, before),
         ks=ks,
         wasserstein=moved,
         missing_current=float(now[-1] / now.sum()),
         missing_baseline=float(before[-1] / before.sum()),
+        p_value=chance,
+        p_adjusted=chance,
         drifted=False,
     )
-    return replace(found, drifted=bool(thresholds.reached(asdict(found))))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
+from adbazureml.monitoring.significance import smallest_shift
 from adbazureml.monitoring.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 _NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
 _LONGEST_COLUMN = 200
 _LINES = 6
+_FEW_ROWS = 50
 _TYPES = (
     "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
-    "missing_current double, missing_baseline double, drifted boolean"
+    "missing_current double, missing_baseline double, p_value double, p_adjusted double, drifted boolean"
 )
 
 
@@ -45,8 +47,11 @@ class ColumnDrift:
         Wasserstein distance of the values that are there, in the column's unit; None likewise.
     missing_current, missing_baseline : float
         Shares of null and NaN, from 0 to 1.
+    p_value, p_adjusted : float
+        Probability of counts as far apart as these in two samples of one population; and the same raised for the number
+        of columns (and days) looked at, by Benjamini and Hochberg.
     drifted : bool
-        Whether a figure reaches its threshold.
+        Whether the change is significant, `p_adjusted` being 0.05 at most, and a figure reaches its threshold.
     """
 
     column: str
@@ -57,6 +62,8 @@ class ColumnDrift:
     wasserstein: float | None
     missing_current: float
     missing_baseline: float
+    p_value: float
+    p_adjusted: float
     drifted: bool
 
 
@@ -69,7 +76,7 @@ class DriftReport:
     columns : tuple of ColumnDrift
         One for each column, in the order asked for.
     thresholds : Thresholds
-        From which figures on a column counts as drifted.
+        From which figures on a significant change counts as drift.
     rows_current, rows_baseline : int
         Rows compared.
     day : str
@@ -138,7 +145,9 @@ class DriftReport:
             )
         )
         try:
-            rows.coalesce(1).write.saveAsTable(runtime.quoted_table(table), format="delta", mode="append")
+            # A table of an earlier version of this package lacks some figures.
+            wider = rows.coalesce(1).write.option("mergeSchema", "true")
+            wider.saveAsTable(runtime.quoted_table(table), format="delta", mode="append")
         except PySparkException as error:
             said = str(error).partition("\n")[0]
             raise TableError(f"table: {table!r} can't take the figures: {said} Name another table.") from error
@@ -153,7 +162,7 @@ class DriftReport:
         """
         if self.drifted:
             named = ", ".join(
-                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))})"
+                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))}, p {column.p_adjusted:.2g})"
                 for column in self.columns
                 if column.drifted
             )
@@ -169,7 +178,8 @@ class DriftReport:
         -------
         dict of str to float
             ``drift_columns`` and ``drift_share`` (columns that drifted, and their share), then for each column
-            ``drift_psi/<column>``, ``drift_js/<column>``, ``drift_missing/<column>`` and, for numbers,
+            ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
+            ``drift_missing/<column>`` and, for numbers,
             ``drift_ks/<column>`` and ``drift_wasserstein/<column>``. Characters that the names may not hold become
             ``_``; a figure that is not finite is left out.
         """
@@ -180,6 +190,7 @@ class DriftReport:
         for name, column in zip(_metric_names([column.column for column in self.columns]), self.columns, strict=True):
             figures = {
                 "psi": column.psi,
+                "p": column.p_adjusted,
                 "js": column.js_distance,
                 "missing": column.missing_current,
                 "ks": column.ks,
@@ -214,7 +225,7 @@ class DriftReport:
         if self.thresholds.psi is not None:
             axes.axvline(self.thresholds.psi, color="#605e5c", linestyle="--")
         axes.margins(x=0.12)
-        axes.set_xlabel("population stability index (dashed: its threshold; red: drifted)")
+        axes.set_xlabel("population stability index (dashed: its threshold; red: significant too)")
         axes.set_title(self._sentence())
         axes.spines[["top", "right"]].set_visible(False)
         return figure
@@ -243,25 +254,34 @@ class DriftReport:
 
     def __str__(self) -> str:
         found = f"{self._sentence()}: {', '.join(self.drifted)}" if self.drifted else self._sentence()
-        return f"{found}."
+        return f"{found}. {self._seen()}".rstrip()
 
     def _sentence(self) -> str:
         if not self.rows_current:
             return f"No row yet to compare with the {self.rows_baseline:,} of the baseline"
-        return (
-            f"{len(self.drifted)} of {len(self.columns)} columns drifted "
-            f"({self.rows_current:,} rows against {self.rows_baseline:,})"
-        )
+        found = f"{len(self.drifted)} of {len(self.columns)} columns drifted" if self.drifted else self._none()
+        return f"{found} ({self.rows_current:,} rows against {self.rows_baseline:,})"
+
+    def _none(self) -> str:
+        return f"No drift in {len(self.columns)} column{'s' if len(self.columns) > 1 else ''}"
+
+    def _seen(self) -> str:
+        """What the report would have found, and what it can't see."""
+        if not self.rows_current:
+            return ""
+        shift = smallest_shift(self.rows_current, self.rows_baseline, len(self.columns))
+        few = "With so few new rows only a large change shows. " if self.rows_current < _FEW_ROWS else ""
+        return f"{few}A shift of {shift:.2g} standard deviations is found four times in five."
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td><code>{escape(column.column)}</code></td><td>{column.kind}</td><td>{column.psi:.3f}</td>"
-            f"<td>{column.js_distance:.3f}</td><td>{_figure(column.ks)}</td><td>{_figure(column.wasserstein)}</td>"
+            f"<td>{column.p_adjusted:.2g}</td><td>{column.js_distance:.3f}</td><td>{_figure(column.ks)}</td><td>{_figure(column.wasserstein)}</td>"
             f"<td>{column.missing_current:.1%}</td><td>{column.missing_baseline:.1%}</td>"
             f"<td>{'<b>drifted</b>' if column.drifted else 'stable'}</td></tr>"
             for column in self.columns
         )
-        said = escape(f"{self._sentence()}{f': {self.source}' if self.source else ''}")
+        said = escape(f"{self._sentence()}{f': {self.source}' if self.source else ''}. {self._seen()}".rstrip())
         if not self.columns:
             return f"<p>{said}</p>"
         head = "".join(
@@ -270,12 +290,13 @@ class DriftReport:
                 "column",
                 "kind",
                 "PSI",
+                "p, adjusted",
                 "Jensen-Shannon",
                 "KS",
                 "Wasserstein",
                 "missing",
                 "in the baseline",
-                f"from {self.thresholds}",
+                f"p 0.05, {self.thresholds}",
             )
         )
         return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>"

@@ -1,4 +1,4 @@
-"""From which distance on a column counts as drifted."""
+"""From which distance on a change that is significant counts as drift."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = {"psi": "PSI", "js_distance": "Jensen-Shannon", "ks": "KS", "wasserstein
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """From which figure on a column counts as drifted; a column that reaches any of them has.
+    """From which figure on a significant change counts as drift; one that reaches any of them does.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Thresholds:
     None leaves a figure out.
     """
 
-    psi: float | None = 0.2
+    psi: float | None = 0.05
     js_distance: float | None = None
     ks: float | None = None
     wasserstein: float | None = None
@@ -57,7 +57,7 @@ class Thresholds:
         wrong = {name: value for name, value in self.given().items() if not value > 0}
         if wrong or not self.given():
             named = ", ".join(f"{name} {value!r}" for name, value in wrong.items()) or "none given"
-            raise SettingsError(f"threshold: {named}; expected a number above 0, such as 0.2 for psi.")
+            raise SettingsError(f"threshold: {named}; expected a number above 0, such as 0.05 for psi.")
 
     def __str__(self) -> str:
         return ", ".join(f"{NAMES[name]} {value:g}" for name, value in self.given().items())
