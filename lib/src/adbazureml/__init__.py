@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adbazureml.install import check, install_missing, model_requirements, verify
     from adbazureml.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
     from adbazureml.monitoring import monitor, profile
+    from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.register import register
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
@@ -45,7 +46,9 @@ _ROOM_OF = {
     "monitor": "monitoring",
     "predict": "scoring",
     "profile": "monitoring",
+    "promote": "registry",
     "register": "registry",
+    "rollback": "registry",
     "score": "scoring",
     "select_rows": "scoring",
     "show_link": "link",
@@ -79,7 +82,9 @@ __all__ = [
     "monitor",
     "predict",
     "profile",
+    "promote",
     "register",
+    "rollback",
     "score",
     "select_rows",
     "show_link",

@@ -292,8 +292,6 @@ def test_two_paths_never_fall_together_silently(client):
 def test_what_azure_ml_lacks_is_told_in_one_sentence(log_model, client, caplog):
     with mlflow.start_run():
         log_model(registered_model_name="lacking")
-    with pytest.raises(MlflowException, match=r"^Azure ML has no aliases of model versions: name the version"):
-        client.set_registered_model_alias("lacking", "champion", "1")
     with pytest.raises(MlflowException, match=r"^Azure ML has no prompts"):
         getattr(mlflow.genai, "register_prompt", mlflow.register_prompt)("greeting", "Hello {{name}}")
     with pytest.raises(MlflowException, match=r"^Azure ML has no traces"):

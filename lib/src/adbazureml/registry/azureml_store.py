@@ -10,7 +10,13 @@ from uuid import uuid4
 
 from azureml.mlflow._store.model_registry.model_registry import AzureMLflowModelRegistry
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.entities.model_registry import (
+    ModelVersion,
+    ModelVersionTag,
+    RegisteredModel,
+    RegisteredModelAlias,
+    RegisteredModelTag,
+)
 from mlflow.exceptions import RestException
 from mlflow.prompt.registry_utils import has_prompt_tag
 from mlflow.protos.model_registry_pb2 import CreateModelVersion
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 
 # Found again by this tag, a version whose create was not answered is not created twice.
 _REQUEST = "adbazureml.request_id"
+# Tag of a registered model: the version that has the alias which follows.
+_ALIAS = "adbazureml.alias."
 
 
 class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
@@ -70,6 +78,46 @@ class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
         if has_prompt_tag({tag.key: tag.value for tag in tags or ()}):
             refuse_what_azure_ml_lacks("Prompt")
         return super().create_registered_model(name, tags, description)
+
+    # Aliases, which the service lacks: a tag of the registered model each, so that one moves at a stroke.
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        """Give a version an alias, or move it there from another one."""
+        found = self.get_model_version(name, version)
+        self.set_registered_model_tag(name, RegisteredModelTag(_ALIAS + alias, str(found.version)))
+
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; one that is not there is no error, as in MLflow's own stores."""
+        if alias in self.get_registered_model(name).aliases:
+            self.delete_registered_model_tag(name, _ALIAS + alias)
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
+        """Find the version that has an alias.
+
+        Raises
+        ------
+        mlflow.exceptions.MlflowException
+            None has.
+        """
+        version = self.get_registered_model(name).aliases.get(alias)
+        if version is None:
+            raise mlflow_error(f"Registered model alias {alias} not found.", "INVALID_PARAMETER_VALUE")
+        return self.get_model_version(name, version)
+
+    def get_registered_model(self, name: str) -> RegisteredModel:
+        """Get a registered model, its aliases among its attributes."""
+        model = super().get_registered_model(name)
+        for key, value in model.tags.items():
+            if key.startswith(_ALIAS):
+                model._add_alias(RegisteredModelAlias(key.removeprefix(_ALIAS), value))
+        return model
+
+    def get_model_version(self, name: str, version: str) -> ModelVersion:
+        """Get a version, its aliases among its attributes."""
+        found = super().get_model_version(name, version)
+        aliases = self.get_registered_model(name).aliases
+        found.aliases = [alias for alias, named in aliases.items() if named == str(found.version)]
+        return found
 
     def create_model_version(  # noqa: PLR0917 (MLflow's signature)
         self,

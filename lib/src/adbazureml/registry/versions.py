@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from adbazureml.errors import RegistryError
 from adbazureml.registry.names import azureml_model_name
+from adbazureml.registry.promotion import CHAMPION, alias_holder
 from adbazureml.runtime import html_table
 
 
@@ -56,8 +57,16 @@ class RegisteredVersion:
         return html_table(rows.items())
 
 
-def find_version(version: str, *, name: str) -> str:
-    """Return the ``models:/`` URI of a version, or of the newest one when ``version`` is empty.
+def find_version(version: str, *, name: str, alias: str = CHAMPION) -> str:
+    """Return the ``models:/`` URI of a version, by its number.
+
+    Parameters
+    ----------
+    version : str
+        The number; empty: the version that has the alias, or where none has, the newest.
+    name : str
+        Registered name in Databricks.
+    alias : str
 
     Raises
     ------
@@ -77,6 +86,8 @@ def find_version(version: str, *, name: str) -> str:
         except mlflow.MlflowException as error:
             raise RegistryError(f"version {version!r}: model {name!r} has no such version.") from error
         return f"models:/{name}/{version}"
+    if champion := alias_holder(client, name, alias):
+        return f"models:/{name}/{champion}"
     newest = max((int(candidate.version) for candidate in finished_versions(client, name)), default=None)
     if newest is None:
         raise RegistryError(f"name {name!r}: no version is registered; register one first.")

@@ -11,7 +11,6 @@ _LACKING = (
     (re.compile(r"Trace|Assessment|Span"), "traces", "set the tracking URI to Databricks to trace"),
     (re.compile(r"Scorer"), "scorers", "register scorers in Databricks"),
     (re.compile(r"Dataset(?!s?Input)"), "evaluation datasets", "keep them in Databricks"),
-    (re.compile(r"Alias"), "aliases of model versions", "name the version, or set a tag on it"),
     (re.compile(r"Prompt"), "prompts", "keep them in Databricks"),
     (re.compile(r"RenameRegisteredModel"), "other names for a model", "register its versions under the new name"),
     (re.compile(r"Webhook"), "webhooks", "use Azure Event Grid on the workspace"),

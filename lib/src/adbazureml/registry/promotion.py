@@ -1,0 +1,241 @@
+"""Name the version that is in use, in both registries: its alias, moved at a stroke and moved back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from adbazureml.errors import RegistryError
+from adbazureml.registry import names
+from adbazureml.registry.names import azureml_model_name
+from adbazureml.runtime import html_table
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from adbazureml.registry.versions import RegisteredVersion
+    from adbazureml.workspace import AzureMLWorkspace, Workspace
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """Which version an alias means, and which it meant.
+
+    Attributes
+    ----------
+    name : str
+        Registered name in Databricks.
+    alias : str
+    databricks, azureml : str or None
+        The version that has it in each registry; None in one that was not asked.
+    before : str or None
+        The version that had it until now, in the registry of Databricks or else of Azure ML; None for the first, or
+        where nothing changed.
+    links : tuple of str
+        A page for each registry.
+    """
+
+    name: str
+    alias: str
+    databricks: str | None
+    azureml: str | None
+    before: str | None
+    links: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        places = {"Databricks": self.databricks, "Azure ML": self.azureml}
+        held = " and ".join(f"version {version} in {place}" for place, version in places.items() if version)
+        return f"{self.alias} of {self.name}: {held}{f', before it {self.before}' if self.before else ''}"
+
+    def _repr_html_(self) -> str:
+        return html_table([("promoted", str(self)), ("pages", "\n".join(self.links))])
+
+
+def promote(
+    version: RegisteredVersion,
+    *,
+    alias: str = CHAMPION,
+    workspace: AzureMLWorkspace | None = None,
+    replaces: str | None = None,
+) -> Promotion:
+    """Give a version an alias, in each registry that holds it; the one that had it before is remembered.
+
+    Databricks comes first. At each moment one version has the alias, there is none in which no version has. If Azure ML
+    then fails, calling again completes it. MLflow takes the alias in place of a number, as ``models:/<name>@<alias>``,
+    in either registry.
+
+    Parameters
+    ----------
+    version : RegisteredVersion
+        What `register` returned.
+    alias : str
+    workspace : AzureMLWorkspace, optional
+        Needed where Azure ML holds the version.
+    replaces : str, optional
+        The version in Databricks, or where only Azure ML holds it there, that must have the alias until now; empty for
+        none. Where another one has, because somebody moved it meanwhile, nothing is changed.
+
+    Raises
+    ------
+    RegistryError
+        Another version than `replaces` has the alias, or a registry refused. The message says what is done already.
+    """
+    from mlflow.exceptions import MlflowException
+
+    places = _places(version, workspace)
+    first, named, number = places[0]
+    before = alias_holder(first.client(), named, alias)
+    if replaces is not None and before not in (replaces or None, number):
+        raise RegistryError(
+            f"{alias} of {named!r} is version {before or 'none'}, not {replaces or 'none'}: somebody moved it"
+            " meanwhile. Compare with that one, and promote again."
+        )
+    done = ""
+    for place, name, wanted in places:
+        try:
+            _move(place.client(), name, alias, wanted)
+        except MlflowException as error:
+            raise RegistryError(
+                f"{place.name} refused the alias {alias!r} for version {wanted} of {name!r}: {error.message}{done}"
+                f" It takes the right to change the registered model."
+            ) from error
+        done = f" Version {wanted} of {name!r} has it in {place.name} already; call promote again to complete."
+    return Promotion(
+        name=version.name,
+        alias=alias,
+        databricks=version.databricks,
+        azureml=version.azureml,
+        before=None if before == number else before,
+        links=tuple(place.model_url(name, wanted) for place, name, wanted in places),
+    )
+
+
+def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
+    """Return the version that has an alias; None where none has, or there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            return None
+        raise
+
+
+def _places(version: RegisteredVersion, workspace: AzureMLWorkspace | None) -> list[tuple[Workspace, str, str]]:
+    """Each workspace whose registry holds the version, with name and number there; Databricks first."""
+    from adbazureml.workspace import DatabricksWorkspace
+
+    places: list[tuple[Workspace, str, str]] = []
+    if version.databricks:
+        places.append((DatabricksWorkspace.current(), version.name, version.databricks))
+    if version.azureml and workspace is None:
+        raise RegistryError(
+            f"Azure ML holds version {version.azureml} of {version.azureml_name!r} too: "
+            "promote(…, workspace=AzureMLWorkspace.get(…))."
+        )
+    if version.azureml and workspace is not None:
+        places.append((workspace, version.azureml_name, version.azureml))
+    return places
+
+
+def _move(client: MlflowClient, name: str, alias: str, version: str) -> None:
+    before = alias_holder(client, name, alias)
+    if before == version:
+        return
+    if before is not None:
+        # First: once the alias has moved, the way back is known.
+        client.set_model_version_tag(name, version, _tag(alias), before)
+    client.set_registered_model_alias(name, alias, version)
+
+
+def rollback(
+    name: str,
+    *,
+    alias: str = CHAMPION,
+    registry: Literal["both", "databricks", "azureml"] = "both",
+    workspace: AzureMLWorkspace | None = None,
+) -> Promotion:
+    """Give an alias back to the version that had it before; again, to the one before that.
+
+    Azure ML comes first and follows what Databricks remembers, so that after a failure the same call completes it.
+
+    Parameters
+    ----------
+    name : str
+        Registered name in Databricks.
+    alias : str
+    registry : {"both", "databricks", "azureml"}
+    workspace : AzureMLWorkspace, optional
+        Needed unless ``registry`` is "databricks".
+
+    Raises
+    ------
+    RegistryError
+        No version has the alias, the one that has was the first, the one before is not in both registries, or a
+        registry refused.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from adbazureml.workspace import DatabricksWorkspace
+
+    if registry != "databricks" and workspace is None:
+        raise RegistryError(f"registry {registry!r} needs an Azure ML workspace: give workspace=.")
+    ours = None if registry == "azureml" else DatabricksWorkspace.current()
+    theirs = None if registry == "databricks" else workspace
+    asked = (ours, name) if ours else (theirs, azureml_model_name(name))
+    assert asked[0] is not None
+    now, earlier = _before(asked[0], asked[1], alias)
+    versions = [(asked[0], asked[1], str(earlier.version))]
+    if ours and theirs:
+        there, _, number = earlier.tags.get(names.COUNTERPART_VERSION, "").rpartition("/")
+        if not there:
+            raise RegistryError(
+                f"Version {earlier.version} of {name!r} is not in Azure ML: register it there, or give"
+                " registry='databricks'."
+            )
+        versions.insert(0, (theirs, there, number))
+    for place, named, number in versions:
+        try:
+            place.client().set_registered_model_alias(named, alias, number)
+        except MlflowException as error:
+            raise RegistryError(
+                f"{place.name} refused the alias {alias!r}: {error.message} Call rollback again to complete."
+            ) from error
+    held = {place.name: number for place, _, number in versions}
+    return Promotion(
+        name=name,
+        alias=alias,
+        databricks=held.get(ours.name) if ours else None,
+        azureml=held.get(theirs.name) if theirs else None,
+        before=now,
+        links=tuple(place.model_url(named, number) for place, named, number in reversed(versions)),
+    )
+
+
+def _before(place: Workspace, name: str, alias: str) -> tuple[str, ModelVersion]:
+    """The number of the version that has the alias, and the version that had it before."""
+    from mlflow.exceptions import MlflowException
+
+    client = place.client()
+    now = alias_holder(client, name, alias)
+    if now is None:
+        raise RegistryError(f"No version of {name!r} has the alias {alias!r} in {place.name}: promote one first.")
+    earlier = client.get_model_version(name, now).tags.get(_tag(alias))
+    if earlier is None:
+        raise RegistryError(f"Version {now} of {name!r} is the first that had the alias {alias!r} in {place.name}.")
+    try:
+        return now, client.get_model_version(name, earlier)
+    except MlflowException as error:
+        raise RegistryError(
+            f"Version {earlier} of {name!r}, which had the alias {alias!r} before, is not there: promote another one."
+        ) from error
+
+
+def _tag(alias: str) -> str:
+    """Tag of a version: the one that had the alias before it did. Unity Catalog takes no '-' in a tag's key."""
+    return f"adbazureml_{re.sub(r'[^A-Za-z0-9]', '_', alias)}_before"

@@ -1,0 +1,136 @@
+"""An alias that two registries share, one of which, Azure ML's, has none of its own."""
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, find_version, promote, register, rollback, track
+from adbazureml.errors import RegistryError
+
+NAME = "main.houses.prices"
+IN_AZUREML = "main--houses--prices"
+
+
+@pytest.fixture
+def workspace(azure, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
+    found = AzureMLWorkspace.get(
+        name=azure.workspace_name, subscription_id=azure.subscription_id, resource_group=azure.resource_group
+    )
+    track(found)
+    mlflow.set_experiment("/Users/ada@example.com/houses")
+    yield found
+    azure.clear_faults()
+    track(mode="databricks")
+
+
+@pytest.fixture
+def versions(workspace, log_model):
+    """Three of them; deleted in Azure ML afterwards, where other tests find the same workspace."""
+
+    def made():
+        with mlflow.start_run() as run:
+            log_model()
+        return register(run, name=NAME, workspace=workspace)
+
+    yield [made() for _ in range(3)]
+    workspace.client().delete_registered_model(IN_AZUREML)
+
+
+def holders(workspace, alias="champion"):
+    databricks = DatabricksWorkspace.current().client().get_model_version_by_alias(NAME, alias).version
+    return str(databricks), str(workspace.client().get_model_version_by_alias(IN_AZUREML, alias).version)
+
+
+def test_promoted_in_both_and_back(workspace, versions, rows):
+    first, second, third = versions
+    assert find_version("", name=NAME) == f"models:/{NAME}/3"
+    assert promote(first, workspace=workspace).before is None
+    assert find_version("", name=NAME) == f"models:/{NAME}/1"
+    for version in (second, third):
+        promoted = promote(version, workspace=workspace)
+    assert (promoted.databricks, promoted.azureml, promoted.before) == ("3", third.azureml, "2")
+    assert (
+        str(promoted)
+        == f"champion of {NAME}: version 3 in Databricks and version {third.azureml} in Azure ML, before it 2"
+    )
+    assert holders(workspace) == ("3", third.azureml)
+    again = promote(third, workspace=workspace)
+    assert (again.databricks, again.before) == ("3", None)
+    assert rollback(NAME, workspace=workspace).databricks == "2"
+    assert holders(workspace) == ("2", second.azureml)
+    rollback(NAME, workspace=workspace)
+    assert holders(workspace) == ("1", first.azureml)
+    with pytest.raises(RegistryError, match=r"Version 1 .* is the first that had the alias 'champion'"):
+        rollback(NAME, workspace=workspace)
+
+
+def test_mlflow_s_own_alias_uri_means_it_in_azure_ml_too(workspace, versions, rows, model):
+    promote(versions[1], workspace=workspace)
+    before = mlflow.get_registry_uri()
+    mlflow.set_registry_uri(workspace.registry_uri)
+    try:
+        loaded = mlflow.pyfunc.load_model(f"models:/{IN_AZUREML}@champion")
+        found = find_version("", name=NAME)
+    finally:
+        mlflow.set_registry_uri(before)
+    assert loaded.predict(rows) == pytest.approx(model.predict(rows))
+    assert found == f"models:/{IN_AZUREML}/{versions[1].azureml}"
+    client = workspace.client()
+    assert client.get_registered_model(IN_AZUREML).aliases == {"champion": versions[1].azureml}
+    assert client.get_model_version(IN_AZUREML, versions[1].azureml).aliases == ["champion"]
+    for _ in range(2):
+        client.delete_registered_model_alias(IN_AZUREML, "champion")
+    with pytest.raises(MlflowException, match="alias champion not found"):
+        client.get_model_version_by_alias(IN_AZUREML, "champion")
+    with pytest.raises(MlflowException):
+        client.set_registered_model_alias(IN_AZUREML, "champion", "99")
+
+
+def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, versions, azure):
+    promote(versions[0], workspace=workspace)
+    azure.fail_next(1, "registered-models/set-tag", status=403)
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion' for version .* already; call promote again"):
+        promote(versions[1], workspace=workspace)
+    assert holders(workspace) == ("2", versions[0].azureml)
+    promote(versions[1], workspace=workspace)
+    assert holders(workspace) == ("2", versions[1].azureml)
+    azure.fail_next(1, "registered-models/set-tag", status=403)
+    with pytest.raises(RegistryError, match="Call rollback again to complete"):
+        rollback(NAME, workspace=workspace)
+    assert holders(workspace) == ("2", versions[1].azureml)
+    rollback(NAME, workspace=workspace)
+    assert holders(workspace) == ("1", versions[0].azureml)
+
+
+def test_somebody_else_was_faster(workspace, versions):
+    promote(versions[1], workspace=workspace)
+    for replaces in ("1", ""):
+        with pytest.raises(RegistryError, match=f"is version 2, not {replaces or 'none'}: somebody moved it meanwhile"):
+            promote(versions[2], workspace=workspace, replaces=replaces)
+    assert holders(workspace) == ("2", versions[1].azureml)
+    promote(versions[2], workspace=workspace, replaces="2")
+    assert holders(workspace) == ("3", versions[2].azureml)
+
+
+def test_what_can_t_be_promoted_or_rolled_back(workspace, versions):
+    with pytest.raises(RegistryError, match=r"Azure ML holds version .* too: promote"):
+        promote(versions[0])
+    with pytest.raises(RegistryError, match=r"No version of .* has the alias 'champion'"):
+        rollback(NAME, workspace=workspace)
+    with pytest.raises(RegistryError, match="registry 'both' needs an Azure ML workspace"):
+        rollback(NAME)
+    promote(versions[0], workspace=workspace)
+    promote(versions[1], workspace=workspace)
+    DatabricksWorkspace.current().client().delete_model_version(NAME, "1")
+    with pytest.raises(RegistryError, match=r"Version 1 .* is not there: promote another one"):
+        rollback(NAME, workspace=workspace)
+
+
+def test_in_one_registry_alone(workspace, log_model):
+    with mlflow.start_run() as run:
+        log_model()
+    version = register(run, name="alone", registry="azureml", workspace=workspace)
+    assert promote(version, workspace=workspace, alias="challenger").databricks is None
+    with pytest.raises(RegistryError, match="is the first that had the alias"):
+        rollback("alone", alias="challenger", registry="azureml", workspace=workspace)
