@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.register import register
+    from adbazureml.registry.validation import validate
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
     from adbazureml.scoring import input_rows, predict, score, select_rows
@@ -57,6 +58,7 @@ _ROOM_OF = {
     "track": "tracking",
     "unlink_workspaces": "link",
     "use_volume_for_spark_models": "runtime",
+    "validate": "registry",
     "verify": "install",
 }
 
@@ -93,6 +95,7 @@ __all__ = [
     "track",
     "unlink_workspaces",
     "use_volume_for_spark_models",
+    "validate",
     "verify",
 ]
 

@@ -47,6 +47,10 @@ class RegistryError(AdbAzureMLError):
     """A model could not be registered."""
 
 
+class ValidationFailedError(RegistryError):
+    """A model version is not to take the place of the one in use, and the caller asked to fail then."""
+
+
 class DeploymentError(AdbAzureMLError):
     """An endpoint could not be made, or does not answer as its model does."""
 

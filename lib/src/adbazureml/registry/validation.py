@@ -1,0 +1,397 @@
+"""Compare a new version with the one in use, on the same rows, before it takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from adbazureml.errors import RegistryError, TableError, ValidationFailedError
+from adbazureml.registry.promotion import CHAMPION, alias_holder
+from adbazureml.uris import ModelURI, uri_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow.models import MetricThreshold
+    from mlflow.pyfunc import PyFuncModel
+    from numpy.typing import NDArray
+
+Task = Literal["regression", "classification"]
+
+# What of MLflow's metrics is shown, the first being the mean loss that the interval is of.
+_METRICS: Mapping[Task, tuple[str, ...]] = {
+    "regression": ("mean_absolute_error", "root_mean_squared_error", "r2_score"),
+    "classification": ("accuracy_score", "f1_score", "precision_score", "recall_score"),
+}
+_LOSS: Mapping[Task, str] = {"regression": "mean absolute error", "classification": "share of wrong answers"}
+_EVALUATORS: Mapping[Task, str] = {"regression": "regressor", "classification": "classifier"}
+_CONFIDENCE = 0.95
+_RESAMPLES = 1_999
+# Resampled rows are held in memory for so many cells at once.
+_CELLS = 5_000_000
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+    said : str
+        What was found, in a sentence.
+    """
+
+    name: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a version may take the place of the one in use.
+
+    Attributes
+    ----------
+    challenger : str
+        ``models:/`` URI of the new version.
+    champion : str or None
+        ``models:/`` URI of the one in use; None where there is none yet.
+    rows : int
+        Rows on which both were compared.
+    loss : str
+        What `difference` is of: the mean absolute error, or the share of wrong answers.
+    losses : tuple of (float, float or None)
+        That of the challenger and of the champion.
+    difference : tuple of (float, float) or None
+        95 % interval of the challenger's loss less the champion's: below 0 it is better.
+    metrics : mapping of str to (float, float or None)
+        MLflow's metrics of both, by name.
+    checks : tuple of Check
+    """
+
+    challenger: str
+    champion: str | None
+    rows: int
+    loss: str
+    losses: tuple[float, float | None]
+    difference: tuple[float, float] | None
+    metrics: Mapping[str, tuple[float, float | None]]
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether each check did."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def replaces(self) -> str:
+        """Number of the champion that it was compared with, as `promote` takes it; empty where there was none."""
+        return self.champion.rpartition("/")[2] if self.champion else ""
+
+    def check(self) -> None:
+        """Fail where a check did, as a job's task should that guards what is in use.
+
+        Raises
+        ------
+        ValidationFailedError
+            Names each check that failed.
+        """
+        if not self.passed:
+            raise ValidationFailedError(str(self))
+
+    def log(self) -> None:
+        """Log the verdict to the active MLflow run: metrics of both, the picture, the table."""
+        import mlflow
+
+        mlflow.log_metrics({f"challenger_{name}": ours for name, (ours, _) in self.metrics.items()})
+        mlflow.log_metrics(
+            {f"champion_{name}": theirs for name, (_, theirs) in self.metrics.items() if theirs is not None}
+        )
+        mlflow.log_param("validated", self.challenger)
+        mlflow.log_param("validated_against", self.champion or "none")
+        mlflow.set_tag("validation", "passed" if self.passed else "failed")
+        mlflow.log_text(self._repr_html_(), "validation.html")
+        mlflow.log_figure(self.plot(), "validation.png")
+
+    def plot(self) -> Figure:
+        """Draw the interval of the difference against none, and what of it is tolerated.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 1.8), layout="constrained")
+        axes = figure.subplots()
+        if self.difference is None:
+            axes.barh([0], [self.losses[0]], color="#0078d4", height=0.4)
+            axes.set_xlabel(f"{self.loss}; there is no champion to compare with")
+        else:
+            middle = self.losses[0] - (self.losses[1] or 0.0)
+            low, high = self.difference
+            colour = "#107c10" if high < 0 else "#d13438" if low > 0 else "#605e5c"
+            axes.plot([low, high], [0, 0], color=colour, linewidth=4, solid_capstyle="butt")
+            axes.plot([middle], [0], "o", color=colour)
+            axes.axvline(0, color="black", linewidth=0.8, linestyle="--")
+            axes.set_xlabel(f"{self.loss}: new version less champion, 95 % interval (left of 0: better)")
+        axes.set_yticks([])
+        axes.set_ylim(-1, 1)
+        axes.set_title(self._sentence(), fontsize=10)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        return figure
+
+    def __str__(self) -> str:
+        failed = "; ".join(check.said for check in self.checks if not check.passed)
+        return f"{self._sentence()}{f': {failed}' if failed else ''}."
+
+    def _sentence(self) -> str:
+        challenger, champion = self.challenger.removeprefix("models:/"), self.replaces
+        if self.passed:
+            place = f"may take the place of version {champion}" if champion else "may be the first champion"
+            return f"{challenger} {place}"
+        return f"{challenger} fails" + (f", version {champion} stays" if champion else "")
+
+    def _repr_html_(self) -> str:
+        figures = "".join(
+            f"<tr><td>{name}</td><td>{ours:.4g}</td><td>{'' if theirs is None else f'{theirs:.4g}'}</td></tr>"
+            for name, (ours, theirs) in self.metrics.items()
+        )
+        checks = "".join(
+            f"<tr><td>{escape(check.name)}</td><td>{'passed' if check.passed else '<b>failed</b>'}</td>"
+            f"<td>{escape(check.said)}</td></tr>"
+            for check in self.checks
+        )
+        return (
+            f"<p>{escape(str(self))}</p>"
+            f"<table><tr><th>{self.rows:,} rows</th><th>new version</th><th>champion</th></tr>{figures}</table>"
+            f"<table><tr><th>check</th><th></th><th></th></tr>{checks}</table>"
+        )
+
+
+def validate(
+    version: ModelURI,
+    *,
+    data: pd.DataFrame,
+    label: str,
+    task: Task = "regression",
+    against: str = CHAMPION,
+    tolerance: float = 0.02,
+    thresholds: Mapping[str, MetricThreshold] | None = None,
+) -> Verdict:
+    """Compare a version with the one that has an alias, on the same rows, and say whether it may take its place.
+
+    It may unless it is worse beyond doubt and by more than is tolerated: the 95 % interval of the difference in loss,
+    over resampled rows, lies above 0, and the difference is above `tolerance` times the champion's loss. Chance neither
+    blocks nor is taken for progress. Its signature must take what the champion's callers send, its input example must
+    be answered, and MLflow's metrics must keep to `thresholds`.
+
+    Parameters
+    ----------
+    version : str or RegisteredVersion
+        The new version.
+    data : pandas.DataFrame of shape (n_rows, n_features + 1)
+        Rows that neither model learned from, with their label. Rows without a label are left out.
+    label : str
+        Name of the label column.
+    task : "regression" or "classification"
+    against : str
+        Alias of the version in use. Where no version has it, the thresholds and checks alone decide.
+    tolerance : float
+        By what share of the champion's loss the new one's may be larger; 0.02 is 2 %.
+    thresholds : mapping of str to mlflow.models.MetricThreshold, optional
+        Limits of MLflow's metrics, such as ``{"r2_score": MetricThreshold(0.3, greater_is_better=True)}``.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    TableError
+        The label or a column that a model needs is not in `data`, or no row has a label.
+    RegistryError
+        There is no such version, its files can't be loaded, or a threshold is of no metric of the task.
+
+    References
+    ----------
+    Efron, B. and Tibshirani, R. (1993), An Introduction to the Bootstrap, Chapman and Hall, chapter 13: the percentile
+    interval, here of paired rows.
+    """
+    rows = _labelled(data, label)
+    uri = uri_of(version)
+    champion = _champion(uri, against)
+    challenger = _load(uri)
+    answers = _predict(challenger, rows, uri)
+    losses = _losses(answers, rows[label], task)
+    ours = _metrics(rows[label], answers, task)
+    checks = [_example_is_answered(challenger, uri)]
+    theirs: Mapping[str, float] = {}
+    before, interval = None, None
+    if champion:
+        other = _load(champion)
+        their_answers = _predict(other, rows, champion)
+        theirs = _metrics(rows[label], their_answers, task)
+        their_losses = _losses(their_answers, rows[label], task)
+        before, interval = float(their_losses.mean()), _interval(losses - their_losses)
+        checks.append(_takes_the_same(challenger, other))
+        checks.append(_no_worse(float(losses.mean()), before, interval, tolerance, task))
+    checks += _within(ours, thresholds or {}, task)
+    return Verdict(
+        challenger=uri,
+        champion=champion,
+        rows=len(rows),
+        loss=_LOSS[task],
+        losses=(float(losses.mean()), before),
+        difference=interval,
+        metrics={name: (value, theirs.get(name)) for name, value in ours.items()},
+        checks=tuple(checks),
+    )
+
+
+def _labelled(data: pd.DataFrame, label: str) -> pd.DataFrame:
+    if label not in data.columns:
+        raise TableError(f"label {label!r}: data has no such column; it has {', '.join(map(str, data.columns))}.")
+    rows = data[data[label].notna()].reset_index(drop=True)
+    if rows.empty:
+        raise TableError(f"label {label!r}: no row of data has one; give rows with what was to be predicted.")
+    return rows
+
+
+def _champion(uri: str, alias: str) -> str | None:
+    """URI of the version that has the alias in the registry that MLflow asks; None without one."""
+    import mlflow
+
+    name, _, number = uri.removeprefix("models:/").rpartition("/")
+    holder = alias_holder(mlflow.MlflowClient(), name, alias)
+    return None if holder in (None, number) else f"models:/{name}/{holder}"
+
+
+def _load(uri: str) -> PyFuncModel:
+    import mlflow
+
+    try:
+        return mlflow.pyfunc.load_model(uri)
+    except Exception as error:
+        # A model's own loading may raise anything.
+        raise RegistryError(f"{uri!r} can't be loaded: {error}") from error
+
+
+def _predict(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> NDArray[Any]:
+    schema = model.metadata.get_input_schema()
+    wanted = list(rows.columns) if schema is None or not schema.has_input_names() else schema.input_names()
+    required = set(wanted) if schema is None else set(schema.required_input_names() or wanted)
+    lacking = [name for name in wanted if name in required and name not in rows.columns]
+    if lacking:
+        raise TableError(f"data lacks {', '.join(map(repr, lacking))}, which {uri!r} takes.")
+    try:
+        answers = model.predict(rows[[name for name in wanted if name in rows.columns]])
+    except Exception as error:
+        raise ValidationFailedError(f"{uri!r} fails on the rows: {error}") from error
+    found = np.asarray(answers)
+    return found.reshape(len(rows), -1)[:, 0]
+
+
+def _losses(answers: NDArray[Any], labels: pd.Series[Any], task: Task) -> NDArray[np.float64]:
+    """Loss of each row: the absolute error, or whether the answer is wrong."""
+    truth = labels.to_numpy()
+    if task == "classification":
+        return np.asarray(answers.astype(str) != truth.astype(str), dtype=np.float64)
+    return np.abs(answers.astype(np.float64) - truth.astype(np.float64))
+
+
+def _metrics(labels: pd.Series[Any], answers: NDArray[Any], task: Task) -> dict[str, float]:
+    """MLflow's own metrics of the answers."""
+    import mlflow
+    import pandas as pd
+
+    truth = labels.to_numpy()
+    if task == "classification":
+        answers, truth = answers.astype(str), truth.astype(str)
+    frame = pd.DataFrame({"label": truth, "answer": answers})
+    found = mlflow.models.evaluate(
+        data=frame,
+        targets="label",
+        predictions="answer",
+        model_type=_EVALUATORS[task],
+        evaluator_config={"log_model_explainability": False, "log_explainer": False},
+    ).metrics
+    return {name: float(found[name]) for name in _METRICS[task] if name in found}
+
+
+def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the mean difference, over resampled rows."""
+    from scipy.stats import bootstrap
+
+    if np.ptp(differences) == 0:
+        return float(differences[0]), float(differences[0])
+    found = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _CELLS // len(differences)),
+        confidence_level=_CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(_SEED),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _no_worse(ours: float, theirs: float, interval: tuple[float, float], tolerance: float, task: Task) -> Check:
+    low, high = interval
+    worse = low > 0 and ours - theirs > tolerance * theirs
+    how = "better" if high < 0 else "worse" if low > 0 else "no different beyond chance"
+    said = f"{_LOSS[task]} {ours:.4g} against {theirs:.4g}, {how} (95 %: {low:+.3g} to {high:+.3g})"
+    return Check("against the champion", not worse, f"{said}{f', by more than {tolerance:.0%}' if worse else ''}")
+
+
+def _within(metrics: Mapping[str, float], thresholds: Mapping[str, MetricThreshold], task: Task) -> list[Check]:
+    checks = []
+    for name, threshold in thresholds.items():
+        if name not in metrics:
+            known = ", ".join(_METRICS[task])
+            raise RegistryError(f"thresholds: {name!r} is no metric of a {task}; there are {known}.")
+        more, limit, value = threshold.greater_is_better, threshold.threshold, metrics[name]
+        # Not a number is within no limit.
+        passed = value >= limit if more else value <= limit
+        checks.append(
+            Check(name, passed, f"{name} {value:.4g}, {'at least' if more else 'at most'} {limit:.4g} wanted")
+        )
+    return checks
+
+
+def _takes_the_same(challenger: PyFuncModel, champion: PyFuncModel) -> Check:
+    """Whether callers of the champion may go on calling as they do."""
+    schemas = [model.metadata.get_input_schema() for model in (champion, challenger)]
+    if any(schema is None or not schema.has_input_names() for schema in schemas):
+        return Check("signature", True, "one of them names no inputs")
+    before, now = ({one.name: one for one in schema.inputs} for schema in schemas)
+    problems = [f"input {name!r} is gone" for name in before if name not in now]
+    problems += [
+        f"input {name!r} is {now[name].type}, not {one.type}"
+        for name, one in before.items()
+        if name in now and now[name].type != one.type
+    ]
+    problems += [
+        f"input {name!r} is new and required" for name, one in now.items() if name not in before and one.required
+    ]
+    return Check("signature", not problems, "; ".join(problems) or "takes what the champion takes")
+
+
+def _example_is_answered(model: PyFuncModel, uri: str) -> Check:
+    try:
+        example = model.input_example
+        if example is None:
+            return Check("input example", True, "none was logged")
+        model.predict(example)
+    except Exception as error:
+        # The model's own code may raise anything.
+        return Check("input example", False, f"{uri} fails on its own input example: {error}")
+    return Check("input example", True, "answered")
