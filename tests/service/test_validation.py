@@ -78,9 +78,7 @@ def test_better_and_as_good_may_follow_and_worse_may_not(version, workspace, row
     assert as_good.passed
     assert "no different beyond chance" in as_good._repr_html_()
     worse = validate(version(0.5), data=rows, label="y")
-    with pytest.raises(
-        ValidationFailedError, match=r"5 fails, version 3 stays: mean abs.* by more than 2%"
-    ):
+    with pytest.raises(ValidationFailedError, match=r"5 fails, version 3 stays: mean abs.* by more than 2%"):
         worse.check()
     assert worse.difference[0] > 0
     tolerated = validate(version(0.5), data=rows, label="y", tolerance=0.5)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.register import register
-    from adbazureml.registry.validation import validate
     from adbazureml.registry.versions import find_version
     from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
     from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_runs, track
+    from adbazureml.validation import validate
     from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, create_workspace
 
 _ROOM_OF = {
@@ -58,7 +58,7 @@ _ROOM_OF = {
     "track": "tracking",
     "unlink_workspaces": "link",
     "use_volume_for_spark_models": "runtime",
-    "validate": "registry",
+    "validate": "validation",
     "verify": "install",
 }
 

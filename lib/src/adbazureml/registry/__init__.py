@@ -3,19 +3,15 @@
 from adbazureml.registry.names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
 from adbazureml.registry.register import register
-from adbazureml.registry.validation import Check, Verdict, validate
 from adbazureml.registry.versions import RegisteredVersion, find_version
 
 __all__ = [
     "CHAMPION",
-    "Check",
     "Promotion",
     "RegisteredVersion",
-    "Verdict",
     "azureml_model_name",
     "find_version",
     "promote",
     "register",
     "rollback",
-    "validate",
 ]

@@ -1,15 +1,18 @@
-"""Some rows of a table as a model's endpoint takes them."""
+"""Some rows of a table as models take them, on the driver."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from adbazureml.scoring.model import chosen_columns, find_model
 from adbazureml.scoring.signature import arguments, inputs
-from adbazureml.scoring.source import select_rows
+from adbazureml.scoring.source import find_columns, select_rows
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pyspark.sql import DataFrame
 
     from adbazureml.uris import ModelURI
 
@@ -41,3 +44,51 @@ def input_rows(table: str, *, model: ModelURI, where: str | None = None, rows: i
     taken = chosen_columns(frame, None, names, specs, source.uri)
     columns = zip(arguments(frame, taken, specs, source.uri), names or [], strict=True)
     return frame.select([column.alias(name) for column, name in columns]).limit(rows).toPandas()
+
+
+def rows_of_models(
+    table: str | DataFrame, *, models: Sequence[ModelURI], also: str, where: str | None = None, rows: int
+) -> tuple[pd.Series[Any], list[pd.DataFrame]]:
+    """Bring the same rows to the driver as each of several models takes them, and one more column beside.
+
+    Parameters
+    ----------
+    table : str or pyspark DataFrame
+    models : sequence of str or RegisteredVersion
+        Their signatures name the columns that they take.
+    also : str
+        The other column.
+    where : str, optional
+        SQL condition that the rows must meet.
+    rows : int
+        The most rows to bring.
+
+    Returns
+    -------
+    pandas.Series, list of pandas.DataFrame
+        The other column; the rows for each model.
+
+    Raises
+    ------
+    TableError, ScoringError
+        As `input_rows`; or the other column is not there.
+    """
+    from pyspark.sql import functions
+
+    frame = select_rows(table, where)
+    (beside,) = find_columns(frame, [also], asked_by=f"label {also!r}")
+    # One pass, so that the rows are the same ones in the same order.
+    columns, places = [functions.col(identifier(beside)).alias("beside")], []
+    for model in models:
+        source = find_model(model)
+        names, specs = inputs(source.info)
+        taken = chosen_columns(frame, None, names, specs, source.uri)
+        places.append((len(columns), names or []))
+        columns += [
+            column.alias(str(len(columns) + i)) for i, column in enumerate(arguments(frame, taken, specs, source.uri))
+        ]
+    found = frame.select(columns).limit(rows).toPandas()
+    several = [
+        found.iloc[:, start : start + len(names)].set_axis(list(names), axis="columns") for start, names in places
+    ]
+    return found["beside"], several

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FEWEST_ROWS = 10
 _SHARE_TO_VALIDATE = 0.2
+_HASH = "__hash"
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class TrainingTable:
     ----------
     name : str
         Its name.
+    rows : pyspark.sql.DataFrame
+        Its rows that have a label, with all columns as they are there.
     frame : pyspark.sql.DataFrame
-        Its features as the models take them, and its label: numbers and booleans are doubles, text is text. Rows
-        without a label are left out.
+        Of these rows the features as the models take them, and the label: numbers and booleans are doubles, text is
+        text.
     features : tuple of str
         Names of the feature columns, in the table's order.
     numbers, booleans, texts : tuple of str
@@ -51,6 +54,7 @@ class TrainingTable:
     """
 
     name: str
+    rows: DataFrame
     frame: DataFrame
     features: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -64,7 +68,10 @@ class TrainingTable:
     unlabelled: int
 
     def split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Bring the rows to the driver, and hold a fifth of them out for validation, the same ones each time.
+        """Bring the rows to the driver, and hold a fifth of them out for validation.
+
+        Which ones is told by a hash of what is in them, so they are the same ones each time, also in a table that has
+        grown, but for those at the edge, and rows that are alike are on the same side.
 
         Raises
         ------
@@ -72,22 +79,37 @@ class TrainingTable:
             There are fewer than ten rows.
         """
         import pandas as pd
-        from sklearn.model_selection import train_test_split
 
-        rows = self.frame.toPandas()
-        if len(rows) < _FEWEST_ROWS:
-            raise TableError(f"table {self.name!r}: {len(rows)} rows with a label, expected {_FEWEST_ROWS} or more.")
-        labels = rows[self.label]
-        # Each class on both sides, where there are enough rows of it.
-        enough = self.task == "classification" and labels.value_counts().min() * _SHARE_TO_VALIDATE >= 1
-        train, valid = train_test_split(
-            rows, test_size=_SHARE_TO_VALIDATE, random_state=0, stratify=labels if enough else None
-        )
+        rows = self.frame.withColumn(_HASH, self._hash()).toPandas()
+        held_out = rows[_HASH] <= self._edge(rows[_HASH])
+        rows = rows.drop(columns=_HASH)
+        train, valid = rows[~held_out], rows[held_out]
         if self.task == "classification":
             # What was never seen in training can't be predicted, nor judged.
             known = valid[self.label].isin(train[self.label])
             train, valid = pd.concat([train, valid[~known]]), valid[known]
         return train, valid
+
+    def held_out(self) -> DataFrame:
+        """Return the rows that `split` holds out, with all columns as the table has them.
+
+        Raises
+        ------
+        TableError
+            As `split`.
+        """
+        edge = self._edge(self.frame.select(self._hash().alias(_HASH)).toPandas()[_HASH])
+        return self.rows.where(self._hash() <= edge)
+
+    def _hash(self) -> Column:
+        from pyspark.sql import functions
+
+        return functions.xxhash64(*(functions.col(identifier(name)).cast(kind) for name, kind in self.frame.dtypes))
+
+    def _edge(self, hashes: pd.Series[int]) -> int:
+        if len(hashes) < _FEWEST_ROWS:
+            raise TableError(f"table {self.name!r}: {len(hashes)} rows with a label, expected {_FEWEST_ROWS} or more.")
+        return int(hashes.sort_values().iloc[int(len(hashes) * _SHARE_TO_VALIDATE) - 1])
 
     def signature(self) -> ModelSignature:
         """What the models take and give: every feature, of which a value may be missing, and the label."""
@@ -187,6 +209,7 @@ def training_data(
     wanted[label] = _label_type(types[label], decided)
     return TrainingTable(
         name=table,
+        rows=labelled,
         frame=labelled.select(
             [functions.col(identifier(name)).cast(wanted[name]).alias(name) for name in types if name in wanted]
         ),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from adbazureml.errors import RegistryError, TableError, ValidationFailedError
-from adbazureml.registry.promotion import CHAMPION, alias_holder
+from adbazureml.registry import CHAMPION
+from adbazureml.registry.promotion import alias_holder
+from adbazureml.scoring.rows import rows_of_models
 from adbazureml.uris import ModelURI, uri_of
+from adbazureml.validation.verdict import Check, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from mlflow.models import MetricThreshold
     from mlflow.pyfunc import PyFuncModel
     from numpy.typing import NDArray
+    from pyspark.sql import DataFrame
 
 Task = Literal["regression", "classification"]
 
@@ -29,6 +30,7 @@ _METRICS: Mapping[Task, tuple[str, ...]] = {
 }
 _LOSS: Mapping[Task, str] = {"regression": "mean absolute error", "classification": "share of wrong answers"}
 _EVALUATORS: Mapping[Task, str] = {"regression": "regressor", "classification": "classifier"}
+_MOST_ROWS = 100_000
 _CONFIDENCE = 0.95
 _RESAMPLES = 1_999
 # Resampled rows are held in memory for so many cells at once.
@@ -36,151 +38,12 @@ _CELLS = 5_000_000
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    name : str
-    passed : bool
-    said : str
-        What was found, in a sentence.
-    """
-
-    name: str
-    passed: bool
-    said: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether a version may take the place of the one in use.
-
-    Attributes
-    ----------
-    challenger : str
-        ``models:/`` URI of the new version.
-    champion : str or None
-        ``models:/`` URI of the one in use; None where there is none yet.
-    rows : int
-        Rows on which both were compared.
-    loss : str
-        What `difference` is of: the mean absolute error, or the share of wrong answers.
-    losses : tuple of (float, float or None)
-        That of the challenger and of the champion.
-    difference : tuple of (float, float) or None
-        95 % interval of the challenger's loss less the champion's: below 0 it is better.
-    metrics : mapping of str to (float, float or None)
-        MLflow's metrics of both, by name.
-    checks : tuple of Check
-    """
-
-    challenger: str
-    champion: str | None
-    rows: int
-    loss: str
-    losses: tuple[float, float | None]
-    difference: tuple[float, float] | None
-    metrics: Mapping[str, tuple[float, float | None]]
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether each check did."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def replaces(self) -> str:
-        """Number of the champion that it was compared with, as `promote` takes it; empty where there was none."""
-        return self.champion.rpartition("/")[2] if self.champion else ""
-
-    def check(self) -> None:
-        """Fail where a check did, as a job's task should that guards what is in use.
-
-        Raises
-        ------
-        ValidationFailedError
-            Names each check that failed.
-        """
-        if not self.passed:
-            raise ValidationFailedError(str(self))
-
-    def log(self) -> None:
-        """Log the verdict to the active MLflow run: metrics of both, the picture, the table."""
-        import mlflow
-
-        mlflow.log_metrics({f"challenger_{name}": ours for name, (ours, _) in self.metrics.items()})
-        mlflow.log_metrics(
-            {f"champion_{name}": theirs for name, (_, theirs) in self.metrics.items() if theirs is not None}
-        )
-        mlflow.log_param("validated", self.challenger)
-        mlflow.log_param("validated_against", self.champion or "none")
-        mlflow.set_tag("validation", "passed" if self.passed else "failed")
-        mlflow.log_text(self._repr_html_(), "validation.html")
-        mlflow.log_figure(self.plot(), "validation.png")
-
-    def plot(self) -> Figure:
-        """Draw the interval of the difference against none, and what of it is tolerated.
-
-        Returns
-        -------
-        matplotlib Figure
-        """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 1.8), layout="constrained")
-        axes = figure.subplots()
-        if self.difference is None:
-            axes.barh([0], [self.losses[0]], color="#0078d4", height=0.4)
-            axes.set_xlabel(f"{self.loss}; there is no champion to compare with")
-        else:
-            middle = self.losses[0] - (self.losses[1] or 0.0)
-            low, high = self.difference
-            colour = "#107c10" if high < 0 else "#d13438" if low > 0 else "#605e5c"
-            axes.plot([low, high], [0, 0], color=colour, linewidth=4, solid_capstyle="butt")
-            axes.plot([middle], [0], "o", color=colour)
-            axes.axvline(0, color="black", linewidth=0.8, linestyle="--")
-            axes.set_xlabel(f"{self.loss}: new version less champion, 95 % interval (left of 0: better)")
-        axes.set_yticks([])
-        axes.set_ylim(-1, 1)
-        axes.set_title(self._sentence(), fontsize=10)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        return figure
-
-    def __str__(self) -> str:
-        failed = "; ".join(check.said for check in self.checks if not check.passed)
-        return f"{self._sentence()}{f': {failed}' if failed else ''}."
-
-    def _sentence(self) -> str:
-        challenger, champion = self.challenger.removeprefix("models:/"), self.replaces
-        if self.passed:
-            place = f"may take the place of version {champion}" if champion else "may be the first champion"
-            return f"{challenger} {place}"
-        return f"{challenger} fails" + (f", version {champion} stays" if champion else "")
-
-    def _repr_html_(self) -> str:
-        figures = "".join(
-            f"<tr><td>{name}</td><td>{ours:.4g}</td><td>{'' if theirs is None else f'{theirs:.4g}'}</td></tr>"
-            for name, (ours, theirs) in self.metrics.items()
-        )
-        checks = "".join(
-            f"<tr><td>{escape(check.name)}</td><td>{'passed' if check.passed else '<b>failed</b>'}</td>"
-            f"<td>{escape(check.said)}</td></tr>"
-            for check in self.checks
-        )
-        return (
-            f"<p>{escape(str(self))}</p>"
-            f"<table><tr><th>{self.rows:,} rows</th><th>new version</th><th>champion</th></tr>{figures}</table>"
-            f"<table><tr><th>check</th><th></th><th></th></tr>{checks}</table>"
-        )
-
-
 def validate(
     version: ModelURI,
     *,
-    data: pd.DataFrame,
+    data: str | DataFrame | pd.DataFrame,
     label: str,
+    where: str | None = None,
     task: Task = "regression",
     against: str = CHAMPION,
     tolerance: float = 0.02,
@@ -197,10 +60,13 @@ def validate(
     ----------
     version : str or RegisteredVersion
         The new version.
-    data : pandas.DataFrame of shape (n_rows, n_features + 1)
-        Rows that neither model learned from, with their label. Rows without a label are left out.
+    data : str, pyspark DataFrame or pandas.DataFrame
+        Rows that neither model learned from, with their label. Of a table or a Spark frame at most 100,000 are brought
+        to the driver, each column as the model's signature names it. Rows without a label are left out.
     label : str
         Name of the label column.
+    where : str, optional
+        SQL condition that the rows of a table or a Spark frame must meet.
     task : "regression" or "classification"
     against : str
         Alias of the version in use. Where no version has it, the thresholds and checks alone decide.
@@ -225,21 +91,21 @@ def validate(
     Efron, B. and Tibshirani, R. (1993), An Introduction to the Bootstrap, Chapman and Hall, chapter 13: the percentile
     interval, here of paired rows.
     """
-    rows = _labelled(data, label)
     uri = uri_of(version)
     champion = _champion(uri, against)
+    labels, rows = _rows(data, where, label, [uri, champion] if champion else [uri])
     challenger = _load(uri)
-    answers = _predict(challenger, rows, uri)
-    losses = _losses(answers, rows[label], task)
-    ours = _metrics(rows[label], answers, task)
+    answers = _predict(challenger, rows[0], uri)
+    losses = _losses(answers, labels, task)
+    ours = _metrics(labels, answers, task)
     checks = [_example_is_answered(challenger, uri)]
     theirs: Mapping[str, float] = {}
     before, interval = None, None
     if champion:
         other = _load(champion)
-        their_answers = _predict(other, rows, champion)
-        theirs = _metrics(rows[label], their_answers, task)
-        their_losses = _losses(their_answers, rows[label], task)
+        their_answers = _predict(other, rows[1], champion)
+        theirs = _metrics(labels, their_answers, task)
+        their_losses = _losses(their_answers, labels, task)
         before, interval = float(their_losses.mean()), _interval(losses - their_losses)
         checks.append(_takes_the_same(challenger, other))
         checks.append(_no_worse(float(losses.mean()), before, interval, tolerance, task))
@@ -247,7 +113,7 @@ def validate(
     return Verdict(
         challenger=uri,
         champion=champion,
-        rows=len(rows),
+        rows=len(labels),
         loss=_LOSS[task],
         losses=(float(losses.mean()), before),
         difference=interval,
@@ -256,13 +122,24 @@ def validate(
     )
 
 
-def _labelled(data: pd.DataFrame, label: str) -> pd.DataFrame:
-    if label not in data.columns:
-        raise TableError(f"label {label!r}: data has no such column; it has {', '.join(map(str, data.columns))}.")
-    rows = data[data[label].notna()].reset_index(drop=True)
-    if rows.empty:
+def _rows(
+    data: str | DataFrame | pd.DataFrame, where: str | None, label: str, uris: Sequence[str]
+) -> tuple[pd.Series[Any], list[pd.DataFrame]]:
+    """The labels, and the rows as each model takes them."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame):
+        if where:
+            raise TableError("where: of a pandas frame choose the rows yourself; it is for tables and Spark frames.")
+        if label not in data.columns:
+            raise TableError(f"label {label!r}: data has no such column; it has {', '.join(map(str, data.columns))}.")
+        labels, rows = data[label], [data] * len(uris)
+    else:
+        labels, rows = rows_of_models(data, models=uris, also=label, where=where, rows=_MOST_ROWS)
+    labelled = labels.notna()
+    if not labelled.any():
         raise TableError(f"label {label!r}: no row of data has one; give rows with what was to be predicted.")
-    return rows
+    return labels[labelled].reset_index(drop=True), [one[labelled].reset_index(drop=True) for one in rows]
 
 
 def _champion(uri: str, alias: str) -> str | None:
