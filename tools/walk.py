@@ -201,6 +201,7 @@ def summary() -> str:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in valid)
         lines.append(f"run {run.info.run_name:<11} {run_id}: {metrics}")
     lines.append(f"model versions  {handed_on.get('registered', '')}")
+    lines.append(f"champion        {handed_on.get('verdict', '')}")
     lines.append(f"predictions     {handed_on.get('scored', '')}")
     lines.append(f"drift           {handed_on.get('drift', '')}")
     lines.append(f"look at         {runtime.home() / 'executed'} (the notebooks with their tables and pictures)")

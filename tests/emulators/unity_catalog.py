@@ -35,6 +35,7 @@ class Model:
     name: str
     tags: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     last: int = 0
 
 
@@ -64,10 +65,13 @@ class UnityCatalogMLflow(DatabricksMLflow):
             "GET registered-models/get": lambda asked: {"registered_model": self._shown(self._model(asked))},
             "GET registered-models/search": self._search_models,
             "POST registered-models/set-tag": self._set_model_tag,
+            "POST registered-models/alias": self._set_alias,
+            "GET registered-models/alias": self._by_alias,
+            "DELETE registered-models/alias": self._delete_alias,
             "DELETE registered-models/delete": self._delete_model,
             "POST model-versions/create": self._create_version,
             "POST model-versions/finalize": self._finalize,
-            "GET model-versions/get": lambda asked: {"model_version": self._version(asked)},
+            "GET model-versions/get": lambda asked: {"model_version": self._with_aliases(asked)},
             "GET model-versions/search": self._search_versions,
             "GET model-versions/get-download-uri": lambda asked: {"artifact_uri": self._version(asked)["source"]},
             "POST model-versions/set-tag": self._set_version_tag,
@@ -151,6 +155,26 @@ class UnityCatalogMLflow(DatabricksMLflow):
         self._model(asked).tags.update(_checked_tags([asked]))
         return {}
 
+    def _set_alias(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version = self._version(asked)
+        self._model(asked).aliases[asked["alias"]] = version["version"]
+        return {}
+
+    def _by_alias(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version = self._model(asked).aliases.get(asked["alias"])
+        if version is None:
+            raise _RefusedError(404, "RESOURCE_DOES_NOT_EXIST", f"Alias '{asked['alias']}' does not exist.")
+        return {"model_version": self._with_aliases({**asked, "version": version})}
+
+    def _delete_alias(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self._model(asked).aliases.pop(asked["alias"], None)
+        return {}
+
+    def _with_aliases(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version = self._version(asked)
+        aliases = [alias for alias, named in self._model(asked).aliases.items() if named == version["version"]]
+        return {**version, "aliases": [{"alias": alias, "version": version["version"]} for alias in aliases]}
+
     def _delete_model(self, asked: dict[str, Any]) -> dict[str, Any]:
         del self.models[self._model(asked).name]
         return {}
@@ -162,7 +186,9 @@ class UnityCatalogMLflow(DatabricksMLflow):
         return self.models[name]
 
     def _shown(self, model: Model) -> dict[str, Any]:
-        return {"name": model.name, "tags": [{"key": key, "value": value} for key, value in model.tags.items()]}
+        tags = [{"key": key, "value": value} for key, value in model.tags.items()]
+        aliases = [{"alias": alias, "version": version} for alias, version in model.aliases.items()]
+        return {"name": model.name, "tags": tags, "aliases": aliases}
 
     # Versions
 
@@ -218,7 +244,9 @@ class UnityCatalogMLflow(DatabricksMLflow):
     def _delete_version(self, asked: dict[str, Any]) -> dict[str, Any]:
         version = self._version(asked)
         shutil.rmtree(self._place(version), ignore_errors=True)
-        del self._model(asked).versions[version["version"]]
+        model = self._model(asked)
+        del model.versions[version["version"]]
+        model.aliases = {alias: named for alias, named in model.aliases.items() if named != version["version"]}
         return {}
 
     def _version(self, asked: dict[str, Any]) -> dict[str, Any]:

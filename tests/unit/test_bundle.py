@@ -393,6 +393,7 @@ class TestJobs:
         given = {task["task_key"]: set(base_parameters(task)) for task in job["tasks"]}
         expected = {
             "register": {"run_id", "spark_run_id"},
+            "validate": {"model_version"},
             "deploy": {"model_version"},
             # Of the version that scored. Scoring itself takes the newest.
             "monitor": {"model_version"},
@@ -435,7 +436,12 @@ class TestJobs:
             for task in resolved["tasks"]
             if task.get("disable_auto_optimization")
         }
-        assert once == {("train", "train_and_log"), ("score", "monitor"), ("clean_up", "clean_up")}
+        assert once == {
+            ("train", "train_and_log"),
+            ("train", "validate"),
+            ("score", "monitor"),
+            ("clean_up", "clean_up"),
+        }
         starts_runs = {
             (key, task["task_key"])
             for key, declared in DECLARED.items()
@@ -495,7 +501,8 @@ class TestTrainAndScore:
     def test_order(self, train, score):
         before = upstream(train)
         assert before["register"] == before["catch_up"] == {"install", "link", "train_and_log"}
-        assert before["deploy"] == before["register"] | {"register"}
+        assert before["validate"] == before["register"] | {"register"}
+        assert before["deploy"] == before["validate"] | {"validate"}
         assert set(before) == {*before["deploy"], "deploy", "catch_up"}
         assert upstream(score) == {"batch_score": set(), "monitor": {"batch_score"}, "catch_up": set()}
 
@@ -521,6 +528,7 @@ class TestTrainAndScore:
         assert passed == {
             ("register", "run_id"),
             ("register", "spark_run_id"),
+            ("validate", "model_version"),
             ("deploy", "model_version"),
             ("monitor", "model_version"),
         }

@@ -13,6 +13,7 @@ from adbazureml.settings import names_in
 HANDED = {
     "train_and_log": {"run_id": "a" * 32, "spark_run_id": "b" * 32},
     "register": {"model_version": "7"},
+    "validate": {"model_version": "7"},
     "batch_score": {"model_version": "7"},
 }
 TASKS = [(key, task) for key, job in Target("dev").jobs.items() for task in job["tasks"]]
@@ -72,4 +73,4 @@ def test_on_a_local_machine_the_environment_and_what_was_handed_on(run_cells, tm
 def test_a_switch_arrives_as_text(run_cells, on_cluster, text):
     given = parameters(Target("dev").jobs["clean_up"])
     dbutils = Dbutils({**given, "delete": text})
-    assert run_cells(cells(NOTEBOOKS[7])[:1], dbutils=dbutils)["settings"].delete is True
+    assert run_cells(cells(NOTEBOOKS[8])[:1], dbutils=dbutils)["settings"].delete is True

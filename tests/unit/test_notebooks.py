@@ -22,7 +22,17 @@ def code_cells(notebook):
 
 
 def test_the_walk_is_in_order():
-    stages = ["install", "link", "train_and_log", "register", "deploy", "batch_score", "monitor", "clean_up"]
+    stages = [
+        "install",
+        "link",
+        "train_and_log",
+        "register",
+        "validate",
+        "deploy",
+        "batch_score",
+        "monitor",
+        "clean_up",
+    ]
     walk = [f"{number:02}_{stage}" for number, stage in enumerate(stages, start=1)]
     assert [path.stem for path in PATHS] == [*walk, "catch_up"]
 
@@ -50,7 +60,7 @@ def test_the_same_skeleton(notebook, request):
     what = title.source.split("\n\n")[1]
     assert len(re.findall(r"[.](?:\s|$)", what)) == 3, "what it does, in three sentences"
     assert notebook.cells[-1].cell_type == "markdown"
-    following = "README" if number in (None, 8) else f"{number + 1:02}_"
+    following = "README" if number in (None, 9) else f"{number + 1:02}_"
     assert following in notebook.cells[-1].source
 
 

@@ -89,6 +89,7 @@ class TestWholeNotebooks:
         for table in self.TABLES:
             spark.sql(f"DROP TABLE IF EXISTS spark_catalog.default.diabetes_{table}")
 
+    @pytest.mark.full
     def test_the_train_job_up_to_its_registered_runs(self, jobs_of, shown):
         """The target dev, which begins without Azure ML."""
         run = jobs_of("dev")
@@ -121,15 +122,17 @@ class TestWholeNotebooks:
         assert set(trained) == {"run_id", "spark_run_id"}
         run("train", "catch_up")
         _, registered = run("train", "register")
+        _, judged = run("train", "validate")
         deployed, _ = run("train", "deploy")
         assert deployed["endpoint"].name == "diabetes-staging"
 
         _, scored = run("score", "batch_score")
         _, watched = run("score", "monitor")
         caught_up, _ = run("score", "catch_up")
-        assert (registered["model_version"], scored["model_version"]) == ("1", "1")
+        assert (registered["model_version"], judged["model_version"], scored["model_version"]) == ("1", "1", "1")
+        assert databricks.models["spark_catalog.default.diabetes"].aliases == {"champion": "1"}
         assert watched["drift"]
-        assert [(one.settled, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 3
+        assert [(one.settled, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 4
         assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
         predictions = spark.table("spark_catalog.default.diabetes_predictions")
         assert predictions.count() == predictions.select("patient_id").distinct().count() == 178

@@ -13,6 +13,7 @@ from adbazureml import Settings, hand_on, model_requirements, profile, runtime, 
 
 TABLE = "own_rows"
 FEATURES = ["age", "income"]
+REST = ("05_validate", "06_deploy", "07_batch_score", "08_monitor")
 
 
 def needs(package):
@@ -93,10 +94,7 @@ def test_a_table_with_text_gaps_and_odd_names_needs_its_name_and_its_label(spark
     monkeypatch.setenv("ADBAZUREML_LABEL_COLUMN", "let.how")
     monkeypatch.setenv("ADBAZUREML_EPOCHS", "5")
     try:
-        names = {
-            notebook: run(notebook)
-            for notebook in ("03_train_and_log", "04_register", "05_deploy", "06_batch_score", "07_monitor")
-        }
+        names = {notebook: run(notebook) for notebook in ("03_train_and_log", "04_register", *REST)}
         said = capsys.readouterr().out
         assert "task: classification of 'let.how', because it holds text" in said
         assert "left out 'since': a date" in said
@@ -109,7 +107,7 @@ def test_a_table_with_text_gaps_and_odd_names_needs_its_name_and_its_label(spark
         scored = spark.table(f"`{table}_predictions`").toPandas()
         assert (len(scored), set(scored["prediction"])) == (120, {"fast", "slow"})
         assert set(scored["model_uri"]) == {f"models:/adbazureml_{table}/1"}
-        compared = {column.column for column in names["07_monitor"]["report"].columns}
+        compared = {column.column for column in names["08_monitor"]["report"].columns}
         assert compared == {"floor area (m²)", "city, part", "lift", "prediction"}
     finally:
         for name in (table, f"{table}_predictions"):
@@ -133,10 +131,14 @@ def rows(spark, monkeypatch):
 @pytest.mark.parametrize(
     ("log", "notebooks"),
     [
-        pytest.param(log_xgboost, ["04_register", "06_batch_score", "07_monitor"], marks=pytest.mark.full),
-        pytest.param(log_lightgbm, ["04_register", "06_batch_score", "07_monitor"], marks=pytest.mark.full),
+        pytest.param(
+            log_xgboost, ["04_register", "05_validate", "07_batch_score", "08_monitor"], marks=pytest.mark.full
+        ),
+        pytest.param(
+            log_lightgbm, ["04_register", "05_validate", "07_batch_score", "08_monitor"], marks=pytest.mark.full
+        ),
         # An endpoint needs an environment with what the model requires: nothing to be fetched for this one.
-        (log_pyfunc, ["04_register", "05_deploy", "06_batch_score", "07_monitor"]),
+        pytest.param(log_pyfunc, ["04_register", *REST], marks=pytest.mark.full),
     ],
 )
 def test_a_model_of_any_flavour_goes_through_the_notebooks_that_follow(
@@ -159,4 +161,4 @@ def test_a_model_of_any_flavour_goes_through_the_notebooks_that_follow(
     scored = spark.table(f"{TABLE}_predictions").toPandas().sort_values("income")
     expected = rows.assign(prediction=predicted).sort_values("income")
     assert np.allclose(scored["prediction"].astype(float), expected["prediction"].astype(float), rtol=1e-5)
-    assert names["07_monitor"]["report"].drifted == ()
+    assert names["08_monitor"]["report"].drifted == ()

@@ -82,7 +82,7 @@ def test_both_workspaces_hold_the_same_runs(walked):
     theirs = azureml.get_experiment_by_name(azureml_experiment_name(experiment.name))
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
     mirrored = azureml.search_runs([theirs.experiment_id])
-    assert len(ours) == len(mirrored) == 6
+    assert len(ours) == len(mirrored) == 8
     for mirror in mirrored:
         run = ours[mirror.data.tags["adbazureml.databricks.run_id"]]
         assert mirror.data.metrics == run.data.metrics
@@ -101,6 +101,14 @@ def test_registering_twice_made_one_version_of_each_flavour(walked):
     for client in clients():
         for name in ("adbazureml_diabetes", "adbazureml_diabetes_spark"):
             assert sorted(int(one.version) for one in client.search_model_versions(f"name = '{name}'")) == [1, 2]
+
+
+def test_the_champion_is_the_second_day_s_version_in_both_workspaces(walked):
+    """Trained on the same rows, it is as good."""
+    for client in clients():
+        assert str(client.get_model_version_by_alias("adbazureml_diabetes", "champion").version) == "2"
+    assert runtime.handed_on()["verdict"] == "adbazureml_diabetes/2 may take the place of version 1."
+    assert "No drift in 11 columns" in runtime.handed_on()["drift"]
 
 
 def test_scoring_twice_scored_each_row_once(walked):
@@ -126,14 +134,19 @@ def test_pictures_and_tables_are_kept(walked):
         for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs)
     ]
-    assert pictures == [("03_train_and_log", "curve"), ("06_batch_score", "histogram"), ("07_monitor", "plot")]
+    assert pictures == [
+        ("03_train_and_log", "curve"),
+        ("05_validate", "plot"),
+        ("07_batch_score", "histogram"),
+        ("08_monitor", "plot"),
+    ]
 
 
 def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
-    kept = nbformat.read(walked / "executed" / "08_clean_up.ipynb", as_version=4)
+    kept = nbformat.read(walked / "executed" / "09_clean_up.ipynb", as_version=4)
     (listed,) = (cell for cell in kept.cells if cell.id == "list")
     assert "nothing was" in listed.outputs[-1]["data"]["text/html"]
-    # 6 runs, 4 versions and 2 models in each workspace, 3 tables, 1 checkpoint
+    # 8 runs, 4 versions and 2 models in each workspace, 3 tables, 1 checkpoint
     code = """
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, clean_up, inventory
 from adbazureml.errors import CleanUpError
@@ -144,12 +157,12 @@ neighbours = mlflow.MlflowClient(workspace.tracking_uri, workspace.registry_uri)
 neighbours.create_registered_model("neighbour")
 neighbours.create_run(neighbours.create_experiment("neighbour"))
 found = inventory(settings, workspace=workspace)
-assert len(found.items) == 28, len(found.items)
+assert len(found.items) == 32, len(found.items)
 try:
     clean_up(found, confirm="something else")
 except CleanUpError as error:
     assert "type the experiment's name: '/Users/" in str(error)
-assert len(inventory(settings, workspace=workspace).items) == 28
+assert len(inventory(settings, workspace=workspace).items) == 32
 clean_up(found, confirm=found.experiment)
 assert not inventory(settings, workspace=workspace).items
 assert neighbours.search_registered_models()[0].name == "neighbour"

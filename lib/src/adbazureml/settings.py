@@ -60,7 +60,16 @@ RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[
 Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
 Tracker = Literal["both", "databricks", "azureml"]
 GroupName = Literal[
-    "workspaces", "data", "versions", "linking", "training", "deployment", "scoring", "monitoring", "deletion"
+    "workspaces",
+    "data",
+    "versions",
+    "validation",
+    "linking",
+    "training",
+    "deployment",
+    "scoring",
+    "monitoring",
+    "deletion",
 ]
 
 
@@ -93,6 +102,10 @@ class Data(_Group):
     training_table: TableName = Field(
         SAMPLE_TRAINING, description="Delta table to train on, your own or the sample, which is made when missing"
     )
+    label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
+    task: Literal["auto", "regression", "classification"] = Field(
+        "auto", description="what to learn; auto: classes where the label is text, boolean or like 0 and 1"
+    )
     scoring_table: OptionalTableName = Field(
         "", description="table to score; empty: training_table itself, of the sample diabetes_new"
     )
@@ -120,6 +133,16 @@ class Versions(_Group):
     model_version: Version = Field("", description="version to deploy and score; empty: handed on, or the newest")
 
 
+class Validation(_Group):
+    """How a new version is judged before it goes live."""
+
+    validation_tolerance: float = Field(
+        0.02, ge=0, description="by what share of the champion's error a new version's may be larger"
+    )
+    promote: bool = Field(True, description="make a version that passes the champion; otherwise only compare")
+    fail_if_worse: bool = Field(False, description="end the notebook, and its job, with an error where none passes")
+
+
 class Linking(_Group):
     """How the workspaces are linked, and a missing one made."""
 
@@ -135,10 +158,6 @@ class Linking(_Group):
 class Training(_Group):
     """How the sample's models are trained."""
 
-    label_column: ColumnName = Field("progression", description="the column that the model learns to predict")
-    task: Literal["auto", "regression", "classification"] = Field(
-        "auto", description="what to learn; auto: classes where the label is text, boolean or like 0 and 1"
-    )
     epochs: int = Field(30, ge=1, le=10_000, description="passes over the training data")
     learning_rate: float = Field(0.002, gt=0, le=10, description="step size of the gradient descent")
 
@@ -182,7 +201,7 @@ class Monitoring(_Group):
 class Deletion(_Group):
     """What goes, typed twice."""
 
-    delete: bool = Field(False, description="really delete in 08; otherwise it only lists")
+    delete: bool = Field(False, description="really delete in 09; otherwise it only lists")
     delete_kinds: str = Field(
         "", description="kinds to delete, comma between; empty: all but the link and the resource group"
     )
@@ -193,12 +212,12 @@ class Deletion(_Group):
 # By the names that notebooks ask for them, in the order in which they are shown.
 GROUPS: dict[str, type[_Group]] = {
     group.__name__.lower(): group
-    for group in (Workspaces, Data, Versions, Linking, Training, Deployment, Scoring, Monitoring, Deletion)
+    for group in (Workspaces, Data, Versions, Linking, Training, Validation, Deployment, Scoring, Monitoring, Deletion)
 }
 
 
 # Pydantic puts the fields of the last base first.
-class Settings(Deletion, Monitoring, Scoring, Deployment, Training, Linking, Versions, Data, Workspaces):
+class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, Linking, Versions, Data, Workspaces):
     """The parameters of all notebooks, in groups.
 
     `Settings.from_notebook` reads each one from, in this order, the job's parameters or the notebook's widgets, the

@@ -10,7 +10,7 @@ from tests.emulators.databricks import TOKEN
 from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.unity_catalog import UnityCatalogMLflow
 
-from adbazureml import AzureMLWorkspace, find_version, register, runtime, track
+from adbazureml import AzureMLWorkspace, find_version, promote, register, rollback, runtime, track
 from adbazureml.errors import RegistryError
 
 NAME, THEIRS = "main.houses.prices", "main--houses--prices"
@@ -185,3 +185,20 @@ def test_tracked_in_azure_ml_only(workspace, unity, azure, train, rows, model):
     assert tags_of(ours)["adbazureml_counterpart_run_id"] == run.info.run_id
     mlflow.set_registry_uri("databricks-uc")
     assert mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(rows) == pytest.approx(model.predict(rows))
+
+
+def test_promoted_and_rolled_back_in_unity_catalog_and_azure_ml(workspace, unity, azure, train):
+    track(workspace)
+    versions = [register(train(), name=NAME, workspace=workspace) for _ in range(2)]
+    for version in versions:
+        promoted = promote(version, workspace=workspace)
+    assert promoted.before == versions[0].databricks
+    assert unity.models[NAME].aliases == {"champion": versions[1].databricks}
+    assert find_version("", name=NAME) == f"models:/{NAME}/{versions[1].databricks}"
+    rollback(NAME, workspace=workspace)
+    assert unity.models[NAME].aliases == {"champion": versions[0].databricks}
+    theirs = workspace.client().get_model_version_by_alias(versions[0].azureml_name, "champion")
+    assert str(theirs.version) == versions[0].azureml
+    unity.fail_next(1, "registered-models/alias", 403)
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* the right to change"):
+        promote(versions[1], workspace=workspace)

@@ -35,8 +35,6 @@ def test_a_person_sees_a_widget_for_each_parameter_of_the_notebook(notebook, mon
     dbutils = notebook()
     Settings.from_notebook("training", "scoring")
     assert dbutils.widgets.values == {
-        "label_column": "progression",
-        "task": "auto",
         "epochs": "30",
         "learning_rate": "0.002",
         "scoring_mode": "incremental",

@@ -25,6 +25,7 @@ def described():
     def describe(label="rent", classes=()):
         return TrainingTable(
             name="lettings",
+            rows=None,
             frame=None,
             features=("m² (net)", "lift", "city.name"),
             numbers=("m² (net)",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -84,11 +86,10 @@ def promote(
     RegistryError
         Another version than `replaces` has the alias, or a registry refused. The message says what is done already.
     """
-    from mlflow.exceptions import MlflowException
-
     places = _places(version, workspace)
     first, named, number = places[0]
-    before = alias_holder(first.client(), named, alias)
+    with _refusals_told(first, alias):
+        before = alias_holder(first.client(), named, alias)
     if replaces is not None and before not in (replaces or None, number):
         raise RegistryError(
             f"{alias} of {named!r} is version {before or 'none'}, not {replaces or 'none'}: somebody moved it"
@@ -96,13 +97,8 @@ def promote(
         )
     done = ""
     for place, name, wanted in places:
-        try:
+        with _refusals_told(place, alias, done):
             _move(place.client(), name, alias, wanted)
-        except MlflowException as error:
-            raise RegistryError(
-                f"{place.name} refused the alias {alias!r} for version {wanted} of {name!r}: {error.message}{done}"
-                f" It takes the right to change the registered model."
-            ) from error
         done = f" Version {wanted} of {name!r} has it in {place.name} already; call promote again to complete."
     return Promotion(
         name=version.name,
@@ -112,6 +108,19 @@ def promote(
         before=None if before == number else before,
         links=tuple(place.model_url(name, wanted) for place, name, wanted in places),
     )
+
+
+@contextmanager
+def _refusals_told(place: Workspace, alias: str, done: str = "") -> Iterator[None]:
+    from databricks.sdk.errors import DatabricksError
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, DatabricksError) as error:
+        said = str(getattr(error, "message", "") or error).rstrip(".")
+        needed = "It takes the right to change the registered model."
+        raise RegistryError(f"{place.name} refused the alias {alias!r}: {said}.{done} {needed}") from error
 
 
 def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
@@ -179,8 +188,6 @@ def rollback(
         No version has the alias, the one that has was the first, the one before is not in both registries, or a
         registry refused.
     """
-    from mlflow.exceptions import MlflowException
-
     from adbazureml.workspace import DatabricksWorkspace
 
     if registry != "databricks" and workspace is None:
@@ -189,7 +196,8 @@ def rollback(
     theirs = None if registry == "databricks" else workspace
     asked = (ours, name) if ours else (theirs, azureml_model_name(name))
     assert asked[0] is not None
-    now, earlier = _before(asked[0], asked[1], alias)
+    with _refusals_told(asked[0], alias):
+        now, earlier = _before(asked[0], asked[1], alias)
     versions = [(asked[0], asked[1], str(earlier.version))]
     if ours and theirs:
         there, _, number = earlier.tags.get(names.COUNTERPART_VERSION, "").rpartition("/")
@@ -200,12 +208,8 @@ def rollback(
             )
         versions.insert(0, (theirs, there, number))
     for place, named, number in versions:
-        try:
+        with _refusals_told(place, alias, " Call rollback again to complete."):
             place.client().set_registered_model_alias(named, alias, number)
-        except MlflowException as error:
-            raise RegistryError(
-                f"{place.name} refused the alias {alias!r}: {error.message} Call rollback again to complete."
-            ) from error
     held = {place.name: number for place, _, number in versions}
     return Promotion(
         name=name,

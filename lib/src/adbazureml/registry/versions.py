@@ -57,7 +57,7 @@ class RegisteredVersion:
         return html_table(rows.items())
 
 
-def find_version(version: str, *, name: str, alias: str = CHAMPION) -> str:
+def find_version(version: str, *, name: str, alias: str | None = CHAMPION) -> str:
     """Return the ``models:/`` URI of a version, by its number.
 
     Parameters
@@ -66,7 +66,8 @@ def find_version(version: str, *, name: str, alias: str = CHAMPION) -> str:
         The number; empty: the version that has the alias, or where none has, the newest.
     name : str
         Registered name in Databricks.
-    alias : str
+    alias : str, optional
+        None: the newest, whichever version is in use.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def find_version(version: str, *, name: str, alias: str = CHAMPION) -> str:
         except mlflow.MlflowException as error:
             raise RegistryError(f"version {version!r}: model {name!r} has no such version.") from error
         return f"models:/{name}/{version}"
-    if champion := alias_holder(client, name, alias):
+    if alias and (champion := alias_holder(client, name, alias)):
         return f"models:/{name}/{champion}"
     newest = max((int(candidate.version) for candidate in finished_versions(client, name)), default=None)
     if newest is None:
