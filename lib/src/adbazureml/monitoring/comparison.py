@@ -20,10 +20,11 @@ from adbazureml.monitoring.distances import (
 from adbazureml.monitoring.report import ColumnDrift, DriftReport
 from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.monitoring.thresholds import Thresholds
+from adbazureml.scoring.model import find_model
 from adbazureml.scoring.predictions import predictions_of
 from adbazureml.scoring.source import select_rows, shown
 from adbazureml.scoring.target import MODEL_COLUMNS
-from adbazureml.uris import ModelURI, uri_of
+from adbazureml.uris import ModelURI
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -123,7 +124,7 @@ def _rows(
         return rows, shown(table)
     if not set(MODEL_COLUMNS) <= set(rows.columns):
         return rows, table
-    own, model = predictions_of(table, model=uri_of(baseline))
+    own, model = predictions_of(table, model=find_model(baseline).uri)
     return own, f"{table}, by {model}"
 
 
