@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from processes import having
 
 ROOT = Path(__file__).parent.parent
 PYTEST = (sys.executable, "-m", "pytest")
@@ -58,7 +59,7 @@ def left_running(mark: str, patience: float = 10.0) -> list[str]:
     """Command lines of the processes that were started with a mark and do not end."""
     deadline = time.monotonic() + patience
     while True:
-        found = [process for process in psutil.process_iter() if _has(process, mark)]
+        found = having(MARK, mark)
         if not found or time.monotonic() > deadline:
             break
         time.sleep(0.2)
@@ -68,12 +69,6 @@ def left_running(mark: str, patience: float = 10.0) -> list[str]:
             commands.append(" ".join(process.cmdline())[:200])
             process.kill()
     return commands
-
-
-def _has(process: psutil.Process, mark: str) -> bool:
-    with suppress(psutil.Error):
-        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def main(names: list[str]) -> int:

@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from processes import end_started, mark
 
 if TYPE_CHECKING:
     from adbazureml.workspace import Workspace
@@ -40,7 +41,7 @@ def _start(workspace: Workspace) -> str:
     keep_ui_port(workspace.name, port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking_uri, "--default-artifact-root", f"{workspace.name}/artifacts"]
-    # A session of its own: the server's children stop with it, and Ctrl-C reaches only this process.
+    # A session of its own: Ctrl-C reaches only this process.
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     _servers.append(subprocess.Popen(command, start_new_session=True, **quiet))
     return f"http://127.0.0.1:{port}"
@@ -70,20 +71,15 @@ def _serve() -> int:
     return 1
 
 
-def _kill_all() -> None:
-    for server in _servers:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-
-
 def _stop(*_: object) -> None:
-    _kill_all()
+    end_started()
     print("\nStopped.", flush=True)
     os._exit(0)
 
 
 def main() -> int:
     """Serve until Ctrl-C; 1 if a server can't start."""
+    mark()
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     from adbazureml import errors
@@ -94,7 +90,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     finally:
-        _kill_all()
+        end_started()
 
 
 if __name__ == "__main__":

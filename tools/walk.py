@@ -13,10 +13,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+
+from processes import end_started, mark
 
 # What takes a second to import is imported where it is used, when Ctrl-C is told in one line already.
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 CELL_TIMEOUT = 900
 # Seconds that the kernel, Spark and the servers get to end by themselves, after Ctrl-C.
 STOP_SECONDS = 1.5
-
-_kernels: list[KernelManager] = []
 
 
 class StepFailedError(Exception):
@@ -104,13 +104,11 @@ def _kernel() -> Iterator[KernelManager]:
     manager = KernelManager(kernel_name="python3")
     with (runtime.home() / "kernel.log").open("wb") as log:
         manager.start_kernel(cwd=str(FOLDER), stdout=log, stderr=log)
-        _kernels.append(manager)
         try:
             yield manager
         finally:
             # Asked politely first, so that what the notebooks left running is stopped.
             manager.shutdown_kernel(now=not manager.is_alive())
-            _kernels.remove(manager)
 
 
 def _in_a_thread(kernel: KernelManager, notebook: nbformat.NotebookNode, progress: _Progress) -> None:
@@ -151,28 +149,10 @@ def stop(*_: object) -> None:
     """End at once, with all that the walk started; every step may be run again."""
     # A second Ctrl-C changes nothing.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _stop_all([pid for kernel in _kernels if (pid := getattr(kernel.provisioner, "pid", None))])
+    end_started(grace=STOP_SECONDS)
     print("\nStopped by you; run it again to go on.", file=sys.stderr, flush=True)
     # Not by an exception: whatever runs just now would be asked to clean up first, and takes its time.
     os._exit(130)
-
-
-def _stop_all(pids: Sequence[int]) -> None:
-    """End processes, and what they started: Spark's Java, and servers with a session of their own."""
-    if not pids:
-        return
-    import psutil
-
-    left: list[Any] = []
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            kernel = psutil.Process(pid)
-            left += [*kernel.children(recursive=True), kernel]
-    for how in ("terminate", "kill"):
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                getattr(process, how)()
-        _, left = psutil.wait_procs(left, timeout=STOP_SECONDS)
 
 
 def _said(error: CellExecutionError) -> str:
@@ -212,6 +192,7 @@ def summary() -> str:
 
 def main() -> int:
     """Run the walk; 0 when every notebook ran."""
+    mark()
     signal.signal(signal.SIGINT, stop)
     from adbazureml import Settings, errors
 

@@ -14,6 +14,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # The walk as `make run` starts it, on notebooks of the test's own.
 CODE = "import sys, pathlib, walk; walk.FOLDER = pathlib.Path(sys.argv[1]); sys.exit(walk.main())"
+# A tool that started a server, which left a process in a session of its own and ended.
+LEFT = """
+import subprocess, sys
+import processes
+
+processes.mark()
+start = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
+deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+command = [sys.executable, "-c", start, "sh", "-c", deaf, sys.argv[1]]
+with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+    server.wait()
+    server.stdout.readline()
+    processes.end_started(grace=0.2)
+"""
 
 
 @pytest.fixture
@@ -60,6 +74,13 @@ def test_ctrl_c_leaves_nothing(walk, tmp_path):
     assert process.returncode == 130
     assert said.endswith("\nStopped by you; run it again to go on.\n")
     assert "Traceback" not in said
+    commands = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in command]
+
+
+def test_what_lost_its_parent_and_hears_no_request_to_end_is_ended(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    subprocess.run([sys.executable, "-c", LEFT, str(tmp_path)], env=environment, timeout=120, check=True)
     commands = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
     assert not [command for command in commands if str(tmp_path) in command]
 
