@@ -92,7 +92,12 @@ def clean_slate():
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
-    # What is still to be written to a workspace that is gone by now, nobody waits for, nor is it told at exit.
+    forget_outboxes()
+
+
+def forget_outboxes():
+    """Let the threads of outboxes end: of workspaces that are gone by now, nobody waits, nor is told at exit."""
+    outbox.close_outboxes()
     outbox._outboxes.clear()
 
 
@@ -126,8 +131,7 @@ def workspace(tmp_path, monkeypatch):
     while mlflow.active_run():
         mlflow.end_run()
     track(mode="databricks")
-    # Its stores are gone with its folder: nobody waits for what an outbox has left for them.
-    outbox._outboxes.clear()
+    forget_outboxes()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.service.tracking import training
 from tests.service.tracking.both import eventually
 
 from adbazureml import AzureMLWorkspace, catch_up, track
-from adbazureml.tracking import close, flush, status
+from adbazureml.tracking import close, flush, outbox, status
 from adbazureml.tracking.outbox import Outbox
 from adbazureml.tracking.pair import current_pair
 
@@ -53,8 +53,9 @@ def test_what_a_live_process_is_at_is_left_to_it(both):
     log_a_run()
     flush()
     requests = len(both.proxy.passed)
-    Outbox(current_pair()).look_for_left()
-    eventually(lambda: "adbazureml-look" not in threads())
+    with Outbox(current_pair()) as looking:
+        looking.look_for_left()
+        eventually(lambda: "adbazureml-look" not in threads())
     assert len(both.proxy.passed) - requests <= 2
 
 
@@ -87,15 +88,14 @@ def test_modes_and_workspaces_that_change_leave_no_threads(both, server):
 
 
 def test_an_outbox_is_closed_by_its_block(both):
-    with Outbox(current_pair()) as outbox:
+    with Outbox(current_pair()) as looking:
         run_id = log_a_run()
         assert flush()
-        outbox.ended(run_id, deadline=60.0)
+        looking.ended(run_id, deadline=60.0)
     assert close()
     eventually(lambda: threads() == [])
 
 
-@pytest.mark.full
 def test_threads_end_although_the_secondary_is_away(both):
     both.proxy.break_down("drop")
     log_a_run()
@@ -104,6 +104,26 @@ def test_threads_end_although_the_secondary_is_away(both):
     both.proxy.mend()
     eventually(flush)
     assert status(both.experiment).behind == ()
+
+
+def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monkeypatch):
+    run_id = log_a_run()
+    assert close()
+    eventually(lambda: threads() == [])
+    both.proxy.break_down("drop")
+    closed, found = threading.Event(), threading.Event()
+
+    def found_late(*_):
+        assert closed.wait(60)
+        found.set()
+        return [run_id]
+
+    monkeypatch.setattr(outbox, "runs_left", found_late)
+    with Outbox(current_pair()) as looking:
+        looking.look_for_left()
+    closed.set()
+    assert found.wait(60)
+    eventually(lambda: threads() == [], seconds=30.0)
 
 
 def test_an_outage_is_over_and_the_same_process_catches_up_by_itself(both, tmp_path):

@@ -65,7 +65,8 @@ class Outbox:
         self._changed = threading.Condition()
         self._breaker = Breaker()
         self._leave_at = _NEVER
-        self._is_closing = False
+        # Set when the outbox is closed; opening it again makes another one.
+        self._closed = threading.Event()
         self._threads: set[str] = set()
         self._process_id = os.getpid()
         self._is_looking = False
@@ -155,16 +156,22 @@ class Outbox:
             if self._is_looking:
                 return
             self._is_looking = True
+            self._open()
             if not all(writing.is_idle for writing in self._runs.values()):
                 # From before it was closed.
                 self._start()
-        _started("adbazureml-look", self._look, experiment_ids)
+            closed = self._closed
+        _started("adbazureml-look", self._look, experiment_ids, closed)
 
-    def _look(self, experiment_ids: Sequence[str] | None) -> None:
+    def _look(self, experiment_ids: Sequence[str] | None, closed: threading.Event) -> None:
         try:
             for run_id in runs_left(self._pair, experiment_ids):
-                _logger.info("Run %s was left behind by a process that ended: it is brought over now.", run_id)
-                self.ended(run_id, deadline=0.0)
+                with self._changed:
+                    # What is found late shall not open an outbox that was closed since.
+                    if closed.is_set():
+                        return
+                    _logger.info("Run %s was left behind by a process that ended: it is brought over now.", run_id)
+                    self.ended(run_id, deadline=0.0)
         except Exception:
             # `catch_up` will tell what is wrong.
             _logger.debug("Runs that were left behind could not be looked for.", exc_info=True)
@@ -273,12 +280,15 @@ class Outbox:
     def close(self) -> None:
         """Let the threads end once nothing is left for them, or at once while the secondary is away.
 
-        What is left then is behind, as after the end of the process. A later write opens the outbox again.
+        Nothing is waited for, and nothing that fails is tried again: no thread outlives the requests that it is at,
+        each of which takes `patience.MIRROR.total` seconds at most. What is left then is behind, as after the end of
+        the process. A later write opens the outbox again.
         """
         with self._changed:
-            self._is_closing = True
+            self._closed.set()
             for writing in self._runs.values():
-                writing.due = 0.0 if not writing.is_idle and not writing.failures else writing.due
+                if not writing.is_idle and not writing.failures:
+                    writing.due, writing.aways = 0.0, 0
             self._changed.notify_all()
 
     def writings(self) -> list[Writing]:
@@ -306,8 +316,12 @@ class Outbox:
         """Whether nothing is tried now, as the secondary failed."""
         return self._breaker.state is State.OPEN and self._breaker.wait() > 0
 
+    def _open(self) -> None:
+        if self._closed.is_set():
+            self._closed = threading.Event()
+
     def _start(self) -> None:
-        self._is_closing = False
+        self._open()
         _register_leaving()
         for name, fits in _WORK.items():
             # Python starts no threads any more while it exits: what flushes then must run already.
@@ -358,14 +372,17 @@ class Outbox:
                 wait = max(first.due - time.monotonic(), self._breaker.wait())
                 if wait <= 0:
                     return first
-            if self._is_closing and (self._breaker.state is not State.CLOSED or not self._is_left(fits)):
+            if self._closed.is_set() and (self._breaker.state is not State.CLOSED or not self._is_left(fits)):
                 return None
             # A time without end is more than a wait takes.
             self._changed.wait(None if wait == _NEVER else wait)
 
     def _is_left(self, fits: Callable[[Writing], bool]) -> bool:
         """Whether there is, or may soon be, work for a thread that is to end."""
-        return any(writing.is_busy or (fits(writing) and not writing.failures) for writing in self._runs.values())
+        return any(
+            writing.is_busy or (fits(writing) and not writing.failures and not writing.aways)
+            for writing in self._runs.values()
+        )
 
     def _done(self, writing: Writing, outcome: Settled | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
         with self._changed:
