@@ -1,5 +1,6 @@
 """A real MLflow store with versions of a model, one endpoint for all who only ask, and ports."""
 
+import json
 import socket
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -12,10 +13,11 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml.deployment import deploy, endpoints
+from adbazureml.deployment.target import Deadline
 
 from .models import liar, line, unloadable
 
-MODEL = "deploy_lines"
+NAME, MODEL = "lines", "deploy_lines"
 REQUEST_TIMEOUT_S = 10
 SIGNATURE = ModelSignature(Schema([ColSpec("double", "age"), ColSpec("double", "visits")]), Schema([ColSpec("double")]))
 REQUIREMENTS = ["scikit-learn==1.6.1", "cloudpickle"]
@@ -106,3 +108,37 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def rows(frame):
+    return {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
+
+
+@pytest.fixture(scope="session")
+def predicted(store, frame):
+    """What a version itself says of the rows."""
+    with tracking_in(store):
+        said = {number: mlflow.pyfunc.load_model(uri).predict(frame) for number, uri in ((1, store.v1), (2, store.v2))}
+    return said.__getitem__
+
+
+@pytest.fixture
+def up(target, deployables):
+    """Bring one of a target's `deployables` up and let it serve, as the front does; returns what was told."""
+
+    def bring(number, *, shift=True, timeout=120, told=None):
+        said = []
+
+        def listen(line):
+            said.append(line)
+            if told:
+                told(line)
+
+        deadline = Deadline.after(timeout)
+        target.create(NAME, f"v{number}", deployables[number], progress=listen, deadline=deadline)
+        if shift:
+            target.shift(NAME, {f"v{number}": 100}, progress=listen, deadline=deadline)
+        return said
+
+    return bring

@@ -25,8 +25,9 @@ def log_a_run():
     return run.info.run_id
 
 
-@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-@pytest.mark.parametrize("mended_by", ["track", "a run", "catch_up"])
+@pytest.mark.parametrize(
+    ("ended_by", "mended_by"), [(signal.SIGTERM, "track"), (signal.SIGKILL, "a run"), (signal.SIGKILL, "catch_up")]
+)
 def test_a_process_dies_right_after_its_run(both, processes, tmp_path, ended_by, mended_by):
     # So far away that nothing of it is there when the process dies.
     both.proxy.latency = 3.0

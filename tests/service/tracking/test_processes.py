@@ -17,17 +17,20 @@ def kill_after(process, seconds):
     process.join()
 
 
-def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processes, tmp_path):
+# In mid run, and where it may be at its end, which takes a while on this way.
+@pytest.mark.parametrize(
+    "runs", [(10_000, 60), pytest.param((10_000, 10_000, 60, 60), marks=pytest.mark.full)], ids=["twice", "often"]
+)
+def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processes, tmp_path, runs):
     ids = tmp_path / "ids"
     moments = random.Random(7)
-    # Two in mid run; two that may be at their end, which takes a while on this way.
     both.proxy.latency = 0.05
     try:
-        for steps in (10_000, 10_000, 60, 60):
+        for steps in runs:
             before = ids.read_text() if ids.exists() else ""
             process = processes(training.train, both.experiment, str(ids), steps)
             eventually(lambda: ids.exists() and ids.read_text() != before)  # noqa: B023
-            kill_after(process, moments.uniform(0.2, 7.0 if steps > 60 else 2.0))
+            kill_after(process, moments.uniform(0.2, 2.0))
     finally:
         both.proxy.latency = 0.0
     assert catch_up(experiment=both.experiment).behind == ()
@@ -35,10 +38,13 @@ def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processe
     assert sum(run.written for run in catch_up(experiment=both.experiment).runs) == 0
 
 
-def test_catching_up_is_killed_again_and_again(both, processes, tmp_path):
+@pytest.mark.parametrize(
+    "tenths", [(2, 5), pytest.param(tuple(range(1, 9)), marks=pytest.mark.full)], ids=["twice", "often"]
+)
+def test_catching_up_is_killed_again_and_again(both, processes, tmp_path, tenths):
     training_once = processes(training.train, both.experiment, str(tmp_path / "ids"), 300, 0.0, "databricks")
     training_once.join()
-    for tenth in range(1, 9):
+    for tenth in tenths:
         kill_after(processes(training.catch_up_with, both.experiment), tenth / 10)
     assert catch_up(experiment=both.experiment).behind == ()
     both.assert_equal(tmp_path)

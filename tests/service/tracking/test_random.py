@@ -1,4 +1,4 @@
-"""A few thousand operations of all kinds, over a line that breaks at random: in the end both stores hold the same."""
+"""Many operations of all kinds, over a line that breaks at random: in the end both stores hold the same."""
 
 import math
 import random
@@ -128,8 +128,10 @@ class Operations:
             catch_up(run_ids=[self.run_id()])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed):
+@pytest.mark.parametrize(
+    ("seed", "steps"), [(1, 250), *(pytest.param(seed, 1000, marks=pytest.mark.full) for seed in (1, 2))]
+)
+def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed, steps):
     dice = random.Random(seed)
 
     def choose(method, path):
@@ -138,7 +140,7 @@ def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed):
 
     both.proxy.break_at_random(choose)
     operations = Operations(both.experiment, dice, tmp_path)
-    for _ in range(1000):
+    for _ in range(steps):
         operations.step()
     both.proxy.mend()
     for run_id in operations.live:

@@ -1,9 +1,7 @@
 """An Azure that builds images and runs them, and the target that talks to it."""
 
-import json
 import os
 
-import mlflow
 import pytest
 from mlflow.models import Model
 from tests.emulators.containers import ContainersEmulator
@@ -12,11 +10,9 @@ from tests.emulators.fixtures import READ_BY_CLIENTS
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.aci import connect
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.target import TargetOptions
 
 from ..conftest import tracking_in
-
-NAME = "lines"
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +52,7 @@ def target(options):
 
 
 @pytest.fixture(scope="session")
-def models(store):
+def deployables(store):
     """Each version of the model as it is deployed; made once, as each one's folder is."""
 
     def deployable(uri):
@@ -64,31 +60,3 @@ def models(store):
 
     with tracking_in(store):
         return {number: deployable(uri) for number, uri in ((1, store.v1), (2, store.v2), (3, store.broken))}
-
-
-@pytest.fixture(scope="session")
-def rows(frame):
-    return {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
-
-
-@pytest.fixture(scope="session")
-def predicted(store, frame):
-    """What a version itself says of the rows."""
-    with tracking_in(store):
-        said = {number: mlflow.pyfunc.load_model(uri).predict(frame) for number, uri in ((1, store.v1), (2, store.v2))}
-    return said.__getitem__
-
-
-@pytest.fixture
-def up(target, models):
-    """Bring a version up and let it serve, as the front does; returns what was told on the way."""
-
-    def bring(number, *, shift=True, timeout=120):
-        said = []
-        deadline = Deadline.after(timeout)
-        target.create(NAME, f"v{number}", models[number], progress=said.append, deadline=deadline)
-        if shift:
-            target.shift(NAME, {f"v{number}": 100}, progress=said.append, deadline=deadline)
-        return said
-
-    return bring

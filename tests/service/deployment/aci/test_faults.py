@@ -16,7 +16,7 @@ from adbazureml.deployment.rollout import RollOut, go_back
 from adbazureml.deployment.target import Deadline, TargetOptions
 from adbazureml.errors import DeploymentError
 
-from .conftest import NAME
+from ..conftest import NAME
 
 
 def test_build_that_fails_says_why_and_nothing_is_made(azure, target, up):
@@ -28,7 +28,7 @@ def test_build_that_fails_says_why_and_nothing_is_made(azure, target, up):
     assert azure.groups.groups == {}
 
 
-def test_image_deleted_from_the_registry_is_built_again(azure, target, models, up, rows, predicted):
+def test_image_deleted_from_the_registry_is_built_again(azure, target, deployables, up, rows, predicted):
     up(1)
     target.delete(NAME)
     azure.registry.images.clear()
@@ -72,22 +72,22 @@ def test_update_in_place_that_fails_is_put_back(azure, target, up, rows, predict
     assert np.allclose(target.score(NAME, rows), predicted(1))
 
 
-def test_other_size_is_made_anew_under_the_same_name(azure, target, options, models, up, rows, predicted):
+def test_other_size_is_made_anew_under_the_same_name(azure, target, options, deployables, up, rows, predicted):
     up(1)
     url = target.find(NAME).url
     larger = connect(replace(options, instance_type="2x4"))
     deadline = Deadline.after(120)
-    larger.create(NAME, "v2", models[2], progress=print, deadline=deadline)
+    larger.create(NAME, "v2", deployables[2], progress=print, deadline=deadline)
     larger.shift(NAME, {"v2": 100}, progress=print, deadline=deadline)
     assert larger.find(NAME).url == url
     assert azure.groups.groups[NAME].cores == 2
     assert np.allclose(larger.score(NAME, rows), predicted(2))
 
 
-def test_quota_is_told_before_anything_is_created(azure, target, models, up):
+def test_quota_is_told_before_anything_is_created(azure, target, deployables, up):
     azure.groups.quota = 1
     with pytest.raises(DeploymentError, match=r"westeurope has 1 cores left in the quota, and 2 are needed"):
-        target.check(NAME, models[1])
+        target.check(NAME, deployables[1])
     # An identity that may not read the quota learns of it from the refusal.
     with pytest.raises(DeploymentError, match=r"quota 'StandardCores' exceeded.*have the quota raised"):
         up(1)
@@ -110,27 +110,27 @@ def test_quota_is_told_before_anything_is_created(azure, target, models, up):
         ({"workspace": None}, "give one"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_created(azure, options, models, setting, expected):
+def test_wrong_settings_are_told_before_anything_is_created(azure, options, deployables, setting, expected):
     with pytest.raises(DeploymentError, match=expected):
-        connect(replace(options, **setting)).check(NAME, models[1])
+        connect(replace(options, **setting)).check(NAME, deployables[1])
     assert {one.method for one in azure.requests if one.host in ("groups", "registry")} <= {"GET"}
 
 
-def test_names_that_are_taken(azure, target, models, up):
+def test_names_that_are_taken(azure, target, deployables, up):
     with pytest.raises(DeploymentError, match="have no '--' in their names"):
-        target.check("a--b", models[1])
+        target.check("a--b", deployables[1])
     up(1)
     label = azure.groups.groups[NAME].label
     azure.groups.groups[NAME].asked["tags"] = {}
     with pytest.raises(DeploymentError, match=r"has a container group of that name that was not made by adbazureml"):
-        target.check(NAME, models[1])
+        target.check(NAME, deployables[1])
     azure.groups.reset()
     azure.groups.labels_taken.add(label)
     with pytest.raises(DeploymentError, match=r"not available.*choose another name"):
         up(1)
 
 
-def test_what_the_identity_may_not_do(azure, target, models, up):
+def test_what_the_identity_may_not_do(azure, target, deployables, up):
     azure.groups.forbidden = True
     with pytest.raises(DeploymentError, match="role 'Contributor'") as caught:
         up(1)
@@ -138,7 +138,7 @@ def test_what_the_identity_may_not_do(azure, target, models, up):
     azure.groups.forbidden = False
     azure.registry.admin = False
     with pytest.raises(DeploymentError, match=r"admin user is disabled.*az acr update --name mlregistry"):
-        target.check(NAME, models[1])
+        target.check(NAME, deployables[1])
     azure.registry.admin = True
     azure.registry.tasks_allowed = False
     azure.registry.forget_builds()
@@ -175,17 +175,17 @@ def test_missing_deployments_are_told(target, up, rows):
     assert target.logs(NAME, "v9", 10) == ""
 
 
-def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, models, rows, predicted, up):
+def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, deployables, rows, predicted, up):
     up(1)
     for number in (1, 2):
-        assert models[number].folder  # MLflow opens a SQLite store from one thread at a time only
+        assert deployables[number].folder  # MLflow opens a SQLite store from one thread at a time only
     azure.groups.seconds = 0.2
     outcomes = {}
 
     def bring(number):
         place, deadline = connect(options), Deadline.after(120)
         try:
-            place.create(NAME, f"n{number}", models[number], progress=lambda _: None, deadline=deadline)
+            place.create(NAME, f"n{number}", deployables[number], progress=lambda _: None, deadline=deadline)
             place.shift(NAME, {f"n{number}": 100}, progress=lambda _: None, deadline=deadline)
             outcomes[number] = "serves"
         except DeploymentError as error:
@@ -202,7 +202,7 @@ def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, mo
     assert np.allclose(target.score(NAME, rows), predicted(int(serving[1:])))
 
 
-def test_left_while_the_image_is_built_and_run_again(azure, target, models, up, rows, predicted):
+def test_left_while_the_image_is_built_and_run_again(azure, target, deployables, up, rows, predicted):
     azure.registry.forget_builds()
     azure.registry.hanging.clear()
     builds = len(azure.registry.runs)
@@ -212,7 +212,7 @@ def test_left_while_the_image_is_built_and_run_again(azure, target, models, up, 
             raise KilledError
 
     with pytest.raises(KilledError):
-        target.create(NAME, "v1", models[1], progress=die, deadline=Deadline.after(120))
+        target.create(NAME, "v1", deployables[1], progress=die, deadline=Deadline.after(120))
     azure.registry.hanging.set()
     up(1)
     assert np.allclose(target.score(NAME, rows), predicted(1))
@@ -341,13 +341,13 @@ def test_after_the_registrys_password_was_renewed_deploying_again_gives_the_new_
 
 
 @pytest.fixture
-def roll_out(target, models):
+def roll_out(target, deployables):
     """Roll a version out as the front does."""
 
     def run(number, *, on=target, timeout=120):
         deadline = Deadline.after(timeout)
         RollOut(
-            target=on, name=NAME, deployment=f"v{number}", model=models[number], progress=print, deadline=deadline
+            target=on, name=NAME, deployment=f"v{number}", model=deployables[number], progress=print, deadline=deadline
         ).run((100,))
 
     return run
@@ -398,7 +398,7 @@ def wait_for(condition, child=None, seconds=300):
         time.sleep(0.05)
 
 
-def test_unreachable_workspace_is_told(options, models):
+def test_unreachable_workspace_is_told(options, deployables):
     stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
     with pytest.raises(DeploymentError, match="resource group of an Azure ML workspace, so give one"):
-        connect(TargetOptions(workspace=stand_in)).check(NAME, models[1])
+        connect(TargetOptions(workspace=stand_in)).check(NAME, deployables[1])

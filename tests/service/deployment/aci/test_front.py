@@ -5,7 +5,7 @@ import pytest
 from adbazureml.deployment import deploy, endpoints, find_endpoint
 from adbazureml.errors import DeploymentError
 
-from .conftest import NAME
+from ..conftest import NAME
 
 
 def test_deploy_next_lie_back_and_delete(azure, workspace, store, frame):

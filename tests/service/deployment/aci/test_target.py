@@ -10,12 +10,14 @@ from adbazureml.deployment.aci import connect
 from adbazureml.deployment.target import Deadline
 from adbazureml.errors import DeploymentError
 
-from .conftest import NAME
+from ..conftest import NAME
 
 
-def test_first_version_is_built_by_the_registry_and_answers_as_the_model(azure, target, models, up, rows, predicted):
+def test_first_version_is_built_by_the_registry_and_answers_as_its_model(
+    azure, target, deployables, up, rows, predicted
+):
     assert target.find(NAME) is None
-    target.check(NAME, models[1])
+    target.check(NAME, deployables[1])
     azure.registry.forget_builds()
     said = up(1, shift=False)
     assert "uploading the image's source" in said
@@ -25,7 +27,7 @@ def test_first_version_is_built_by_the_registry_and_answers_as_the_model(azure, 
     state = target.find(NAME)
     assert state.traffic == {"v1": 100}
     assert [(one.name, one.state, one.fingerprint) for one in state.deployments] == [
-        ("v1", "healthy", models[1].fingerprint)
+        ("v1", "healthy", deployables[1].fingerprint)
     ]
     assert np.allclose(target.score(NAME, rows), predicted(1))
     assert list(azure.groups.groups) == [NAME]

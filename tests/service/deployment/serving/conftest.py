@@ -1,10 +1,8 @@
 """A Databricks workspace that serves models, and the target that talks to it."""
 
-import json
 import os
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.models import Model
@@ -13,11 +11,11 @@ from tests.emulators.databricks_serving import Serving, Version
 
 from adbazureml.deployment.databricks import connect
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.target import TargetOptions
 
 from ..conftest import tracking_in
 
-NAME, MODEL = "lines", "main.ml.lines"
+MODEL = "main.ml.lines"
 
 
 @pytest.fixture(scope="session")
@@ -64,37 +62,3 @@ def serving(databricks):
 @pytest.fixture
 def target(databricks):
     return connect(TargetOptions(poll=0.05, request_timeout=30))
-
-
-@pytest.fixture(scope="session")
-def rows(frame):
-    return {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
-
-
-@pytest.fixture(scope="session")
-def predicted(store, frame):
-    """What a version itself says of the rows."""
-    with tracking_in(store):
-        said = {number: mlflow.pyfunc.load_model(uri).predict(frame) for number, uri in ((1, store.v1), (2, store.v2))}
-    return said.__getitem__
-
-
-@pytest.fixture
-def up(target, deployables):
-    """Bring a version up and let it serve, as the front does; returns what was told on the way."""
-
-    def bring(number, *, shift=True, timeout=120, told=None):
-        said = []
-
-        def listen(line):
-            said.append(line)
-            if told:
-                told(line)
-
-        deadline = Deadline.after(timeout)
-        target.create(NAME, f"v{number}", deployables[number], progress=listen, deadline=deadline)
-        if shift:
-            target.shift(NAME, {f"v{number}": 100}, progress=listen, deadline=deadline)
-        return said
-
-    return bring

@@ -6,7 +6,8 @@ from adbazureml.deployment import deploy
 from adbazureml.errors import DeploymentError
 from adbazureml.registry import RegisteredVersion
 
-from .conftest import MODEL, NAME
+from ..conftest import NAME
+from .conftest import MODEL
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from adbazureml.deployment.databricks import connect
 from adbazureml.deployment.target import Deadline, TargetOptions
 from adbazureml.errors import DeploymentError, WorkspaceError
 
-from .conftest import MODEL, NAME
+from ..conftest import NAME
+from .conftest import MODEL
 
 
 def test_first_version_then_the_next_one_without_traffic_then_by_steps_and_back(
