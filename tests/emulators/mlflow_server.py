@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 
 class MLflowServer:
-    """Runs ``mlflow server`` on a folder while its ``with`` block runs; artifacts go through the server.
+    """Runs MLflow's server on a folder while its ``with`` block runs; artifacts go through the server.
 
     It ends with the process that started it, too, however that ends.
 
@@ -37,6 +37,14 @@ class MLflowServer:
     def start(self) -> None:
         """Start without waiting until it answers."""
         # Not above: this file is a program, too, which has no package.
+        from mlflow.server.constants import (
+            ARTIFACT_ROOT_ENV_VAR,
+            ARTIFACTS_DESTINATION_ENV_VAR,
+            BACKEND_STORE_URI_ENV_VAR,
+            REGISTRY_STORE_URI_ENV_VAR,
+            SERVE_ARTIFACTS_ENV_VAR,
+        )
+
         from .azureml.mlflow_server import empty_database
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -44,13 +52,19 @@ class MLflowServer:
         if not database.exists():
             database.write_bytes(empty_database())
         store = f"sqlite:///{database}"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", store, "--artifacts-destination", str(self._folder / "artifacts")]
-        command += ["--workers", "1"]
+        # What ``mlflow server`` starts, without that program, which takes longer to load than the server itself.
+        command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--workers", "1", "mlflow.server.fastapi_app:app"]
         tracked = ("MLFLOW_", "_ADBAZUREML")
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(tracked)}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(tracked)} | {
+            BACKEND_STORE_URI_ENV_VAR: store,
+            REGISTRY_STORE_URI_ENV_VAR: store,
+            ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+            ARTIFACTS_DESTINATION_ENV_VAR: str(self._folder / "artifacts"),
+            SERVE_ARTIFACTS_ENV_VAR: "true",
+        }
         with open(self._folder / "server.log", "wb") as log:
-            # A session of its own: MLflow's parent process leaves its child behind when it alone is stopped.
+            # A session of its own: the server ends with what watches over it.
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *command],
                 stdin=subprocess.PIPE,
