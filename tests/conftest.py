@@ -29,6 +29,19 @@ OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
 
 TIERS = ("unit", "spark", "service", "walk")
 HERE = Path(__file__).parent
+# Parts of the paths of those files that take minutes.
+LONGEST = (
+    "tests/service/tracking",
+    "tests/service/deployment/azureml",
+    "tests/service/deployment/aci",
+    "tests/service/deployment/serving",
+    "tests/service/deployment",
+    "tests/service/azureml/test_store",
+    "tests/service/test_ui",
+    "tests/service/test_command_line",
+    "tests/service/test_dead_hosts",
+    "tests/service/test_install",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -39,12 +52,14 @@ def pytest_collection_modifyitems(items):
             parts = item.path.relative_to(HERE).parts if item.path.is_relative_to(HERE) else ()
             folder = next((part for part in parts if part in TIERS), "walk")
             item.add_marker(getattr(pytest.mark, folder))
-        # What the files of a target share, such as servers that run its models, is started by one worker.
+        # What the files of a folder share, such as servers, is started by one worker.
         item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+    # What takes longest begins first, so that no worker is left with it alone at the end.
+    items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if part in str(item.path)), len(LONGEST)))
 
 
 def _group(file):
-    return str(file.parent if "deployment" in file.parts else file)
+    return str(file.parent if {"deployment", "tracking"} & {*file.parts} else file)
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,21 @@ from processes import having
 
 ROOT = Path(__file__).parent.parent
 PYTEST = (sys.executable, "-m", "pytest")
+BY_GROUP = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
 IN_TWO = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 TIERS = {
     "unit": (*PYTEST, "tests", "-m", "unit and not full"),
-    "service": (*PYTEST, "tests", "-m", "service and not full", "-n", "2", "--dist", "loadgroup"),
+    "service": (
+        *PYTEST,
+        "tests",
+        "-m",
+        "service and not full",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+        "--no-loadscope-reorder",
+    ),
     "spark": (*PYTEST, "tests", "-m", "spark and not full", *IN_TWO),
     "walk": (*PYTEST, "-p", "tests.warm_spark", "--nbval-lax", "notebooks", "tests", "-m", "walk and not full"),
     "full": (*PYTEST, "tests", "-m", "full", "--timeout", "1800"),

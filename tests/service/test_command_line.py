@@ -1,4 +1,4 @@
-"""The command line: run as people run it, against emulated workspaces, and its faults within this process."""
+"""The command line against emulated workspaces: as people run it once, and all else within this process."""
 
 import os
 import subprocess
@@ -57,8 +57,8 @@ def call(*arguments, answer=None):
 
 
 def test_help_names_every_command():
-    done = run("--help")
-    assert done.returncode == 0, done.stderr
+    done = call("--help")
+    assert done.exit_code == 0, done.output
     for command in (
         "check",
         "doctor",
@@ -69,7 +69,7 @@ def test_help_names_every_command():
         "catch-up",
         "clean-up",
     ):
-        assert f"\n  {command} " in done.stdout
+        assert f"\n  {command} " in done.output
     for command in main.commands:
         assert call(command, "--help").exit_code == 0
     assert [*main.commands["link"].commands] == ["show", "set", "unset"]
@@ -87,17 +87,17 @@ class TestImport:
     def test_puts_the_notebooks_and_says_where_to_attach(self, databricks, tmp_path):
         databricks.clusters["1123-ml"] = Cluster(name="team")
         databricks.clusters["1123-sql"] = Cluster(name="plain", runtime="18.x-scala2.13")
-        done = run("import-notebooks")
-        assert done.returncode == 0, done.stderr
+        done = call("import-notebooks")
+        assert done.exit_code == 0, done.output
         names = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
         assert len(names) == 8
         for name in names:
             kept = databricks.objects.kept[f"{HOME}/{name}"]
             assert kept.kind == "NOTEBOOK"
             assert kept.content == (ROOT / "notebooks" / f"{name}.ipynb").read_bytes()
-        assert f"Imported 8 notebooks: {databricks.host}/#workspace{HOME.replace('@', '%40')}" in done.stdout
-        assert f"team (18.x-cpu-ml-scala2.13, RUNNING): {databricks.host}/compute/clusters/1123-ml" in done.stdout
-        assert "plain" not in done.stdout
+        assert f"Imported 8 notebooks: {databricks.host}/#workspace{HOME.replace('@', '%40')}" in done.output
+        assert f"team (18.x-cpu-ml-scala2.13, RUNNING): {databricks.host}/compute/clusters/1123-ml" in done.output
+        assert "plain" not in done.output
 
     def test_a_name_in_use_imports_nothing_unless_told(self, databricks):
         assert call("import-notebooks", "/Workspace/Shared/walk").exit_code == 0
@@ -170,9 +170,9 @@ class TestLink:
         resources = azure.resource_manager.resources
         resource = resources.add_databricks("adb", url=databricks.host.removeprefix("http://"))
         azure.resource_manager.operations.looks = 1
-        done = run("link", "set", *names)
-        assert done.returncode == 0, done.stderr
-        assert "linked (just changed)" in done.stdout
+        done = call("link", "set", *names)
+        assert done.exit_code == 0, done.output
+        assert "linked (just changed)" in done.output
         linked = resources.find(resource["id"])["properties"]["parameters"]["amlWorkspaceId"]["value"]
         assert linked == azure.workspace.scope
         assert f"linked to                 {linked}" in call("link", "show", *names).output

@@ -310,11 +310,12 @@ class TestVerify:
         for name, code in (("sound", ""), ("broken", "raise RuntimeError('built for another')"), ("dies", "")):
             (tmp_path / f"{name}.py").write_text(code)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        rows = [Row(name, ">=1", "1.0", fine=True) for name in ("sound", "broken", "azure-identity", "scikit-learn")]
+        rows = [Row(name, ">=1", "1.0", fine=True) for name in ("sound", "broken", "python-dateutil", "PyYAML")]
         seen = {row.package: row for row in verify(InstallReport((*rows, ABSENT))).rows}
         assert seen["sound"].fine
-        assert seen["azure-identity"].fine
-        assert seen["scikit-learn"].fine
+        # Of other names than their modules'.
+        assert seen["python-dateutil"].fine
+        assert seen["PyYAML"].fine
         assert not seen["broken"].fine
         assert seen["broken"].note == "does not import: RuntimeError: built for another"
         assert seen[ABSENT.package] == ABSENT

@@ -11,7 +11,7 @@ from tests.emulators.proxy import Proxy
 from tests.service.tracking.both import Both, eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
-from adbazureml.tracking import flush
+from adbazureml.tracking import breaker, flush, outbox
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +62,15 @@ def both(home, server, proxy, monkeypatch):
     # The next test shares this process's outbox, which may be making a pause.
     eventually(flush, seconds=120.0)
     track(mode="databricks")
+
+
+@pytest.fixture
+def soon_again(monkeypatch):
+    """What failed is tried again soon, where a test is not about the pauses: those of an outage take seconds."""
+    monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(outbox, "_LONGEST_PAUSE", 0.2)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def settled(both):
         ("hang", {}),
     ],
 )
+@pytest.mark.usefixtures("soon_again")
 def test_the_secondary_fails_for_a_while(both, tmp_path, monkeypatch, kind, options):
     if kind == "hang":
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
@@ -56,6 +57,7 @@ def test_the_secondary_fails_for_a_while(both, tmp_path, monkeypatch, kind, opti
 
 
 @pytest.mark.parametrize("path", ["experiments/create", "runs/create", "log-batch", "runs/update", "mlflow-artifacts"])
+@pytest.mark.usefixtures("soon_again")
 def test_answers_get_lost(both, tmp_path, path):
     # MLflow's client tries each request twice here, so that a create happens twice.
     both.proxy.break_down("lose", path=path, count=2)
@@ -105,6 +107,7 @@ def test_the_secondary_is_down_the_whole_run(both, tmp_path, caplog):
     both.assert_equal(tmp_path)
 
 
+@pytest.mark.usefixtures("soon_again")
 def test_training_never_waits_for_a_secondary_that_is_away(both):
     start = time.monotonic()
     train()
@@ -123,6 +126,7 @@ def test_training_never_waits_for_a_secondary_that_is_away(both):
     eventually(lambda: settled(both))
 
 
+@pytest.mark.usefixtures("soon_again")
 def test_the_secondary_comes_back_half_way(both, tmp_path):
     both.proxy.break_down("drop")
     with mlflow.start_run():
@@ -211,6 +215,7 @@ def test_a_mirror_that_was_deleted_stands_again(both, tmp_path):
     both.assert_equal(tmp_path)
 
 
+@pytest.mark.usefixtures("soon_again")
 def test_strict_fails_and_the_run_stays(both, tmp_path):
     track(both.workspace, strict=True)
     both.proxy.break_down("drop")

@@ -127,6 +127,7 @@ def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monk
     eventually(lambda: threads() == [], seconds=30.0)
 
 
+@pytest.mark.usefixtures("soon_again")
 def test_an_outage_is_over_and_the_same_process_catches_up_by_itself(both, tmp_path):
     both.proxy.break_down("drop")
     for _ in range(5):

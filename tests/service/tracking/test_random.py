@@ -128,6 +128,7 @@ class Operations:
             catch_up(run_ids=[self.run_id()])
 
 
+@pytest.mark.usefixtures("soon_again")
 @pytest.mark.parametrize(
     ("seed", "steps"), [(1, 250), *(pytest.param(seed, 1000, marks=pytest.mark.full) for seed in (1, 2))]
 )

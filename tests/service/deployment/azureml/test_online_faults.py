@@ -200,6 +200,7 @@ target.create("faulty", "m-1", model, progress=lambda text: print(text, flush=Tr
 """
 
 
+@pytest.mark.full
 def test_killed_half_way_and_run_again(azure, target, models, endpoint):
     names = {
         "name": azure.workspace_name,
