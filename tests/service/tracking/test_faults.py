@@ -270,7 +270,8 @@ def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
     environment = {**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=400)
-    assert float(done.stdout.split()[-1]) < 13.0
+    # Eight, and what a busy machine adds; a request that hangs would take longer.
+    assert float(done.stdout.split()[-1]) < 25.0
     assert "mends it" in done.stderr
     both.proxy.mend()
     assert catch_up(experiment=both.experiment).behind == ()
@@ -280,6 +281,9 @@ def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
 def test_a_script_that_never_ends_its_run_is_whole_at_exit(both, tmp_path):
     script = f"""
         import mlflow
+        from adbazureml.tracking import outbox
+        # However slow this machine is.
+        outbox.EXIT_DEADLINE = 200.0
         mlflow.set_experiment({both.experiment!r})
         mlflow.start_run()
         mlflow.log_metrics({{f"metric{{number}}": number for number in range(10)}})
