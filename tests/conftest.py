@@ -44,8 +44,9 @@ LONGEST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Give each test the marker of its folder, unless it has one of another tier."""
+    """Give each test the marker of its folder, unless it has one of another tier; before xdist reads the groups."""
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             # Below this folder: whoever cloned the project may have called a folder so too.
