@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 
 import mlflow
 from mlflow.models import ModelSignature
@@ -40,9 +39,7 @@ def main(remote, store):
     seen["full"] = score(**how, mode="full").rows
     grow(spark, 4)
     stream = score(**how, mode="stream")
-    deadline = time.monotonic() + 120
-    while stream.running and stream.rows < 1 and time.monotonic() < deadline:
-        time.sleep(0.5)
+    stream.catch_up()
     seen["streamed"] = stream.rows
     stream.stop()
     grow(spark, 13)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.scoring.conflicts import repeat_on_conflict
+
 if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
@@ -19,7 +21,7 @@ class WaitingQuery:
     Parameters
     ----------
     start : callable
-        Starts it.
+        Starts it; called again where another job is in the way, or the machine too busy.
     is_due : callable
         Tells whether it can begin.
     """
@@ -36,7 +38,8 @@ class WaitingQuery:
     @property
     def isActive(self) -> bool:  # noqa: N802
         """As of Spark's query."""
-        return self._query.isActive if self._query is not None else not self._decided.is_set()
+        # Asked in this order: the query may begin in between.
+        return not self._decided.is_set() or (self._query is not None and self._query.isActive)
 
     @property
     def lastProgress(self) -> Any:  # noqa: N802
@@ -74,7 +77,7 @@ class WaitingQuery:
             while not self._is_due():
                 if self._stopping.wait(_POLL_SECONDS):
                     return
-            self._query = self._start()
+            self._query = repeat_on_conflict(self._start)
         except Exception as error:
             self._error = error
         finally:
