@@ -9,7 +9,7 @@ from adbazureml.scoring.waiting import WaitingQuery
 
 
 class Query:
-    isActive = True
+    isActive = True  # noqa: N815
 
     def processAllAvailable(self):
         pass
