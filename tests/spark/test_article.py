@@ -65,6 +65,8 @@ def test_both_flavours_registered_and_a_table_scored_with_columns_by_position(ws
     assert scored["target_column_name"].to_numpy() == pytest.approx(scored["label"].to_numpy())
 
 
+# A server with an environment of its own; the service tier deploys registered versions, the walk scores by them.
+@pytest.mark.full
 def test_what_register_returns_is_deployed_and_scores(ws, spark, log_model, rows):
     track(ws)
     mlflow.set_experiment("/Users/ada@example.com/folder/article")

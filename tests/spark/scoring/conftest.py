@@ -2,6 +2,7 @@
 
 import mlflow
 import pytest
+from tests.spark.scoring.times import register_times
 
 from adbazureml import runtime
 
@@ -15,6 +16,12 @@ def store(tmp_path_factory):
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("scoring", (folder / "artifacts").as_uri()))
     yield mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def times(store):
+    """Version 1 doubles, version 2 trebles."""
+    return register_times()
 
 
 @pytest.fixture

@@ -1,39 +1,10 @@
 """A table whose rows are updated, deleted and given other keys: each row keeps one prediction, the one it would get."""
 
-import mlflow
 import pytest
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.scoring import score
-
-
-class Times(mlflow.pyfunc.PythonModel):
-    def __init__(self, factor):
-        self.factor = factor
-
-    def predict(self, context, model_input):
-        if (model_input["x"] == 13).any():
-            raise ValueError("13 is not for me")
-        return model_input["x"] * self.factor
-
-
-@pytest.fixture(scope="module")
-def model():
-    """Version 1 doubles, version 2 trebles."""
-    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-    for factor in (2, 3):
-        with mlflow.start_run():
-            mlflow.pyfunc.log_model(
-                python_model=Times(factor),
-                name="model",
-                signature=signature,
-                registered_model_name="changing",
-                pip_requirements=["mlflow"],
-            )
-    return "models:/changing/1"
 
 
 @pytest.fixture
@@ -53,35 +24,35 @@ def held(into):
     return sorted((row["nr"], row["prediction"], row["model_version"]) for row in rows)
 
 
-def test_rows_that_change_in_every_way(spark, source, model, into, tmp_path):
+def test_rows_that_change_in_every_way(spark, source, times, into, tmp_path):
     how = {"table": source, "into": into, "keys": ["NR"], "where": "x < 100", "checkpoints": str(tmp_path)}
-    assert score(model=model, **how).rows == 4
+    assert score(model=times, **how).rows == 4
     spark.sql(f"UPDATE {source} SET x = 20 WHERE nr = 2")
     spark.sql(f"UPDATE {source} SET x = 30 WHERE nr = 2")
     spark.sql(f"DELETE FROM {source} WHERE nr = 3")
     spark.sql(f"UPDATE {source} SET nr = 9 WHERE nr = 4")
     spark.sql(f"INSERT INTO {source} VALUES (5, 5), (6, 600)")
     # A new version of the model scores what changed; the rest keeps what it has.
-    assert score(model="models:/changing/2", **how).rows == 3
+    assert score(model="models:/times/2", **how).rows == 3
     assert held(into) == [(1, 2, "1"), (2, 90, "2"), (5, 15, "2"), (9, 12, "2")]
-    assert score(model="models:/changing/2", **how).rows == 0
+    assert score(model="models:/times/2", **how).rows == 0
     # One comes to meet the condition, one no longer does, one goes and comes again.
     spark.sql(f"UPDATE {source} SET x = 6 WHERE nr = 6")
     spark.sql(f"UPDATE {source} SET x = 100 WHERE nr = 5")
     spark.sql(f"DELETE FROM {source} WHERE nr = 1")
     spark.sql(f"INSERT INTO {source} VALUES (1, 10)")
-    assert score(model=model, **how).rows == 2
+    assert score(model=times, **how).rows == 2
     assert held(into) == [(1, 20, "1"), (2, 90, "2"), (6, 12, "1"), (9, 12, "2")]
     # In full: version 1 stands beside version 2, and the next run goes on from here.
-    assert score(model=model, mode="full", **how).rows == 4
+    assert score(model=times, mode="full", **how).rows == 4
     assert held(into) == [(1, 20, "1"), (2, 60, "1"), (2, 90, "2"), (6, 12, "1"), (9, 8, "1"), (9, 12, "2")]
     spark.sql(f"UPDATE {source} SET x = 7 WHERE nr = 9")
-    assert score(model=model, **how).rows == 1
+    assert score(model=times, **how).rows == 1
     assert held(into) == [(1, 20, "1"), (2, 60, "1"), (2, 90, "2"), (6, 12, "1"), (9, 14, "1")]
 
 
-def test_a_row_comes_to_be_refused_and_taken_again(spark, source, model, into, tmp_path):
-    how = {"table": source, "model": model, "into": into, "keys": ["nr"], "checkpoints": str(tmp_path)}
+def test_a_row_comes_to_be_refused_and_taken_again(spark, source, times, into, tmp_path):
+    how = {"table": source, "model": times, "into": into, "keys": ["nr"], "checkpoints": str(tmp_path)}
     how |= {"refused_into": f"{into}_refused"}
     score(**how)
     spark.sql(f"UPDATE {source} SET x = 13 WHERE nr = 2")
@@ -95,8 +66,8 @@ def test_a_row_comes_to_be_refused_and_taken_again(spark, source, model, into, t
     assert spark.table(f"{into}_refused").count() == 0
 
 
-def test_keys_that_do_not_serve(spark, source, model, into, tmp_path):
-    how = {"table": source, "model": model, "into": into, "checkpoints": str(tmp_path)}
+def test_keys_that_do_not_serve(spark, source, times, into, tmp_path):
+    how = {"table": source, "model": times, "into": into, "checkpoints": str(tmp_path)}
     with pytest.raises(TableError, match="keys needs 'number'"):
         score(**how, keys=["number"])
     with pytest.raises(TableError, match="keys: nr is not among the columns to write"):

@@ -70,6 +70,8 @@ def server(environment, tmp_path_factory):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+# A second JVM; tests/unit/scoring holds that scoring calls nothing that Spark Connect lacks.
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_a_table_scored_through_a_server(environment, server, store):
     done = subprocess.run(

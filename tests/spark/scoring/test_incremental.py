@@ -6,40 +6,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, Schema
+from tests.spark.scoring.times import Times
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, SettingsError, TableError
 from adbazureml.monitoring import profile
 from adbazureml.scoring import batch, checkpoints, score
+from adbazureml.scoring.stream import Batches
 from adbazureml.text import identifier
-
-
-class Times(mlflow.pyfunc.PythonModel):
-    def __init__(self, factor):
-        self.factor = factor
-
-    def predict(self, context, model_input):
-        if (model_input["x"] == 13).any():
-            raise ValueError("13 is not for me")
-        return model_input["x"] * self.factor
-
-
-@pytest.fixture(scope="module")
-def model():
-    """Version 1 doubles, version 2 trebles."""
-    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-    for factor in (2, 3):
-        with mlflow.start_run():
-            mlflow.pyfunc.log_model(
-                python_model=Times(factor),
-                name="model",
-                signature=signature,
-                registered_model_name="times",
-                pip_requirements=["mlflow"],
-            )
-    return "models:/times/1"
 
 
 @pytest.fixture
@@ -69,12 +43,12 @@ def folder(tmp_path):
     return str(tmp_path / "checkpoints")
 
 
-def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, model, into, folder):
+def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, times, into, folder):
     def run(model, **options):
         return score(table=source, model=model, into=into, checkpoints=folder, **options).rows
 
-    assert run(model) == 2
-    assert run(model) == 0
+    assert run(times) == 2
+    assert run(times) == 0
     grow(spark, source, 3)
     assert run("models:/times/2") == 1
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("2", 3, 9)]
@@ -87,9 +61,9 @@ def test_each_run_scores_what_is_new_with_the_version_of_the_day(spark, source, 
     assert len(held(into)) == 6
 
 
-def test_a_version_that_finds_nothing_new_is_no_error(spark, source, model, into, folder):
+def test_a_version_that_finds_nothing_new_is_no_error(spark, source, times, into, folder):
     how = {"table": source, "into": into, "checkpoints": folder}
-    score(model=model, **how)
+    score(model=times, **how)
     done = score(model="models:/times/2", **how)
     assert (done.rows, done.held, done.total) == (0, 0, 2)
     assert str(done) == f"Nothing new to score in {source}; {into}, column prediction holds 2 rows."
@@ -102,22 +76,22 @@ def test_a_version_that_finds_nothing_new_is_no_error(spark, source, model, into
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])
-def test_a_table_without_rows_is_no_error(spark, source, model, into, folder, mode):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "mode": mode}
+def test_a_table_without_rows_is_no_error(spark, source, times, into, folder, mode):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder, "mode": mode}
     done = score(where="x > 100", **how)
     assert (done.rows, done.total) == (0, 0)
     assert done.histogram().axes[0].get_title() == "0 predictions of times, all versions"
     done.show()
 
 
-def test_an_empty_day_scored_in_full_leaves_what_is_there(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "mode": "full"}
+def test_an_empty_day_scored_in_full_leaves_what_is_there(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder, "mode": "full"}
     score(**how)
     assert score(where="x > 100", **how).rows == 0
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]
 
 
-def test_any_column_name_is_carried_along(spark, source, model, into, folder):
+def test_any_column_name_is_carried_along(spark, source, times, into, folder):
     """Spaces, brackets, dots, commas and backticks: in the table, the keys and what is kept."""
     names = ["sepal length (cm)", "a.b", "x,y;{z}", "it`s", "x"]
     columns = ", ".join(f"double({value}) AS {identifier(name)}" for value, name in enumerate(names))
@@ -125,8 +99,8 @@ def test_any_column_name_is_carried_along(spark, source, model, into, folder):
     spark.sql(f"CREATE TABLE {odd} USING delta TBLPROPERTIES ('delta.columnMapping.mode' = 'name') AS SELECT {columns}")
     try:
         how = {"table": odd, "where": "`a.b` > 0", "into": into, "checkpoints": folder}
-        assert score(model=model, **how).rows == 1
-        assert score(model=model, mode="full", **how).rows == 1
+        assert score(model=times, **how).rows == 1
+        assert score(model=times, mode="full", **how).rows == 1
         row = runtime.table(into).first().asDict()
         assert [row[name] for name in names] == [0, 1, 2, 3, 4]
         assert row["prediction"] == 8
@@ -136,32 +110,26 @@ def test_any_column_name_is_carried_along(spark, source, model, into, folder):
         runtime.drop_table(odd)
 
 
-def test_a_blank_condition_is_none(source, model, into, folder):
-    assert score(table=source, where=" ", model=model, into=into, checkpoints=folder).rows == 2
+def test_a_blank_condition_is_none(source, times, into, folder):
+    assert score(table=source, where=" ", model=times, into=into, checkpoints=folder).rows == 2
 
 
-def test_a_mode_that_is_none_is_refused_before_anything_runs(source, model, into):
-    with pytest.raises(SettingsError, match="mode: 'all' is none; give 'incremental', 'full' or 'stream'"):
-        score(table=source, model=model, into=into, mode="all")
-    assert not runtime.table_exists(into)
-
-
-def test_a_model_whose_name_is_sql_erases_no_other_models_predictions(source, model, into, folder):
+def test_a_model_whose_name_is_sql_erases_no_other_models_predictions(source, times, into, folder):
     name = "a' OR model_uri LIKE '%"
     with mlflow.start_run():
         mlflow.pyfunc.log_model(
             python_model=Times(5), name="model", registered_model_name=name, pip_requirements=["mlflow"]
         )
     how = {"table": source, "into": into, "checkpoints": folder, "mode": "full", "columns": ["x"]}
-    score(model=model, **how)
+    score(model=times, **how)
     for _ in range(2):
         score(model=f"models:/{name}/1", **how)
     predicted = [row["model_name"] for row in runtime.table(into).collect()]
     assert sorted(predicted) == [name, name, "times", "times"]
 
 
-def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     stream = score(**how, mode="stream")
     try:
         stream.catch_up()
@@ -179,8 +147,8 @@ def test_a_stream_goes_on_and_a_run_goes_on_from_it(spark, source, model, into, 
     assert [row[1:] for row in held(into)] == [(1, 2), (2, 4), (3, 6), (4, 8)]
 
 
-def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how, mode="full")
     stream = score(**how, mode="stream")
     try:
@@ -207,8 +175,8 @@ def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, so
     ],
     ids=["fence", "version", "note", "transaction", "mark"],
 )
-def test_a_rescore_that_dies_before_a_step(spark, source, model, into, folder, monkeypatch, step):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_a_rescore_that_dies_before_a_step(spark, source, times, into, folder, monkeypatch, step):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
     monkeypatch.setattr(checkpoints, "_PATIENCE_SECONDS", 0.0)
 
@@ -226,7 +194,26 @@ def test_a_rescore_that_dies_before_a_step(spark, source, model, into, folder, m
     assert score(**how).rows == 0
 
 
-def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, model, into, folder, monkeypatch):
+def test_a_batch_that_dies_before_or_after_its_rows_are_written(source, times, into, folder, monkeypatch):
+    """As a process that is killed there: what it wrote stays, and the checkpoint does not know of the batch."""
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
+
+    def fail(*arguments):
+        raise OSError("the driver is gone")
+
+    for step, left, rest in (("_write", [], 2), ("_check_last", [("1", 1, 2), ("1", 2, 4)], 0)):
+        how["into"] = f"{into}{step}"
+        with monkeypatch.context() as patch:
+            patch.setattr(Batches, step, fail)
+            with pytest.raises(ScoringError, match="the driver is gone"):
+                score(**how)
+        assert held(how["into"]) == left
+        assert score(**how).rows == rest
+        assert held(how["into"]) == [("1", 1, 2), ("1", 2, 4)]
+        runtime.drop_table(how["into"])
+
+
+def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, times, into, folder, monkeypatch):
     how = {"table": source, "into": into, "checkpoints": folder}
     stream = score(**how, model="models:/times/2", mode="stream")
     reserve = checkpoints._reserve
@@ -243,7 +230,7 @@ def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, model,
     try:
         stream.catch_up()
         monkeypatch.setattr(checkpoints, "_reserve", and_the_stream_goes_on)
-        assert score(**how, model=model, mode="full").rows == 3
+        assert score(**how, model=times, mode="full").rows == 3
         with pytest.raises(ScoringError, match=r"Another job began to score .* in full"):
             stream.wait(60)
     finally:
@@ -254,8 +241,8 @@ def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, model,
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6), *twos]
 
 
-def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, model, into, folder):
-    stream = score(table=source, model=model, into=into, checkpoints=folder, mode="stream")
+def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, times, into, folder):
+    stream = score(table=source, model=times, into=into, checkpoints=folder, mode="stream")
     try:
         stream.catch_up()
         grow(spark, source, 13)
@@ -266,8 +253,8 @@ def test_a_model_that_fails_stops_the_stream_with_its_reason(spark, source, mode
     assert len(held(into)) == 2
 
 
-def test_another_condition_is_not_mixed_in(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_another_condition_is_not_mixed_in(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     assert score(**how, where="x < 2 AND 'it\\'s' = 'it\\'s'").rows == 1
     with pytest.raises(TableError, match=r"where: 'x >= 2' is not .*x < 2.*rows passed over"):
         score(**how, where="x >= 2")
@@ -276,8 +263,8 @@ def test_another_condition_is_not_mixed_in(spark, source, model, into, folder):
     assert score(**how, where="x >= 2").rows == 0
 
 
-def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_a_missing_checkpoint_is_told_with_the_way_out(source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
     shutil.rmtree(folder)
     with pytest.raises(TableError, match=r"checkpoints: .* is gone\. .*mode 'full'"):
@@ -288,8 +275,8 @@ def test_a_missing_checkpoint_is_told_with_the_way_out(source, model, into, fold
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]
 
 
-def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
     grow(spark, source, 3)
     for path in Path(folder).glob("*/1/offsets/0"):
@@ -302,10 +289,10 @@ def test_a_corrupt_checkpoint_is_told_and_doubles_nothing(spark, source, model, 
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
 
-def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
+def test_a_folder_that_cannot_be_written(source, times, into, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"checkpoints: .*can't be written"):
-        score(table=source, model=model, into=into, checkpoints=str(tmp_path / "file"))
+        score(table=source, model=times, into=into, checkpoints=str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
@@ -317,8 +304,8 @@ def test_a_folder_that_cannot_be_written(source, model, into, tmp_path):
         ("CREATE OR REPLACE TABLE {} USING delta AS SELECT 7D AS x", "it was replaced by another table"),
     ],
 )
-def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, into, folder, change, said):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, times, into, folder, change, said):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     grow(spark, source, 3)
     score(**how)
     spark.sql(change.format(source))
@@ -330,8 +317,8 @@ def test_rows_that_were_changed_are_told_with_the_way_out(spark, source, model, 
     assert held(into) == [("1", x, 2 * x) for x in now]
 
 
-def test_another_table_of_that_name_is_told_behind_a_rescore_too(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+def test_another_table_of_that_name_is_told_behind_a_rescore_too(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how, mode="full")
     runtime.drop_table(source)
     grow(spark, source, 7)
@@ -341,8 +328,8 @@ def test_another_table_of_that_name_is_told_behind_a_rescore_too(spark, source, 
     assert held(into) == [("1", 7, 14)]
 
 
-def test_columns_that_are_dropped_and_change_their_type(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "keep": ["x"]}
+def test_columns_that_are_dropped_and_change_their_type(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder, "keep": ["x"]}
     spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
     spark.sql(f"ALTER TABLE {source} ADD COLUMNS (y STRING, n INT)")
     score(**how)
@@ -359,8 +346,8 @@ def test_columns_that_are_dropped_and_change_their_type(spark, source, model, in
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
 
-def test_columns_that_come_and_change(spark, source, model, into, folder):
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder, "keep": ["x"]}
+def test_columns_that_come_and_change(spark, source, times, into, folder):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder, "keep": ["x"]}
     score(**how)
     spark.sql(f"ALTER TABLE {source} ADD COLUMN y STRING")
     spark.sql(f"INSERT INTO {source} VALUES (3, 'new')")
@@ -374,19 +361,19 @@ def test_columns_that_come_and_change(spark, source, model, into, folder):
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
 
-def test_an_empty_table_waits_for_its_first_row(spark, model, into, folder, source):
+def test_an_empty_table_waits_for_its_first_row(spark, times, into, folder, source):
     spark.sql(f"DELETE FROM {source}")
-    how = {"table": source, "model": model, "into": into, "checkpoints": folder}
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     assert score(**how).rows == 0
     grow(spark, source, 5)
     assert score(**how).rows == 1
     assert held(into) == [("1", 5, 10)]
 
 
-def test_only_what_is_delta_can_be_followed(spark, source, model, into):
+def test_only_what_is_delta_can_be_followed(spark, source, times, into):
     spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW looked_at AS SELECT * FROM {source}")
     for table in ("looked_at", spark.table(source)):
         with pytest.raises(TableError, match="is not a Delta table, so what is new"):
-            score(table=table, model=model, into=into)
-        assert score(table=table, model=model, into=into, mode="full").rows == 2
+            score(table=table, model=times, into=into)
+        assert score(table=table, model=times, into=into, mode="full").rows == 2
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]

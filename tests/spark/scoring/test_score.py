@@ -16,7 +16,7 @@ from pyspark.ml.regression import LinearRegression as SparkLinearRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from adbazureml import runtime
-from adbazureml.errors import ScoringError, SettingsError, TableError
+from adbazureml.errors import ScoringError, TableError
 from adbazureml.scoring import predict, score
 
 # Without requirements given, MLflow finds them out in a process of its own: nine seconds a model.
@@ -318,35 +318,6 @@ def test_names_that_collide(spark, features, sklearn_models, into):
         score(table=frame, model=model, target_column="AGE", into=into, mode="full")
     with pytest.raises(TableError, match="has the columns 'id' and 'ID', which Spark does not tell apart"):
         score(table=frame.selectExpr("id", "id AS ID"), model=model, into=into, mode="full")
-
-
-def test_what_serverless_compute_does_not_do(features, sklearn_models, monkeypatch):
-    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
-    monkeypatch.setenv("IS_SERVERLESS", "TRUE")
-    how = {"table": features, "model": "models:/progression/1", "into": "never_made"}
-    with pytest.raises(SettingsError, match="mode: serverless compute runs no stream that goes on"):
-        score(**how, mode="stream")
-    with pytest.raises(SettingsError, match="keys: serverless compute"):
-        score(**how, keys=["id"])
-
-
-@pytest.mark.parametrize(
-    ("uri", "said"),
-    [
-        ("models:/progression/99", "can't be found"),
-        ("models:/nobody/1", "can't be found"),
-        ("models:/progression@nobody", "can't be found"),
-        ("models:/m-0123456789abcdef", "can't be found"),
-        ("runs:/0123456789abcdef0123456789abcdef/model", "can't be found"),
-        ("models:/progression/latest", "names no one model for good"),
-        ("models:/progression", "names no one model for good"),
-        ("/some/folder", "names no one model for good"),
-    ],
-)
-def test_models_that_are_not_there(features, sklearn_models, uri, said):
-    with pytest.raises(ScoringError, match=f"model: '{uri}' {said}") as error:
-        score(table=features, model=uri, into="never_made")
-    assert "\n" not in str(error.value)
 
 
 def test_a_model_that_fails_leaves_the_table_as_it_was(spark, features, sklearn_models, into):

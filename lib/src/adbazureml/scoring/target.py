@@ -230,16 +230,17 @@ def make_target(into: str, schema: StructType) -> None:
     does not take, with spaces or brackets say, need Delta's column mapping:
     https://docs.delta.io/latest/delta-column-mapping.html
     """
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql import functions
 
-    columns = [StructField(field.name, field.dataType, nullable=True) for field in schema.fields]
-    empty = runtime.spark().createDataFrame([], StructType(columns))
+    # Of a list, even an empty one, Spark makes rows in its Python workers.
+    columns = [functions.lit(None).cast(field.dataType).alias(field.name) for field in schema.fields]
+    empty = runtime.spark().range(0).select(columns)
 
     def make() -> None:
         # Asked again each time: where another job was faster, the local catalog learns of its table here.
         if not runtime.table_exists(into):
             writer = empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS)
-            if any(_NOT_IN_PARQUET.search(field.name) for field in columns):
+            if any(_NOT_IN_PARQUET.search(field.name) for field in schema.fields):
                 writer = writer.tableProperty("delta.columnMapping.mode", "name")
             writer.create()
 
