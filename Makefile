@@ -22,7 +22,7 @@ test-full: $(READY) .venv/connect/ready .venv/flavours .venv/jars .venv-17.3/rea
 	@$(MAKE) --no-print-directory test-17.3
 
 test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
-	@.venv-17.3/bin/python -m pytest tests/service/azureml tests/service/test_registry.py -m "service and not full" -n 2 --dist loadfile -p no:cacheprovider
+	@.venv-17.3/bin/python -m pytest tests/service/azureml_mlflow tests/service/registry/test_register.py -m "service and not full" -n 2 --dist loadfile -p no:cacheprovider
 	@rm -rf .local/test-17.3
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 

@@ -62,7 +62,7 @@ def _round(url: str, body: dict[str, Any], *, clients: int, requests_a_round: in
 
     import numpy as np
 
-    from adbazureml.deployment.scoring import session
+    from adbazureml.deployment.scoring_client import session
 
     text = json.dumps(body)
 
@@ -111,7 +111,7 @@ def _mlflow_models_serve(model: str) -> Iterator[tuple[subprocess.Popen[bytes], 
     import mlflow
     import psutil
 
-    from adbazureml.deployment.scoring import is_healthy
+    from adbazureml.deployment.scoring_client import is_healthy
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -141,7 +141,7 @@ def _mlflow_models_serve(model: str) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 
 def _pid(endpoint: Any) -> int:
-    from adbazureml.deployment.local import records
+    from adbazureml.deployment.targets.local import records
 
     folder = records.in_charge(endpoint.name)
     server = records.read_server(folder) if folder else None

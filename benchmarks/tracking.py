@@ -87,7 +87,7 @@ def tracking() -> None:
 def _live(both: Servers) -> None:
     import mlflow
 
-    from adbazureml.tracking.pair import switch_off
+    from adbazureml.tracking.store_pair import switch_off
 
     def alone(uri: str) -> Callable[[], tuple[float, float]]:
         def once() -> tuple[float, float]:
@@ -154,7 +154,7 @@ def _short_runs(both: Servers, rounds: int = 3) -> None:
     import mlflow
 
     from adbazureml.tracking import flush
-    from adbazureml.tracking.pair import switch_off
+    from adbazureml.tracking.store_pair import switch_off
 
     for number in (60, 100):
         alone, dual, behind = [], [], []
@@ -223,7 +223,7 @@ def _seen(both: Servers, times: int = 3) -> None:
     """How long after it was logged a point is seen in the secondary, whatever came before it."""
     import mlflow
 
-    from adbazureml.tracking.names import AZUREML_RUN_ID
+    from adbazureml.tracking.run_tags import AZUREML_RUN_ID
 
     _switch_on(both)
     primary, secondary = mlflow.MlflowClient(both.primary), mlflow.MlflowClient(both.secondary)
@@ -249,7 +249,7 @@ def _switch_on(both: Servers) -> None:
 def _switch_on_from(primary: str, far: str) -> None:
     import mlflow
 
-    from adbazureml.tracking.pair import Pair
+    from adbazureml.tracking.store_pair import Pair
 
     page = "http://page/{experiment_id}/{run_id}"
     Pair(primary_uri=primary, primary_page=page, secondary_uri=far, secondary_page=page).switch_on()
@@ -306,7 +306,7 @@ def _catch_up(both: Servers, points: int = 100_000, rounds: int = 3) -> None:
     from mlflow.entities import Metric
 
     from adbazureml import catch_up
-    from adbazureml.tracking.pair import switch_off
+    from adbazureml.tracking.store_pair import switch_off
 
     switch_off()
     mlflow.set_tracking_uri(both.primary)
@@ -388,7 +388,7 @@ def _back_fill(both: Servers, runs: int = 1000) -> None:
     import psutil
 
     from adbazureml import catch_up
-    from adbazureml.tracking.pair import switch_off
+    from adbazureml.tracking.store_pair import switch_off
 
     switch_off()
     client = mlflow.MlflowClient(both.primary)

@@ -18,7 +18,7 @@ from tests.empty_databases import databases_are_copied
 from tests.emulators.fixtures import azure, azureml_emulator
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
-from adbazureml.runtime import local
+from adbazureml.runtime import local_spark
 from adbazureml.tracking import outbox
 
 __all__ = ["azure", "azureml_emulator", "databases_are_copied"]
@@ -32,11 +32,11 @@ HERE = Path(__file__).parent
 # Parts of the paths of those files that take minutes.
 LONGEST = (
     "tests/service/tracking",
-    "tests/service/deployment/azureml",
-    "tests/service/deployment/aci",
-    "tests/service/deployment/serving",
+    "tests/service/deployment/managed_online",
+    "tests/service/deployment/container_instances",
+    "tests/service/deployment/model_serving",
     "tests/service/deployment",
-    "tests/service/azureml/test_store",
+    "tests/service/azureml_mlflow/test_store",
     "tests/service/test_ui",
     "tests/service/test_command_line",
     "tests/service/test_dead_hosts",
@@ -90,7 +90,7 @@ def home(tmp_path_factory):
     os.environ["PYTHONPATH"] = str(ROOT)
     # One Spark session serves all tests, whichever starts it, and whatever home that one has: its tables are here.
     (folder / "warehouse").mkdir()
-    local._warehouse = lambda: folder / "warehouse"
+    local_spark._warehouse = lambda: folder / "warehouse"
     return folder
 
 

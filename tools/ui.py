@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from processes import end_started, mark
 
 if TYPE_CHECKING:
-    from adbazureml.workspace import Workspace
+    from adbazureml.workspaces import Workspace
 
 START_SECONDS = 120
 _servers: list[subprocess.Popen[bytes]] = []
@@ -35,7 +35,7 @@ def _free_port(wanted: int) -> int:
 
 def _start(workspace: Workspace) -> str:
     """Start the server of a stand-in; its address."""
-    from adbazureml.workspace.stand_in import keep_ui_port
+    from adbazureml.workspaces.local_backend import keep_ui_port
 
     port = _free_port(urlsplit(workspace.url).port or 0)
     keep_ui_port(workspace.name, port)

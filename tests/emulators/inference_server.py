@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 import yaml
 
-from adbazureml.deployment.local import environments
+from adbazureml.deployment.targets.local import environments
 
 # None of this process's settings reaches what would run on another machine.
 HIDDEN = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_", "AML_", "PYTHONPATH", "SPARK_", "PYSPARK_")

@@ -10,7 +10,7 @@ import pytest
 from tests import warm_spark
 from tests.bundle import ROOT
 
-from adbazureml.tracking.names import azureml_experiment_name
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 pytestmark = pytest.mark.full
 WALK = "import sys; sys.path.insert(0, 'tools'); import walk; walk.walk(walk.notebooks()[:5])"

@@ -15,7 +15,7 @@ from tests import warm_spark
 from tests.bundle import ROOT
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime
-from adbazureml.tracking.names import azureml_experiment_name
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
 def load_walk():

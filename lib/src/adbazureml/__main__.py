@@ -8,7 +8,7 @@ import sys
 def run() -> None:
     """Run a command. Ctrl-C ends it at once, also while it is still being imported."""
     signal.signal(signal.SIGINT, _stop)
-    from adbazureml.command_line import main
+    from adbazureml.cli import main
 
     main()
 

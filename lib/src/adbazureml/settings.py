@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from adbazureml import runtime
+from adbazureml.text import html
 from adbazureml.errors import SettingsError
 from adbazureml.text import identifier, name_parts
 
@@ -343,7 +344,7 @@ class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, 
             for group in self._shown
             for place, name in enumerate(names_in(group))
         ]
-        return runtime.html_table(rows, titles=("group", "parameter", "value", "meaning"))
+        return html.html_table(rows, titles=("group", "parameter", "value", "meaning"))
 
 
 def names_in(*groups: str) -> tuple[str, ...]:

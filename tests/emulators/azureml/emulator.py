@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from adbazureml.workspace import clouds
+from adbazureml.azure import clouds
 
 from .arm import CloudMetadata, ResourceManager
 from .artifacts import EXPERIMENT_RUN, Artifacts

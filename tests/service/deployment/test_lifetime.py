@@ -13,8 +13,8 @@ import mlflow
 import psutil
 import pytest
 
-from adbazureml.deployment import deploy, endpoints, find_endpoint, requirements
-from adbazureml.deployment.local import environments
+from adbazureml.deployment import deploy, endpoints, find_endpoint, model_environment
+from adbazureml.deployment.targets.local import environments
 from adbazureml.errors import DeploymentError
 
 pytestmark = pytest.mark.usefixtures("nothing_else_left")
@@ -123,7 +123,7 @@ def test_without_a_package_index_mlflow_serves_and_says_so(store, frame, monkeyp
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
-    requirements._resolved.cache_clear()  # what an index told once in this process is not asked again
+    model_environment._resolved.cache_clear()  # what an index told once in this process is not asked again
     with pytest.warns(UserWarning, match="answers instead") as warned:
         endpoint = deploy(store.v1, name="offline", timeout=400)
     said = [str(warning.message) for warning in warned]

@@ -8,7 +8,7 @@ from adbazureml import AzureMLWorkspace
 from adbazureml.errors import SettingsError, TrackingError, WorkspaceError
 from adbazureml.monitoring import Baseline, create_azureml_monitor
 from adbazureml.monitoring.baseline import BaselineColumn
-from adbazureml.monitoring.bins import Binned
+from adbazureml.monitoring.column_profile import Binned
 
 BASELINE = Baseline(
     (

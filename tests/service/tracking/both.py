@@ -17,7 +17,7 @@ from tests.emulators.proxy import Proxy
 
 from adbazureml import AzureMLWorkspace
 from adbazureml.tracking import flush
-from adbazureml.tracking.names import azureml_experiment_name
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
 @dataclass(frozen=True)

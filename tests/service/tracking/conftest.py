@@ -11,7 +11,7 @@ from tests.emulators.proxy import Proxy
 from tests.service.tracking.both import Both, eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, track
-from adbazureml.tracking import breaker, flush, outbox
+from adbazureml.tracking import circuit_breaker, flush, outbox
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +67,8 @@ def both(home, server, proxy, monkeypatch):
 @pytest.fixture
 def soon_again(monkeypatch):
     """What failed is tried again soon, where a test is not about the pauses: those of an outage take seconds."""
-    monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(outbox, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(outbox, "_LONGEST_PAUSE", 0.2)
 

@@ -21,7 +21,7 @@ from tests.emulators.databricks_mlflow import DatabricksMLflow
 from tests.service.tracking.both import Both
 
 from adbazureml import catch_up
-from adbazureml.tracking.pair import Pair, switch_off
+from adbazureml.tracking.store_pair import Pair, switch_off
 
 AZUREML = (
     "://westeurope.api.azureml.ms/mlflow/v2.0/subscriptions/s/resourceGroups/r/providers"
@@ -115,7 +115,7 @@ def test_a_cluster_whose_tracking_uri_is_adbazureml_trains_into_both(databricks,
     script = """
         import matplotlib.figure, mlflow, numpy, os
         from adbazureml.tracking import outbox
-        from adbazureml.tracking.pair import current_pair
+        from adbazureml.tracking.store_pair import current_pair
         from mlflow.utils.uri import is_databricks_uri
         from sklearn.linear_model import LinearRegression
 

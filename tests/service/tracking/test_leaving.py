@@ -12,7 +12,7 @@ from tests.service.tracking.both import eventually
 from adbazureml import AzureMLWorkspace, catch_up, track
 from adbazureml.tracking import close, flush, outbox, status
 from adbazureml.tracking.outbox import Outbox
-from adbazureml.tracking.pair import current_pair
+from adbazureml.tracking.store_pair import current_pair
 
 
 def threads():

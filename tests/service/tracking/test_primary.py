@@ -13,7 +13,7 @@ from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import flush
-from adbazureml.tracking.pair import Pair, switch_off
+from adbazureml.tracking.store_pair import Pair, switch_off
 
 
 @pytest.fixture(scope="module")

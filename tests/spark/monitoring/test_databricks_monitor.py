@@ -10,7 +10,7 @@ from tests.emulators.databricks.data_quality import DataQuality
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError, WorkspaceError
-from adbazureml.monitoring import create_databricks_monitor, databricks, monitor, profile
+from adbazureml.monitoring import create_databricks_monitor, databricks_monitor, monitor, profile
 
 TABLE, BASELINE = "spark_catalog.default.scored_here", "spark_catalog.default.baseline_here"
 
@@ -73,7 +73,7 @@ def client(workspace):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(databricks, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(databricks_monitor, "_FIRST_PAUSE", 0.01)
 
 
 def test_a_table_is_watched_with_the_models_own_baseline(spark, workspace, client, model):

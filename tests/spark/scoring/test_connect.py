@@ -14,7 +14,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from adbazureml.runtime.local import _SMALL_MACHINE
+from adbazureml.runtime.local_spark import _SMALL_MACHINE
 
 HERE = Path(__file__).parent
 NEWER_PACKAGES = Path(sys.prefix) / "connect"

@@ -11,7 +11,7 @@ from tests.spark.scoring.times import Times
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, SettingsError, TableError
 from adbazureml.monitoring import profile
-from adbazureml.scoring import batch, checkpoints, score
+from adbazureml.scoring import batch, exactly_once, score
 from adbazureml.scoring.stream import Batches
 from adbazureml.text import identifier
 
@@ -167,18 +167,18 @@ def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, so
 @pytest.mark.parametrize(
     "step",
     [
-        (checkpoints, "write_once"),
-        (checkpoints, "version_of"),
-        (checkpoints.Checkpoints, "_note"),
+        (exactly_once, "write_once"),
+        (exactly_once, "version_of"),
+        (exactly_once.Checkpoints, "_note"),
         (batch, "rescore"),
-        (checkpoints.Checkpoint, "mark_scored"),
+        (exactly_once.Checkpoint, "mark_scored"),
     ],
     ids=["fence", "version", "note", "transaction", "mark"],
 )
 def test_a_rescore_that_dies_before_a_step(spark, source, times, into, folder, monkeypatch, step):
     how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
-    monkeypatch.setattr(checkpoints, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(exactly_once, "_PATIENCE_SECONDS", 0.0)
 
     def die(*arguments, **options):
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_a_batch_that_dies_before_or_after_its_rows_are_written(source, times, i
 def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, times, into, folder, monkeypatch):
     how = {"table": source, "into": into, "checkpoints": folder}
     stream = score(**how, model="models:/times/2", mode="stream")
-    reserve = checkpoints._reserve
+    reserve = exactly_once._reserve
 
     def and_the_stream_goes_on(*arguments):
         number = reserve(*arguments)
@@ -229,7 +229,7 @@ def test_a_rescore_shuts_out_the_stream_of_another_version(spark, source, times,
 
     try:
         stream.catch_up()
-        monkeypatch.setattr(checkpoints, "_reserve", and_the_stream_goes_on)
+        monkeypatch.setattr(exactly_once, "_reserve", and_the_stream_goes_on)
         assert score(**how, model=times, mode="full").rows == 3
         with pytest.raises(ScoringError, match=r"Another job began to score .* in full"):
             stream.wait(60)

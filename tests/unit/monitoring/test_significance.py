@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, fisher_exact, kstest
 
-from adbazureml.monitoring.bins import CATEGORIES, Binned
+from adbazureml.monitoring.column_profile import CATEGORIES, Binned
 from adbazureml.monitoring.significance import adjusted, p_value, smallest_shift
 
 DECILES = tuple(float(edge) for edge in range(1, 10))

@@ -9,7 +9,7 @@ import pytest
 from adbazureml import scoring
 from adbazureml.errors import ScoringError, SettingsError
 from adbazureml.scoring import score
-from adbazureml.scoring.model import find_model
+from adbazureml.scoring.scoring_model import find_model
 
 # Of classic Spark alone; serverless compute and Databricks Connect speak to Spark by Spark Connect.
 CLASSIC = {"_jvm", "_jsc", "_jdf", "_jsparkSession", "_sc", "rdd", "sparkContext"}

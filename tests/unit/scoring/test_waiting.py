@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from adbazureml.scoring import conflicts, waiting
-from adbazureml.scoring.waiting import WaitingQuery
+from adbazureml.scoring import write_conflicts, waiting_query
+from adbazureml.scoring.waiting_query import WaitingQuery
 
 
 class Query:
@@ -20,8 +20,8 @@ class Query:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(conflicts, "_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(waiting, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(write_conflicts, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(waiting_query, "_POLL_SECONDS", 0.01)
 
 
 def start_after(*errors):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from adbazureml.tracking.names import azureml_experiment_name
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
 @pytest.mark.parametrize(

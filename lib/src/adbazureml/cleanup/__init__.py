@@ -1,7 +1,7 @@
 """What the project made in both workspaces: list it, and delete what was chosen once its name was typed again."""
 
-from adbazureml.cleanup.deleting import clean_up
-from adbazureml.cleanup.finding import inventory
+from adbazureml.cleanup.deletion import clean_up
+from adbazureml.cleanup.discovery import inventory
 from adbazureml.cleanup.items import Inventory, Item
 
 __all__ = ["Inventory", "Item", "clean_up", "inventory"]

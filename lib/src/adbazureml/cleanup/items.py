@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adbazureml.settings import Settings
-    from adbazureml.workspace import AzureMLWorkspace, Workspace
+    from adbazureml.workspaces import AzureMLWorkspace, Workspace
 
 # What needs another thing goes before it: an endpoint serves a version, a version was made by a run, a checkpoint tells
 # how far a table was written.

@@ -13,18 +13,18 @@ from urllib.parse import quote
 
 from adbazureml.cleanup.items import Item
 from adbazureml.errors import CleanUpError
-from adbazureml.registry import azureml_model_name
-from adbazureml.tracking.names import azureml_experiment_name
-from adbazureml.workspace.clouds import current_cloud
-from adbazureml.workspace.credential import credential_for
-from adbazureml.workspace.management import resource_client, wait_for
+from adbazureml.registry.model_names import azureml_model_name
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.azure.clouds import current_cloud
+from adbazureml.azure.credential import credential_for
+from adbazureml.azure.long_operations import resource_client, wait_for
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
     from azure.mgmt.resource.resources import ResourceManagementClient
 
     from adbazureml.settings import Settings
-    from adbazureml.workspace import AzureMLWorkspace
+    from adbazureml.workspaces import AzureMLWorkspace
 
 # API versions of the two kinds of resource that name others.
 _WORKSPACE_API, _INSIGHTS_API = "2024-04-01", "2020-02-02"
@@ -55,7 +55,7 @@ def resource_group(settings: Settings, workspace: AzureMLWorkspace | None) -> tu
     except ResourceNotFoundError:
         return [], []
     except AzureError as error:
-        return [], [f"resource group {name}: it can't be looked into ({_said(error)})."]
+        return [], [f"resource group {name}: it can't be looked into ({_explain_error(error)})."]
     if others:
         more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
         return [], [f"resource group {name}: it also holds {', '.join(others[:_MOST_NAMED])}{more}."]
@@ -92,7 +92,7 @@ def delete_resource_group(settings: Settings, workspace: AzureMLWorkspace, *, ti
     except ResourceNotFoundError:
         return
     except AzureError as error:
-        raise CleanUpError(f"Azure did not delete it: {_said(error)}.") from error
+        raise CleanUpError(f"Azure did not delete it: {_explain_error(error)}.") from error
 
 
 def _client(settings: Settings) -> ResourceManagementClient:
@@ -153,7 +153,7 @@ def _page(settings: Settings, group_id: str) -> str:
     return f"{current_cloud(settings.cloud).portal}/#resource{quote(group_id)}/overview"
 
 
-def _said(error: AzureError) -> str:
+def _explain_error(error: AzureError) -> str:
     told = getattr(error, "error", None)
     text = f"{told.code}: {told.message}" if told else str(error.message)
     hint = _HINTS.get(told.code) if told else ""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.cleanup.items import Item
-from adbazureml.datasets import is_sample
-from adbazureml.registry import azureml_model_name
-from adbazureml.scoring.checkpoints import checkpoints_of
+from adbazureml.samples.diabetes import is_sample
+from adbazureml.registry.model_names import azureml_model_name
+from adbazureml.scoring.exactly_once import checkpoints_of
 from adbazureml.text import name_parts
-from adbazureml.workspace import DatabricksWorkspace
+from adbazureml.workspaces import DatabricksWorkspace
 
 if TYPE_CHECKING:
     from adbazureml.settings import Settings

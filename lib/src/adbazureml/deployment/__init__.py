@@ -1,8 +1,8 @@
 """Deploy a model behind a URL: tried before it gets traffic, replaced only by one that answers as its model does."""
 
-from adbazureml.deployment.comparison import Comparison
+from adbazureml.deployment.answer_comparison import Comparison
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
-from adbazureml.deployment.front import deploy, endpoints, find_endpoint, input_example
+from adbazureml.deployment.api import deploy, endpoints, find_endpoint, input_example
 from adbazureml.deployment.target import DeploymentState, EndpointState
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment import folder, requirements
-from adbazureml.deployment.comparison import rendered
+from adbazureml.deployment import deployable_folder, model_environment
+from adbazureml.deployment.answer_comparison import rendered
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Deployable:
         return SPARK_ML in self.model.flavors
 
     @cached_property
-    def requirements(self) -> requirements.Requirements:
+    def requirements(self) -> model_environment.Requirements:
         """What its environment needs: the model's own requirements and the inference server's."""
-        return requirements.of_model(self.uri, self.model)
+        return model_environment.of_model(self.uri, self.model)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,10 +62,10 @@ class Deployable:
         The model counts by MLflow's id of it, so that nothing needs to be fetched to see that nothing changed.
         """
         parts = [self.model.model_uuid or self.model.to_yaml(), *self.requirements.wanted, self.requirements.python]
-        return hashlib.sha256(json.dumps([*parts, folder.scoring_script()]).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([*parts, deployable_folder.scoring_script()]).encode()).hexdigest()[:32]
 
     @cached_property
-    def folder(self) -> folder.Folder:
+    def folder(self) -> deployable_folder.DeployableFolder:
         """The deployable folder, made when first asked for; it goes when nobody holds it any more.
 
         Raises
@@ -73,7 +73,7 @@ class Deployable:
         DeploymentError
             The model can't be fetched, or its requirements do not resolve together with the server's.
         """
-        return folder.make(self.uri, self.requirements, java=self.is_spark)
+        return deployable_folder.make(self.uri, self.requirements, java=self.is_spark)
 
     def prepare(self) -> None:
         """Make the folder now, as its errors shall come before anything is created; see `folder`."""

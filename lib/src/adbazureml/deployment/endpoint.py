@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment import comparison, rollout
-from adbazureml.deployment.progress import progress
-from adbazureml.deployment.scoring import request_of
+from adbazureml.deployment import answer_comparison, rollout
+from adbazureml.deployment.progress_line import progress
+from adbazureml.deployment.scoring_client import request_of
 from adbazureml.deployment.target import Deadline, EndpointState, Kind, Target
 from adbazureml.errors import DeploymentError
-from adbazureml.runtime import html_table
+from adbazureml.text import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class Endpoint:
         answer = self.target.score(self.name, request_of(frame))
         return answer if isinstance(answer, list) else [answer]
 
-    def compare(self, frame: pd.DataFrame, *, calls: int = 50) -> comparison.Comparison:
+    def compare(self, frame: pd.DataFrame, *, calls: int = 50) -> answer_comparison.Comparison:
         """Ask the endpoint and the model itself for the same rows, and time single-row calls.
 
         Parameters
@@ -78,7 +78,7 @@ class Endpoint:
         DeploymentError
             They differ by more than 1e-6 of the model's value, or the model refused the rows.
         """
-        return comparison.compare(
+        return answer_comparison.compare(
             lambda request: self.target.score(self.name, request), self.model_uri, frame, calls=calls
         )
 

@@ -9,17 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adbazureml.deployment.comparison import beside
-from adbazureml.deployment.target import (
-    LOG_LINES,
-    Deadline,
-    DeploymentState,
-    EndpointState,
-    Progress,
-    Target,
-    TargetOptions,
-    with_log,
-)
+from adbazureml.deployment.answer_comparison import compare_answers
+from adbazureml.deployment.target import LOG_LINES, Deadline, DeploymentState, EndpointState, Progress, Target, TargetOptions, with_log
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -92,7 +83,7 @@ class RollOut:
         self.progress("comparing its answers with the model's")
         try:
             answered = self.target.score(self.name, example, deployment=self.deployment)
-            beside(self.model.uri, answered, self.model.own_answers)
+            compare_answers(self.model.uri, answered, self.model.own_answers)
         except DeploymentError as error:
             log = self.target.logs(self.name, self.deployment, LOG_LINES)
             raise with_log(str(error), log, source="the deployment's log") from error

@@ -24,13 +24,13 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from adbazureml.clock import Clock
+from adbazureml.runtime.clock import Clock
 from adbazureml.errors import DeploymentError
-from adbazureml.runtime import html_table, link
+from adbazureml.text import html_table, link
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
-    from adbazureml.workspace import AzureMLWorkspace
+    from adbazureml.workspaces import AzureMLWorkspace
 
 Kind: TypeAlias = Literal["local", "azureml", "aks", "aci", "databricks"]
 Auth: TypeAlias = Literal["key", "token", "aad", "none"]

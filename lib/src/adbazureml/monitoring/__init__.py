@@ -1,11 +1,11 @@
 """Watch what a model is fed: how far new data has moved from the data that it learned from."""
 
-from adbazureml.monitoring.azureml import AzureMLMonitor, create_azureml_monitor
+from adbazureml.monitoring.azureml_monitor import AzureMLMonitor, create_azureml_monitor
 from adbazureml.monitoring.baseline import Baseline, baseline_of, profile
-from adbazureml.monitoring.comparison import monitor
-from adbazureml.monitoring.databricks import DatabricksMonitor, create_databricks_monitor
-from adbazureml.monitoring.report import ColumnDrift, DriftReport
-from adbazureml.monitoring.thresholds import Thresholds
+from adbazureml.monitoring.drift import monitor
+from adbazureml.monitoring.databricks_monitor import DatabricksMonitor, create_databricks_monitor
+from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
+from adbazureml.monitoring.drift_thresholds import Thresholds
 
 __all__ = [
     "AzureMLMonitor",

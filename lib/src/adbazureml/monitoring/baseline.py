@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adbazureml.errors import SettingsError, TableError, TrackingError
-from adbazureml.monitoring.bins import Binned, Kind, edges_of, frequent_categories, profiles_of
-from adbazureml.uris import ModelURI, uri_of
+from adbazureml.monitoring.column_profile import Binned, Kind, edges_of, frequent_categories, column_profiles
+from adbazureml.registry.model_uri import ModelURI, uri_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int
     edges = edges_of(frame, [name for name, kind in kinds.items() if kind == "numeric"], bins)
     categories = frequent_categories(frame, [name for name, kind in kinds.items() if kind == "categorical"])
     binned = [Binned(name, kind, (edges | categories)[name]) for name, kind in kinds.items()]
-    found = profiles_of(frame, binned).get("")
+    found = column_profiles(frame, binned).get("")
     if found is None:
         raise TableError("There is no row in the baseline: give the rows that the model learned from.")
     return Baseline(

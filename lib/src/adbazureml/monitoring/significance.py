@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adbazureml.monitoring.bins import CATEGORIES, Binned
+from adbazureml.monitoring.column_profile import CATEGORIES, Binned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

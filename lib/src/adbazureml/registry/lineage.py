@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adbazureml.registry import names
+from adbazureml.registry import version_tags
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from adbazureml.registry.model import FoundModel
-    from adbazureml.workspace import AzureMLWorkspace, DatabricksWorkspace, Workspace
+    from adbazureml.registry.source_model import SourceModel
+    from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace, Workspace
 
 
-def tell_of_each_other(
-    found: FoundModel,
+def tag_counterparts(
+    found: SourceModel,
     ours: DatabricksWorkspace,
     in_databricks: ModelVersion | None,
     theirs: AzureMLWorkspace,
@@ -24,7 +24,7 @@ def tell_of_each_other(
 
     Without a version in Databricks, that in Azure ML leads to the run there.
     """
-    origin = {names.RUN_ID: found.run_id, names.MODEL: found.key}
+    origin = {version_tags.RUN_ID: found.run_id, version_tags.MODEL: found.key}
     if in_azureml is not None:
         in_theirs = found.run is not None and in_azureml.run_id == found.run_id
         run_id = "" if in_theirs else found.run_id
@@ -32,9 +32,9 @@ def tell_of_each_other(
             there = _version_tags(ours, in_databricks, run_id or in_databricks.run_id or "")
         elif run_id and found.run is not None:
             there = {
-                names.COUNTERPART_WORKSPACE: ours.name,
-                names.COUNTERPART_RUN: run_id,
-                names.COUNTERPART_URL: ours.run_url(found.run.info.experiment_id, run_id),
+                version_tags.COUNTERPART_WORKSPACE: ours.name,
+                version_tags.COUNTERPART_RUN: run_id,
+                version_tags.COUNTERPART_URL: ours.run_url(found.run.info.experiment_id, run_id),
             }
         else:
             there = {}
@@ -46,10 +46,10 @@ def tell_of_each_other(
 
 def _version_tags(place: Workspace, version: ModelVersion, run_id: str) -> dict[str, str]:
     return {
-        names.COUNTERPART_WORKSPACE: place.name,
-        names.COUNTERPART_VERSION: f"{version.name}/{version.version}",
-        names.COUNTERPART_RUN: run_id,
-        names.COUNTERPART_URL: place.model_url(version.name, str(version.version)),
+        version_tags.COUNTERPART_WORKSPACE: place.name,
+        version_tags.COUNTERPART_VERSION: f"{version.name}/{version.version}",
+        version_tags.COUNTERPART_RUN: run_id,
+        version_tags.COUNTERPART_URL: place.model_url(version.name, str(version.version)),
     }
 
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from adbazureml.errors import RegistryError
-from adbazureml.registry import names
-from adbazureml.registry.names import azureml_model_name
-from adbazureml.runtime import html_table
+from adbazureml.registry import version_tags
+from adbazureml.registry.model_names import azureml_model_name
+from adbazureml.text import html_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from adbazureml.registry.versions import RegisteredVersion
-    from adbazureml.workspace import AzureMLWorkspace, Workspace
+    from adbazureml.registry.registered_version import RegisteredVersion
+    from adbazureml.workspaces import AzureMLWorkspace, Workspace
 
 CHAMPION = "champion"
 
@@ -137,7 +137,7 @@ def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
 
 def _places(version: RegisteredVersion, workspace: AzureMLWorkspace | None) -> list[tuple[Workspace, str, str]]:
     """Each workspace whose registry holds the version, with name and number there; Databricks first."""
-    from adbazureml.workspace import DatabricksWorkspace
+    from adbazureml.workspaces import DatabricksWorkspace
 
     places: list[tuple[Workspace, str, str]] = []
     if version.databricks:
@@ -188,7 +188,7 @@ def rollback(
         No version has the alias, the one that has was the first, the one before is not in both registries, or a
         registry refused.
     """
-    from adbazureml.workspace import DatabricksWorkspace
+    from adbazureml.workspaces import DatabricksWorkspace
 
     if registry != "databricks" and workspace is None:
         raise RegistryError(f"registry {registry!r} needs an Azure ML workspace: give workspace=.")
@@ -200,7 +200,7 @@ def rollback(
         now, earlier = _before(asked[0], asked[1], alias)
     versions = [(asked[0], asked[1], str(earlier.version))]
     if ours and theirs:
-        there, _, number = earlier.tags.get(names.COUNTERPART_VERSION, "").rpartition("/")
+        there, _, number = earlier.tags.get(version_tags.COUNTERPART_VERSION, "").rpartition("/")
         if not there:
             raise RegistryError(
                 f"Version {earlier.version} of {name!r} is not in Azure ML: register it there, or give"

@@ -4,14 +4,14 @@ The only room that knows. A notebook and every other room ask for a Spark sessio
 value handed on, and get what fits the place.
 """
 
-from adbazureml.runtime.handover import hand_on, handed_on
-from adbazureml.runtime.html import html_table, link
-from adbazureml.runtime.local import registered_tables
+from adbazureml.runtime.task_values import hand_on, handed_on
+from adbazureml.text.html import html_table, link
+from adbazureml.runtime.local_spark import registered_tables
 from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_display, parameters, user_name
 from adbazureml.runtime.place import HOME_VARIABLE, Place, home, home_path, on_databricks, place
-from adbazureml.runtime.progress import progress
+from adbazureml.runtime.spark_progress import progress
 from adbazureml.runtime.secrets import secret, service_credential
-from adbazureml.runtime.session import drop_table, quoted_table, spark, table, table_exists
+from adbazureml.runtime.spark_session import drop_table, quoted_table, spark, table, table_exists
 from adbazureml.runtime.spark_models import use_volume_for_spark_models
 
 __all__ = [

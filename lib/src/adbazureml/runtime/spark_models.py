@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.place import Place, on_databricks, place
-from adbazureml.runtime.session import spark
+from adbazureml.runtime.spark_session import spark
 from adbazureml.text import name_parts
 
 VARIABLE = "MLFLOW_DFS_TMP"

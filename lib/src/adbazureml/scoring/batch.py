@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError
-from adbazureml.scoring.changes import Changes, check_keys, stream_options
-from adbazureml.scoring.checkpoints import Checkpoints
-from adbazureml.scoring.full import is_rescored, rescore
-from adbazureml.scoring.model import ModelSource, find_model, prepare
-from adbazureml.scoring.scored import Scored, ScoringStream
-from adbazureml.scoring.source import find_columns, is_empty, select_rows, shown
+from adbazureml.scoring.change_feed import Changes, check_keys, stream_options
+from adbazureml.scoring.exactly_once import Checkpoints
+from adbazureml.scoring.full_rescore import is_rescored, rescore
+from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
+from adbazureml.scoring.result import ScoringResult, ScoringStream
+from adbazureml.scoring.source_table import find_columns, is_empty, select_rows, shown
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.target import MODEL_COLUMNS, Targets, detail_of, make_target, version_of
-from adbazureml.scoring.waiting import WaitingQuery
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, detail_of, make_target, version_of
+from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from adbazureml.uris import ModelURI
+    from adbazureml.registry.model_uri import ModelURI
 
 Mode = Literal["incremental", "full", "stream"]
 _WRITTEN_BESIDE = (*MODEL_COLUMNS, "scored_at")
@@ -44,7 +44,7 @@ def score(
     checkpoints: str = ...,
     refused_into: str = ...,
     keys: Sequence[str] = ...,
-) -> Scored: ...
+) -> ScoringResult: ...
 @overload
 def score(
     *,
@@ -75,7 +75,7 @@ def score(
     checkpoints: str = "",
     refused_into: str = "",
     keys: Sequence[str] = (),
-) -> Scored | ScoringStream:
+) -> ScoringResult | ScoringStream:
     """Score the rows of a table and keep the predictions in a Delta table, each row once.
 
     Parameters
@@ -162,17 +162,17 @@ def score(
     if keys and delta_table is not None:
         changes = Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
     given = tuple(name for name in (target_column, probability_column) if name)
-    targets = Targets(into, given, refused_into, _REFUSED)
+    targets = TargetTables(into, given, refused_into, _REFUSED)
     result = predictions(rows)
     missing = targets.check(result, detail)
     empty = mode == "full" and is_empty(rows, table, where)
     for target, schema in missing.items():
         make_target(target, schema)
 
-    def scored(counts: tuple[int, int]) -> Scored:
+    def scored(counts: tuple[int, int]) -> ScoringResult:
         written, refused = counts
         seconds = time.monotonic() - started
-        return Scored(shown(table), into, target_column, source.uri, written, seconds, refused, refused_into)
+        return ScoringResult(shown(table), into, target_column, source.uri, written, seconds, refused, refused_into)
 
     if empty:
         return scored((0, 0))

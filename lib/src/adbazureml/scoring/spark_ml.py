@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
-from adbazureml.scoring.source import reason
+from adbazureml.scoring.source_table import explain_error
 from adbazureml.text import identifier
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def transformed(
     try:
         model = load_model(uri, dfs_tmpdir=_local_folder())
     except (MlflowException, PySparkException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {reason(error)}.") from error
+        raise ScoringError(f"model: {uri!r} can't be loaded: {explain_error(error)}.") from error
     # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
     row = "__adbazureml_row"
     inputs = frame.select(
@@ -55,7 +55,7 @@ def transformed(
     try:
         predictions = model.transform(inputs)
     except PySparkException as error:
-        raise ScoringError(f"model: {uri!r} can't be used on these columns: {reason(error)}.") from error
+        raise ScoringError(f"model: {uri!r} can't be used on these columns: {explain_error(error)}.") from error
     # Where MLflow itself takes the prediction of a Spark ML model from.
     if "prediction" not in predictions.columns:
         made = [name for name in predictions.columns if name not in inputs.columns]

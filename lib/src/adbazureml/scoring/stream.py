@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import AdbAzureMLError, ScoringError, TableError
-from adbazureml.scoring.changes import NOT_UNIQUE, Changes
-from adbazureml.scoring.checkpoints import Checkpoint
-from adbazureml.scoring.conflicts import is_conflict, repeat_on_conflict
-from adbazureml.scoring.source import reason
-from adbazureml.scoring.target import Targets, kept_once, rows_marked, write_once
+from adbazureml.scoring.change_feed import NOT_UNIQUE, Changes
+from adbazureml.scoring.exactly_once import Checkpoint
+from adbazureml.scoring.write_conflicts import is_conflict, repeat_on_conflict
+from adbazureml.scoring.source_table import explain_error
+from adbazureml.scoring.predictions_table import TargetTables, kept_once, rows_marked, write_once
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -46,7 +46,7 @@ class Batches:
         What stopped a batch, as this process raised it; with Spark Connect another process runs the batches.
     """
 
-    targets: Targets
+    targets: TargetTables
     model_uri: str
     checkpoint: Checkpoint
     changes: Changes | None = None
@@ -122,7 +122,7 @@ def run_to_the_end(rows: DataFrame, batches: Batches, *, source: str) -> None:
         with runtime.progress(f"Scoring {source}"):
             repeat_on_conflict(run)
     except Exception as error:
-        raise meaning(error, batches, source=source) from error
+        raise explain_stream_error(error, batches, source=source) from error
 
 
 def start(rows: DataFrame, batches: Batches, *, to_the_end: bool) -> StreamingQuery:
@@ -131,17 +131,17 @@ def start(rows: DataFrame, batches: Batches, *, to_the_end: bool) -> StreamingQu
     return (writer.trigger(availableNow=True) if to_the_end else writer).start()
 
 
-def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLError:
+def explain_stream_error(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLError:
     """Say in this project's terms what stopped a query."""
     into, folder = batches.targets.into, batches.checkpoint.folder
     if isinstance(batches.error, AdbAzureMLError):
         return batches.error
     if is_conflict(batches.error or error):
         return ScoringError(f"Another job scores {source} into {into} and does not end; stop it, or wait for it.")
-    if batches.error is not None and NOT_UNIQUE in (cause := reason(batches.error)):
+    if batches.error is not None and NOT_UNIQUE in (cause := explain_error(batches.error)):
         return TableError(f"keys: {cause}. Name columns that no two rows of {source} share.")
     if batches.error is not None:
-        cause = reason(batches.error)
+        cause = explain_error(batches.error)
         return ScoringError(
             f"Scoring into {into} failed, its rows are as before: {cause}. Correct this and score again."
         )
@@ -153,7 +153,7 @@ def meaning(error: Exception, batches: Batches, *, source: str) -> AdbAzureMLErr
                 "'full': that replaces the predictions of this model version and goes on from there."
             )
     return ScoringError(
-        f"Scoring {source} stopped with its rows in {into} as before: {reason(error)}. If it is the checkpoint "
+        f"Scoring {source} stopped with its rows in {into} as before: {explain_error(error)}. If it is the checkpoint "
         f"{folder} that is damaged, score once with mode 'full': that replaces the predictions of this model "
         "version and begins a new one."
     )

@@ -4,7 +4,7 @@ It imports nothing of the package, so that every room may use it. Start reading 
 """
 
 from adbazureml.text.redaction import first_line, is_page, keep_secret, logger, redact, redacted
-from adbazureml.text.sql import identifier, literal, name_parts, table_name
+from adbazureml.text.sql_quoting import identifier, literal, name_parts, table_name
 
 __all__ = [
     "first_line",

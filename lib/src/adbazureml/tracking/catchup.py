@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import TrackingError
-from adbazureml.tracking import names
-from adbazureml.tracking.failures import reason
+from adbazureml.tracking import run_tags
+from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.tracking.outbox import flush_all, outbox_of
-from adbazureml.tracking.pair import Pair, current_pair
-from adbazureml.tracking.progress import Progress
-from adbazureml.tracking.settling import Mirror, Settled
-from adbazureml.tracking.visible import is_settled
+from adbazureml.tracking.store_pair import Pair, current_pair
+from adbazureml.tracking.progress_bar import Progress
+from adbazureml.tracking.reconciler import Mirror, Settled
+from adbazureml.tracking.sync_record import is_in_sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,7 @@ def _settle_all(
             outcome = mirror.settle(run_id, recheck=recheck)
         except Exception as error:
             errors += 1
-            return Settled(run_id=run_id, reason=reason(error))
+            return Settled(run_id=run_id, reason=explain_error(error))
         errors = 0
         if outcome.settled:
             outbox_of(mirror.pair).settled_elsewhere(run_id)
@@ -169,7 +169,7 @@ def _settle_all(
     under_way: deque[Future[Settled]] = deque()
     with ThreadPoolExecutor(_AT_ONCE, "adbazureml-catch-up") as pool:
         for run_id, run, record in wanted:
-            if run is not None and not recheck and is_settled(run, record):
+            if run is not None and not recheck and is_in_sync(run, record):
                 under_way.append(_already(run))
             else:
                 under_way.append(pool.submit(settle, run_id))
@@ -187,7 +187,7 @@ def _already(run: Run) -> Future[Settled]:
         Settled(
             run_id=run.info.run_id,
             run_name=run.info.run_name or "",
-            mirrored_run_id=run.data.tags.get(names.AZUREML_RUN_ID, ""),
+            mirrored_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
             settled=True,
         )
     )
@@ -205,7 +205,7 @@ def _runs_of_experiment(mirror: Mirror, name: str) -> Iterator[tuple[str, Run | 
         # The runs will tell what is wrong, each in its row.
         records = {}
     for run in _pages(mirror.pair.primary, [found.experiment_id], ""):
-        record = records.get(run.data.tags.get(names.AZUREML_RUN_ID, ""), "")
+        record = records.get(run.data.tags.get(run_tags.AZUREML_RUN_ID, ""), "")
         yield run.info.run_id, run if run.info.lifecycle_stage == "active" else None, record
 
 
@@ -215,9 +215,9 @@ def _records(mirror: Mirror, experiment_id: str) -> dict[str, str]:
     if mirrored is None:
         return {}
     return {
-        run.info.run_id: run.data.tags[names.SETTLED]
+        run.info.run_id: run.data.tags[run_tags.SETTLED]
         for run in _pages(mirror.pair.secondary, [mirrored], "")
-        if run.info.lifecycle_stage == "active" and names.SETTLED in run.data.tags
+        if run.info.lifecycle_stage == "active" and run_tags.SETTLED in run.data.tags
     }
 
 

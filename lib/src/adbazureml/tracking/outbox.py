@@ -20,19 +20,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.text import logger
-from adbazureml.tracking import names
-from adbazureml.tracking.breaker import LONGEST_PAUSE, Breaker, State
-from adbazureml.tracking.changes import Changes
-from adbazureml.tracking.delivery import Delivery, Writing
-from adbazureml.tracking.failures import is_outage, reason
-from adbazureml.tracking.left import runs_left
-from adbazureml.tracking.settling import Mirror, Settled
-from adbazureml.tracking.visible import mirrored_tags, now
+from adbazureml.tracking import run_tags
+from adbazureml.tracking.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, State
+from adbazureml.tracking.pending_changes import PendingChanges
+from adbazureml.tracking.run_sync import Delivery, Writing
+from adbazureml.azureml_mlflow.mlflow_errors import is_outage, explain_error
+from adbazureml.tracking.abandoned_runs import find_abandoned_runs
+from adbazureml.tracking.reconciler import Mirror, Settled
+from adbazureml.tracking.sync_record import mirrored_tags, now
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from adbazureml.tracking.pair import Pair
+    from adbazureml.tracking.store_pair import Pair
 
 _logger = logger(__name__)
 
@@ -63,7 +63,7 @@ class Outbox:
         self._runs: dict[str, Writing] = {}
         self._waiting = 0
         self._changed = threading.Condition()
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
         self._leave_at = _NEVER
         # Set when the outbox is closed; opening it again makes another one.
         self._closed = threading.Event()
@@ -105,10 +105,10 @@ class Outbox:
                 writing.mark = now()
             ticket = writing, writing.epoch
         if must_mark:
-            mark(names.own_mark(), writing.mark)
+            mark(run_tags.own_out_of_sync_tag(), writing.mark)
         return ticket
 
-    def add(self, ticket: Ticket, change: Callable[[Changes, bool], None]) -> None:
+    def add(self, ticket: Ticket, change: Callable[[PendingChanges, bool], None]) -> None:
         """Put what was written into the outbox.
 
         Parameters
@@ -165,7 +165,7 @@ class Outbox:
 
     def _look(self, experiment_ids: Sequence[str] | None, closed: threading.Event) -> None:
         try:
-            for run_id in runs_left(self._pair, experiment_ids):
+            for run_id in find_abandoned_runs(self._pair, experiment_ids):
                 with self._changed:
                     # What is found late shall not open an outbox that was closed since.
                     if closed.is_set():
@@ -309,7 +309,7 @@ class Outbox:
     def _forget(self, writing: Writing) -> None:
         """Drop what waits of a run: it is to be compared instead."""
         self._waiting -= writing.changes.size
-        writing.changes = Changes()
+        writing.changes = PendingChanges()
         writing.is_behind, writing.is_known = True, False
 
     def _is_away(self) -> bool:
@@ -336,7 +336,7 @@ class Outbox:
                     self._threads.discard(name)
                     return
                 self._breaker.begin()
-                changes, writing.changes = writing.changes, Changes()
+                changes, writing.changes = writing.changes, PendingChanges()
                 self._waiting -= changes.size
                 compare, is_ended = writing.is_behind, writing.is_ended
                 writing.is_busy, writing.is_comparing = True, compare or is_ended
@@ -355,7 +355,7 @@ class Outbox:
                 elif not writing.is_own:
                     ended_elsewhere = self._delivery.is_left_over(writing)
             except Exception as error:
-                self._failed(writing, reason(error), is_ended=is_ended, is_away=is_outage(error))
+                self._failed(writing, explain_error(error), is_ended=is_ended, is_away=is_outage(error))
                 continue
             if is_ended and outcome is not None and not outcome.settled:
                 self._failed(writing, outcome.reason, is_ended=True, is_away=False)

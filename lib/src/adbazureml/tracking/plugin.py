@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from adbazureml.tracking.pair import SCHEME, Pair
+from adbazureml.tracking.store_pair import SCHEME, Pair
 
 _URI = "MLFLOW_TRACKING_URI"
 
@@ -36,9 +36,9 @@ def rest_store(store_uri: str, artifact_uri: str | None = None) -> Any:
 
 def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``sqlite://``; a stand-in's artifacts lie beside its database."""
-    from adbazureml.workspace import quiet_migrations, stand_in_artifacts
+    from adbazureml.workspaces import quiet_migrations, local_artifact_folder
 
-    beside = stand_in_artifacts(store_uri)
+    beside = local_artifact_folder(store_uri)
     if beside is not None:
         quiet_migrations()
     return _mirrored("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
@@ -57,7 +57,7 @@ def dual_store(store_uri: str, artifact_uri: str | None = None) -> Any:
 def _mirrored(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
     from mlflow.tracking._tracking_service import utils
 
-    from adbazureml.tracking.store import mirrored_class
+    from adbazureml.tracking.dual_store import mirrored_class
 
     # The private means, the same in 3.0 and 3.8 (pinned by tests): MLflow's own builders; and the queue of asynchronous
     # logging, which keeps the log_batch that the store had when it was built.

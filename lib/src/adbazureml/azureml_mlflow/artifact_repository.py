@@ -1,0 +1,294 @@
+"""Artifacts of Azure ML's runs and of its uploaded models, through azureml-mlflow's own REST clients.
+
+Azure ML lets an artifact's path be created once; to write it again, the address of the existing one is asked for.
+Files go to and come from blob storage by signed addresses, which never appear in a message.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.entities import FileInfo
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
+
+from adbazureml.azureml_mlflow.connection import connect, renew
+from adbazureml.azureml_mlflow.transfer_retries import blob_options, explain_error, time_limits, transfer
+from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
+from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
+from adbazureml.azure.workspace_address import WorkspaceAddress
+
+if TYPE_CHECKING:
+    from azureml.mlflow._client.artifact.base_artifact_client import BaseArtifactsClient
+    from azureml.mlflow._internal.utils import ServiceContext
+
+# As many paths as azureml-mlflow creates in one request.
+_BATCH = 50
+_NAMES_OF_CONFLICT = ("Conflict", "already exists")
+
+
+class AzureMLArtifactRepository(ArtifactRepository):
+    """The artifacts below an ``azureml://`` URI: of a run, or of a model uploaded from a local folder.
+
+    Parameters
+    ----------
+    artifact_uri : str
+        ``azureml://<host>/…/experiments/<id>/runs/<id>/artifacts[/<path>]``, or
+        ``azureml://artifacts/LocalUpload/<container>/<path>``, which names no workspace: then it is that of
+        ``tracking_uri``, ``registry_uri`` or of MLflow's present ones.
+    """
+
+    # None: MLflow's own time limits and retries.
+    patience: RetryPolicy | None = None
+
+    def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None):
+        super().__init__(artifact_uri)
+        self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
+        self._context = connect(_address(artifact_uri, tracking_uri, registry_uri))
+        self._client = self._connect()
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Upload a file, in place of what is at its path."""
+        self._upload({self._path(artifact_path, Path(local_file).name): Path(local_file)})
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Upload a folder, in place of what is at the files' paths."""
+        folder = Path(local_dir)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        self._upload({self._path(artifact_path, file.relative_to(folder).as_posix()): file for file in files})
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        """List what is directly in a folder; the service does not tell sizes."""
+        return _children(self._relative_paths(), (path or "").strip("/"))
+
+    def _iter_artifacts_recursive(self, path: str | None) -> Iterator[FileInfo]:
+        # One request for the whole tree, where MLflow would list each folder, and each time all of the run.
+        inside = f"{path}/" if path else ""
+        for found in self._relative_paths():
+            if found.startswith(inside):
+                yield FileInfo(found, is_dir=False, file_size=None)
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+        from azure.storage.blob import BlobClient
+
+        path = self._path(remote_file_path)
+        try:
+            found = self._ask(lambda client: _call(client, "get_content_information", self.patience, path=path))
+        except ResourceNotFoundError as error:
+            raise mlflow_error(
+                f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.", "RESOURCE_DOES_NOT_EXIST"
+            ) from error
+        # Written beside its place first: half a file is never taken for a whole one.
+        unfinished = Path(f"{local_path}.unfinished")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            unfinished.open("wb") as file,
+            BlobClient.from_blob_url(found.content_uri, **blob_options(self.patience)) as blob,
+        ):
+
+            def read() -> None:
+                file.seek(0)
+                blob.download_blob().readinto(file)
+
+            transfer(read, remote_file_path, self.patience)
+        os.replace(unfinished, local_path)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Delete a file, or a folder with all in it."""
+        wanted = (artifact_path or "").strip("/")
+        for found in list(self._relative_paths()):
+            if not wanted or found == wanted or found.startswith(f"{wanted}/"):
+                self._in_service("delete_meta_data", path=self._path(found), hard_delete=True)
+
+    def _connect(self) -> BaseArtifactsClient:
+        from azureml.mlflow._client.artifact.local_artifact_client import LocalArtifactClient
+        from azureml.mlflow._client.artifact.run_artifact_client import RunArtifactsClient
+        from azureml.mlflow._store.artifact.utils import artifact_uri_decomp
+
+        parts = artifact_uri_decomp(self.artifact_uri)
+        # Inside the service a run's artifacts lie in the container of its id.
+        self._origin = parts.get("origin", "ExperimentRun")
+        self._container = parts.get("container") or f"dcid.{parts['runid']}"
+        self._root = (parts.get("artifact_path") or "").strip("/")
+        if "runid" in parts:
+            return RunArtifactsClient(self._context, parts["experiment"], parts["runid"], self._root or None)
+        return LocalArtifactClient(self._context, self._origin, self._container, self._root)
+
+    def _ask(self, call: Callable[[Any], Any]) -> Any:
+        """Call the service, and again with a new token when it answers 401.
+
+        Raises
+        ------
+        azure.core.exceptions.ResourceNotFoundError
+            There is no such artifact.
+        mlflow.exceptions.MlflowException
+            The service refuses, or does not answer.
+        """
+        from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+
+        try:
+            try:
+                return call(self._client)
+            except HttpResponseError as error:
+                if error.status_code != 401:
+                    raise
+                renew(self._context)
+                self._client = self._connect()
+                return call(self._client)
+        except ResourceNotFoundError:
+            raise
+        except AzureError as error:
+            raise explain_error(error, "Azure ML's artifact service", self._context.workspace_name) from error
+
+    def _in_service(self, operation: str, **arguments: Any) -> Any:
+        """Call the artifact service itself, by which a path can be written again or deleted; not so by that of runs."""
+        from azureml.mlflow._client.artifact.local_artifact_client import LocalArtifactClient
+
+        def call(_: Any) -> Any:
+            client = LocalArtifactClient(self._context, self._origin, self._container, None)
+            return getattr(client._client.artifacts, operation)(
+                *_scope(self._context),
+                origin=self._origin,
+                container=self._container,
+                **arguments,
+                **time_limits(self.patience),
+            )
+
+        return self._ask(call)
+
+    def _path(self, *parts: str | None) -> str:
+        return posixpath.join(*(part.strip("/") for part in (self._root, *parts) if part))
+
+    def _relative_paths(self) -> Iterator[str]:
+        inside = f"{self._root}/" if self._root else ""
+        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container", self.patience)]):
+            if path.startswith(inside):
+                yield path.removeprefix(inside)
+
+    def _upload(self, files: dict[str, Path]) -> None:
+        from mlflow.utils.file_utils import ArtifactProgressBar
+
+        with ArtifactProgressBar.files(desc="Uploading artifacts", total=len(files)) as progress:
+            paths = list(files)
+            for start in range(0, len(paths), _BATCH):
+                batch = paths[start : start + _BATCH]
+                created = self._create(batch)
+                sent = [self.thread_pool.submit(self._send, path, files[path], created.get(path)) for path in batch]
+                for one in as_completed(sent):
+                    one.result()
+                    progress.update()
+
+    def _create(self, paths: list[str]) -> dict[str, str]:
+        """Create empty artifacts; return the signed address of each that was not there before."""
+
+        def call(client: Any) -> Any:
+            return _create_empty(client, paths, self.patience)
+
+        answer = self._ask(call)
+        for path, problem in (answer.errors or {}).items():
+            said = f"{problem.error.code}: {problem.error.message}"
+            if not any(name in said for name in _NAMES_OF_CONFLICT):
+                raise mlflow_error(f"Azure ML refused artifact {path!r}: {said}", "INVALID_PARAMETER_VALUE")
+        return {path: info.content_uri for path, info in (answer.artifact_content_information or {}).items()}
+
+    def _send(self, path: str, file: Path, address: str | None) -> None:
+        from azure.storage.blob import BlobClient
+
+        address = address or self._in_service("get_sas", path=path).content_uri
+        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options(self.patience)) as blob:
+
+            def write() -> None:
+                content.seek(0)
+                # The path is ours alone: overwriting also makes an answer that was lost harmless.
+                blob.upload_blob(content, overwrite=True)
+
+            transfer(write, path, self.patience)
+
+
+class AzureMLRunsArtifactRepository(RunsArtifactRepository):
+    """``runs:/`` URIs; in Azure ML a logged model lies among its run's artifacts, and is not listed a second time."""
+
+    def _get_logged_model_artifact_repo(self, run_id: str, name: str) -> ArtifactRepository | None:
+        if not isinstance(self.repo, AzureMLArtifactRepository):
+            return super()._get_logged_model_artifact_repo(run_id, name)
+        tracking_uri = getattr(self, "tracking_uri", None)
+        client = mlflow.MlflowClient(tracking_uri)
+        run = client.get_run(run_id)
+        same = [
+            model
+            for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+            if model.name == name
+        ]
+        newest = max(same, key=lambda model: model.creation_timestamp, default=None)
+        if newest is None or newest.artifact_location == f"{run.info.artifact_uri}/{name}":
+            return None
+        return AzureMLArtifactRepository(newest.artifact_location, tracking_uri)
+
+
+def run_of(artifact_uri: str) -> str | None:
+    """Return the id of the run that an artifact URI belongs to; None for an uploaded model."""
+    from azureml.mlflow._store.artifact.utils import artifact_uri_decomp
+
+    return artifact_uri_decomp(artifact_uri).get("runid")
+
+
+def _address(*uris: str | None) -> WorkspaceAddress:
+    for uri in (*uris, mlflow.get_registry_uri(), mlflow.get_tracking_uri()):
+        if found := WorkspaceAddress.find(uri):
+            return found
+    raise mlflow_error(
+        f"{uris[0]} does not say which Azure ML workspace holds it: set the registry URI or the tracking URI to that"
+        " workspace's.",
+        "INVALID_PARAMETER_VALUE",
+    )
+
+
+def _children(paths: Iterable[str], folder: str) -> list[FileInfo]:
+    inside = f"{folder}/" if folder else ""
+    children: dict[str, bool] = {}
+    for path in paths:
+        if path.startswith(inside):
+            child, _, below = path.removeprefix(inside).partition("/")
+            children[inside + child] = bool(below)
+    return [FileInfo(path, is_dir=is_dir, file_size=None) for path, is_dir in sorted(children.items())]
+
+
+def _scope(context: ServiceContext) -> tuple[str, str, str]:
+    return context.subscription_id, context.resource_group_name, context.workspace_name
+
+
+def _call(client: Any, operation: str, patience: RetryPolicy | None, **arguments: Any) -> Any:
+    """Ask the service of runs for a run's artifacts, and the artifact service for others."""
+    if _is_of_run(client):
+        operations = client._client.run_artifacts
+        where = {"experiment_name": client._experiment_name, "run_id": client._run_id}
+    else:
+        operations = client._client.artifacts
+        where = {"origin": client._origin, "container": client._container}
+    return getattr(operations, operation)(
+        *_scope(client._service_context), **where, **{**time_limits(patience), **arguments}
+    )
+
+
+def _is_of_run(client: Any) -> bool:
+    return hasattr(client, "_run_id")
+
+
+def _create_empty(client: Any, paths: list[str], patience: RetryPolicy | None) -> Any:
+    from azureml.mlflow._restclient.artifact import models
+    from azureml.mlflow._restclient.run_artifact import models as of_runs
+
+    kinds: Any = of_runs if _is_of_run(client) else models
+    body = kinds.ArtifactPathList(paths=[kinds.ArtifactPath(path=path) for path in paths])
+    # A repeat after a lost answer only makes the paths exist already, which `_send` overwrites.
+    again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"])}
+    if patience is None:
+        again["retry_connect"] = 5
+    return _call(client, "batch_create_empty_artifacts", patience, body=body, **again)

@@ -1,5 +1,0 @@
-"""Endpoints on this machine, a server process each."""
-
-from adbazureml.deployment.local.endpoints import connect
-
-__all__ = ["connect"]

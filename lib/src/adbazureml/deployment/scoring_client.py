@@ -1,0 +1,123 @@
+"""Ask a scoring server for predictions, and turn its refusals into one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import requests
+
+from adbazureml.errors import DeploymentError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LONGEST_REASON = 400
+
+
+def session() -> requests.Session:
+    """A connection that is kept open, past any proxy of the environment: for servers on this machine."""
+    opened = requests.Session()
+    opened.trust_env = False
+    return opened
+
+
+def is_healthy(address: str, *, timeout: float) -> bool:
+    """Whether a ``GET`` is answered with success within so many seconds, by a server on this machine."""
+    with session() as connection:
+        try:
+            return connection.get(address, timeout=timeout).ok
+        except requests.RequestException:
+            return False
+
+
+def request_of(frame: pd.DataFrame | Mapping[str, Any]) -> dict[str, Any]:
+    """Put rows into a request of MLflow's scoring protocol, of values that JSON takes; a dict is taken to be one.
+
+    Raises
+    ------
+    DeploymentError
+        It is neither, or a value is nothing that JSON takes.
+    """
+    import pandas as pd
+    from mlflow.utils.proto_json_utils import NumpyEncoder
+
+    if isinstance(frame, pd.DataFrame):
+        # JSON has no word for a number that is none.
+        nullable: Any = frame.astype(object).where(frame.notna(), cast("Any", None))
+        # `DataFrame.to_json` would round floats to 15 digits.
+        frame = {"dataframe_split": nullable.to_dict(orient="split", index=False)}
+    if not isinstance(frame, Mapping):
+        raise DeploymentError(f"frame: a {type(frame).__name__} can't be scored; give a pandas DataFrame.")
+    try:
+        return dict(json.loads(json.dumps(dict(frame), cls=NumpyEncoder)))
+    except TypeError as error:
+        raise DeploymentError(
+            f"frame: a value can't be sent as JSON ({error}); give numbers, texts or times."
+        ) from error
+
+
+def ask(
+    connection: requests.Session,
+    url: str,
+    payload: Mapping[str, Any],
+    *,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """Post a request to a scoring address and return its predictions.
+
+    Parameters
+    ----------
+    connection : requests.Session
+        Kept open by whoever asks often.
+    url : str
+        The whole address.
+    payload : mapping
+        A request of the scoring protocol.
+    timeout : float
+        Seconds to wait for the answer.
+    headers : mapping, optional
+        Such as the authorization; they are in no error.
+
+    Raises
+    ------
+    DeploymentError
+        The server refused the rows, with its reason in one sentence, or does not answer.
+    """
+    body = json.dumps(payload)
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    try:
+        answer = connection.post(url, data=body, headers=sent, timeout=timeout)
+    except requests.Timeout as error:
+        raise DeploymentError(
+            f"{url} did not answer within {timeout:g} s: send fewer rows at once, or raise request_timeout."
+        ) from error
+    except requests.ConnectionError as error:
+        raise DeploymentError(f"Nothing answers at {url}: the endpoint was stopped; deploy it again.") from error
+    if answer.status_code in (401, 403):
+        raise DeploymentError(f"{url} does not accept the key or token ({answer.status_code}): deploy with this auth.")
+    if not answer.ok:
+        whose = (
+            "The model refused the rows" if answer.status_code < 500 else f"The endpoint failed ({answer.status_code})"
+        )
+        raise DeploymentError(f"{whose}: {_explain_error(answer)}")
+    content = answer.json()
+    return content["predictions"] if isinstance(content, dict) and "predictions" in content else content
+
+
+def _explain_error(answer: requests.Response) -> str:
+    """The server's message without the rows it repeats, the advice on MLflow 1, and the stack trace."""
+    try:
+        content = answer.json()
+        message, trace = str(content["message"]), str(content.get("stack_trace") or "")
+    except (ValueError, KeyError, TypeError):
+        message, trace = answer.text or f"status {answer.status_code}", ""
+    message = message.rpartition("\nError: ")[2].partition(" IMPORTANT: ")[0]
+    message = re.sub(r"Failed to enforce schema of data .* with schema '.*?\]'\. Error: ", "", message, flags=re.DOTALL)
+    if last_line := trace.strip().rpartition("\n")[2]:
+        message = f"{message} {last_line}"
+    said = re.sub(r"\s+", " ", message).strip()
+    return said if len(said) <= _LONGEST_REASON else f"{said[:_LONGEST_REASON]}…"

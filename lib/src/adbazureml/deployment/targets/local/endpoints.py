@@ -1,0 +1,320 @@
+"""Endpoints on this machine: a server process for each deployment, reachable from this machine only.
+
+It is Microsoft's inference server for Azure ML, in an environment of its own, so that what would run in the cloud is
+tried here; where that can't be installed, MLflow's own scoring server.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import shutil
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adbazureml.deployment.targets.local import environments, processes, records
+from adbazureml.serving import lease
+from adbazureml.deployment.targets.local.records import Server
+from adbazureml.deployment.scoring_client import ask, is_healthy, session
+from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Kind, Progress, State, Target, TargetOptions
+from adbazureml.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from adbazureml.deployment.deployable import Deployable
+
+_HERE = Path(__file__).parent
+_HIGHEST_PORT = 65535
+_PING_TIMEOUT_S = 5
+# The server says itself that a request took too long; that shall arrive.
+_ANSWER_MARGIN_S = 10
+# What the process of the server needs beside the model and the server.
+_PROCESS_NEEDS = ("psutil>=5.9", "gunicorn>=23,<28")
+_PATHS = {"inference server": ("/score", "/"), "MLflow": ("/invocations", "/ping")}
+
+# Endpoints that this process asked for; those that are not kept stop with it.
+_held: set[str] = set()
+
+
+def connect(options: TargetOptions) -> LocalTarget:
+    """Return this machine as a target."""
+    return LocalTarget(options)
+
+
+class LocalTarget(Target):
+    """The machine that runs this. A deployment without traffic listens at a port that nobody is told."""
+
+    kind: Kind = "local"
+    registry: Literal["azureml", "databricks"] | None = None
+    splits_traffic = False
+    # The first time, packages of 320 MB are installed; a server that dies is noticed at once.
+    timeout: float = 600
+
+    def __init__(self, options: TargetOptions) -> None:
+        self._options = options
+
+    def check(self, name: str, model: Deployable) -> None:
+        """Refuse a port that is none, in use, or not the one where the endpoint runs."""
+        port = self._options.port
+        if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
+            raise DeploymentError(
+                f"port {port!r} is out of range: set it to 1024 to {_HIGHEST_PORT}, or 0 for a free port."
+            )
+        charge = records.in_charge(name)
+        server = records.read_server(charge) if charge else None
+        if server and server.fingerprint == model.fingerprint and port not in (0, server.port):
+            raise DeploymentError(
+                f"port {port}: endpoint {name!r} serves this model at port {server.port}; leave the port 0, or"
+                " delete the endpoint first."
+            )
+
+    def find(self, name: str) -> EndpointState | None:
+        """Return the endpoint, if a server of it takes traffic."""
+        charge = records.in_charge(name)
+        if charge is None:
+            return None
+        found = records.servers(name)
+        serving = next(server for folder, server in found if folder == charge)
+        return EndpointState(
+            name=name,
+            kind=self.kind,
+            url=_address(serving.port, serving),
+            auth="none",
+            deployments=tuple(_state(folder, server, in_charge=folder == charge) for folder, server in found),
+        )
+
+    def create(self, name: str, deployment: str, model: Deployable, *, progress: Progress, deadline: Deadline) -> None:
+        """Start the server of a deployment, asked at its private port until it is given traffic."""
+        folder = records.endpoint_folder(name) / deployment
+        with records.locked(name):
+            server = records.read_server(folder)
+            if server and processes.is_running(server.pid, folder):
+                if server.healthy and is_healthy(_health(server), timeout=_PING_TIMEOUT_S):
+                    _extend(folder, keep=lease.read_lease(folder).keep)
+                    return
+                processes.stop(server.pid, folder)
+            progress("fetching the model")
+            fetched = model.folder
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(fetched.path, folder)
+            about = {"model": model.uri, "fingerprint": model.fingerprint}
+            self._start(name, folder, model.requirements.wanted, about, progress=progress, deadline=deadline)
+
+    def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
+        """Post a request of the scoring protocol and return the predictions."""
+        charge = records.endpoint_folder(name) / deployment if deployment else records.in_charge(name)
+        server = records.read_server(charge) if charge else None
+        if server is None:
+            raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
+        url = _address(server.private_port if deployment else server.port, server)
+        with session() as connection:
+            return ask(connection, url, payload, timeout=self._options.request_timeout + _ANSWER_MARGIN_S)
+
+    def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
+        """Let one deployment listen at the endpoint's port, then stop the one that did."""
+        (deployment,) = (each for each, percent in traffic.items() if percent)
+        folder = records.endpoint_folder(name) / deployment
+        with records.locked(name):
+            server = records.read_server(folder)
+            if server is None:
+                raise DeploymentError(f"endpoint {name!r} has no deployment {deployment!r} any more: deploy it again.")
+            old = records.in_charge(name)
+            old_lease = lease.read_lease(old) if old else None
+            if not processes.is_running(server.pid, folder):
+                requirements = (folder / "environment" / "wanted.txt").read_text(encoding="utf-8").splitlines()
+                about = {"model": server.model, "fingerprint": server.fingerprint}
+                server = self._start(name, folder, requirements, about, progress=progress, deadline=deadline)
+            (folder / records.OPEN).touch()
+            processes.wait_until_healthy(
+                server.pid,
+                _health(server, server.port),
+                folder,
+                what=f"endpoint {name!r}",
+                deadline=deadline,
+                progress=progress,
+            )
+            records.put_in_charge(name, deployment)
+            if old and old_lease and old != folder:
+                owners = {*old_lease.living_owners, *lease.read_lease(folder).living_owners}
+                lease.write_lease(folder, lease.Lease(keep=old_lease.keep, owners=tuple(owners)))
+                _stop(old)
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """Return the last lines that a server printed; kept until its deployment is made again."""
+        return processes.last_lines(records.endpoint_folder(name) / deployment, lines)
+
+    def remove(self, name: str, deployment: str) -> None:
+        """Stop the server of a deployment and drop its folder."""
+        folder = records.endpoint_folder(name) / deployment
+        _stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def delete(self, name: str) -> None:
+        """Stop all servers of an endpoint; their logs stay until it is deployed again."""
+        with records.locked(name):
+            records.forget(name)
+            for folder, _ in records.servers(name):
+                _stop(folder)
+                for part in ("model", "code", "environment"):
+                    shutil.rmtree(folder / part, ignore_errors=True)
+
+    def list(self) -> list[EndpointState]:
+        """Return the endpoints that run on this machine, whichever process deployed them."""
+        return [found for name in records.names() if (found := self.find(name))]
+
+    def hold(self, name: str) -> None:
+        """Let the endpoint live as long as this process, or for ever where it is to be kept."""
+        if charge := records.in_charge(name):
+            _extend(charge, keep=self._options.keep)
+            _held.add(name)
+
+    def release(self, name: str) -> None:
+        """Stop the endpoint, unless it is kept or another process holds it."""
+        _held.discard(name)
+        charge = records.in_charge(name)
+        if charge is None:
+            return
+        held = lease.read_lease(charge)
+        others = tuple(owner for owner in held.living_owners if owner[0] != os.getpid())
+        if held.keep or others:
+            lease.write_lease(charge, replace(held, owners=others))
+        else:
+            self.delete(name)
+
+    def _start(
+        self,
+        name: str,
+        folder: Path,
+        requirements: Sequence[str],
+        about: Mapping[str, Any],
+        *,
+        progress: Progress,
+        deadline: Deadline,
+    ) -> Server:
+        """Start the server of a deployable folder on a private socket, with another bound for callers."""
+        (folder / records.OPEN).unlink(missing_ok=True)
+        (folder / "environment" / "wanted.txt").write_text("\n".join(requirements), encoding="utf-8")
+        lease.write_lease(folder, lease.Lease(keep=False, owners=(lease.this_process(),)))
+        command, environment, note = self._command(folder, requirements, progress)
+        with self._sockets(name) as sockets:
+            server = Server(
+                pid=processes.start(command, folder, sockets, environment),
+                private_port=sockets[0].getsockname()[1],
+                port=sockets[1].getsockname()[1],
+                software="MLflow" if note else "inference server",
+                made=datetime.now(timezone.utc).isoformat(),
+                note=note,
+                **about,
+            )
+        records.write_server(folder, server)
+        what = f"endpoint {name!r}: the model {server.model}"
+        try:
+            processes.wait_until_healthy(
+                server.pid, _health(server), folder, what=what, deadline=deadline, progress=progress
+            )
+        except BaseException:
+            processes.stop(server.pid, folder)
+            raise
+        server = replace(server, healthy=True)
+        records.write_server(folder, server)
+        return server
+
+    def _command(
+        self, folder: Path, requirements: Sequence[str], progress: Progress
+    ) -> tuple[Sequence[str], dict[str, str], str]:
+        """Command and environment variables of the server, and why it is not the inference server."""
+        limit = self._options.request_timeout
+        try:
+            python = environments.interpreter([*requirements, *_PROCESS_NEEDS], progress=progress)
+        except DeploymentError as error:
+            note = f"{error} MLflow's own scoring server answers instead."
+            warnings.warn(note, stacklevel=2)
+            # Workers of a Spark model must be this interpreter, not the first python3 on the PATH.
+            variables = {"PYSPARK_PYTHON": sys.executable, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": f"{limit:.0f}"}
+            return [sys.executable, "-m", "adbazureml.serving.mlflow_server"], variables, note
+        variables = {
+            "AML_APP_ROOT": str(folder / "code"),
+            "AZUREML_ENTRY_SCRIPT": str(folder / "code" / "score.py"),
+            "AZUREML_MODEL_DIR": str(folder / "model"),
+            "AML_APP_INSIGHTS_ENABLED": "false",
+            "SCORING_TIMEOUT_MS": f"{limit * 1000:.0f}",
+            "WORKER_TIMEOUT": f"{limit + 30:.0f}",
+            "PYSPARK_PYTHON": str(python),
+            "MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(),
+            # The model's environment has none of this one's packages.
+            "PYTHONPATH": "",
+        }
+        return [str(python), str(_HERE / "inference_process.py")], variables, ""
+
+    @contextmanager
+    def _sockets(self, name: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+        """Bind a private port, and the one that callers are told; shared while the old server listens there."""
+        port = self._options.port
+        charge = records.in_charge(name)
+        old = records.read_server(charge) if charge else None
+        try:
+            public = processes.bind(port, shared=bool(port) and old is not None and old.port == port)
+        except OSError as error:
+            raise DeploymentError(_port_problem(port, error)) from error
+        with public, processes.bind(0) as private:
+            yield private, public
+
+
+def _address(port: int, server: Server) -> str:
+    return f"http://{processes.HOST}:{port}{_PATHS[server.software][0]}"
+
+
+def _health(server: Server, port: int | None = None) -> str:
+    return f"http://{processes.HOST}:{port or server.private_port}{_PATHS[server.software][1]}"
+
+
+def _state(folder: Path, server: Server, *, in_charge: bool) -> DeploymentState:
+    state: State
+    if processes.is_running(server.pid, folder):
+        answers = server.healthy and is_healthy(_health(server), timeout=_PING_TIMEOUT_S)
+        state = "healthy" if answers else "creating"
+    else:
+        state = "stopped" if server.healthy and (folder / "model").exists() else "failed"
+    return DeploymentState(
+        name=folder.name,
+        model=server.model,
+        fingerprint=server.fingerprint,
+        state=state,
+        traffic=100 if in_charge else 0,
+        made=server.started,
+        note=server.note,
+    )
+
+
+def _extend(folder: Path, *, keep: bool) -> None:
+    owners = {*lease.read_lease(folder).living_owners, lease.this_process()}
+    lease.write_lease(folder, lease.Lease(keep=keep, owners=tuple(owners)))
+
+
+def _stop(folder: Path) -> None:
+    if server := records.read_server(folder):
+        processes.stop(server.pid, folder)
+
+
+def _port_problem(port: int, error: OSError) -> str:
+    cure = "set another port, or 0 for a free one."
+    if error.errno == errno.EADDRINUSE:
+        taken = (name for name in records.names() for _, server in records.servers(name) if server.port == port)
+        other = next(taken, None)
+        return f"port {port} is in use by {f'endpoint {other!r}' if other else 'another program'}: {cure}"
+    return f"port {port} can't be used ({error.strerror}): {cure}"
+
+
+@atexit.register
+def _leave() -> None:
+    """Stop what nobody else holds, rather than wait for the servers to notice."""
+    for name in tuple(_held):
+        with suppress(DeploymentError, OSError):
+            LocalTarget(TargetOptions()).release(name)

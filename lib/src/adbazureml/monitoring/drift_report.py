@@ -1,0 +1,320 @@
+"""What a comparison of two tables found, as a table, a picture and metrics."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal
+
+from adbazureml import runtime
+from adbazureml.errors import DriftError, TableError
+from adbazureml.monitoring.significance import smallest_shift
+from adbazureml.monitoring.drift_thresholds import Thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+# The stricter of what MLflow and Azure ML take in a metric's name; '/' would put a column into a group of its own.
+_NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
+_LONGEST_COLUMN = 200
+_LINES = 6
+_FEW_ROWS = 50
+_TYPES = (
+    "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
+    "missing_current double, missing_baseline double, p_value double, p_adjusted double, drifted boolean"
+)
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """How far one column moved.
+
+    Attributes
+    ----------
+    column : str
+    kind : "numeric" or "categorical"
+    psi : float
+        Population stability index over the baseline's quantile bins or categories, missing values being one more.
+    js_distance : float
+        Jensen-Shannon distance over the same bins, from 0 to 1.
+    ks : float or None
+        Kolmogorov-Smirnov statistic of the values that are there, from 0 to 1; None for a categorical column, or where
+        one side has no value.
+    wasserstein : float or None
+        Wasserstein distance of the values that are there, in the column's unit; None likewise.
+    missing_current, missing_baseline : float
+        Shares of null and NaN, from 0 to 1.
+    p_value, p_adjusted : float
+        Probability of counts as far apart as these in two samples of one population; and the same raised for the number
+        of columns (and days) looked at, by Benjamini and Hochberg.
+    drifted : bool
+        Whether the change is significant, `p_adjusted` being 0.05 at most, and a figure reaches its threshold.
+    """
+
+    column: str
+    kind: Literal["numeric", "categorical"]
+    psi: float
+    js_distance: float
+    ks: float | None
+    wasserstein: float | None
+    missing_current: float
+    missing_baseline: float
+    p_value: float
+    p_adjusted: float
+    drifted: bool
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """How far new data has moved from its baseline.
+
+    Attributes
+    ----------
+    columns : tuple of ColumnDrift
+        One for each column, in the order asked for.
+    thresholds : Thresholds
+        From which figures on a significant change counts as drift.
+    rows_current, rows_baseline : int
+        Rows compared.
+    day : str
+        The day that the current rows are of; empty for all of them.
+    days : tuple of DriftReport
+        The same for each day, in order, where asked for.
+    source : str
+        What the new rows are.
+    """
+
+    columns: tuple[ColumnDrift, ...]
+    thresholds: Thresholds
+    rows_current: int
+    rows_baseline: int
+    day: str = ""
+    days: tuple[DriftReport, ...] = ()
+    source: str = ""
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """Names of the columns that drifted."""
+        return tuple(column.column for column in self.columns if column.drifted)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each column, then for each column of each day: ``day`` and the attributes of `ColumnDrift`."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [{"day": report.day, **asdict(column)} for report in (self, *self.days) for column in report.columns]
+        )
+
+    def log(self) -> None:
+        """Log it to the active MLflow run: `metrics`, how many columns drifted on each day, the figures, the table."""
+        import mlflow
+
+        mlflow.log_metrics(self.metrics())
+        for step, report in enumerate(self.days):
+            mlflow.log_metric("drift_columns_of_day", len(report.drifted), step=step)
+        mlflow.log_figure(self.plot(), "drift.png")
+        if self.days:
+            mlflow.log_figure(self.plot_days(), "drift_by_day.png")
+        mlflow.log_text(self.to_pandas().to_csv(index=False), "drift.csv")
+
+    def append_to(self, table: str, *, model_uri: str = "") -> None:
+        """Append `to_pandas` to a Delta table, made where there is none, with the model and the time; or nothing.
+
+        Raises
+        ------
+        TableError
+            The table can't take it; nothing was appended.
+        """
+        from pyspark.errors import PySparkException
+        from pyspark.sql import functions
+
+        if not self.columns:
+            return
+        figures = [(report.day, *asdict(column).values()) for report in (self, *self.days) for column in report.columns]
+        rows = (
+            runtime.spark()
+            .createDataFrame(figures, _TYPES)
+            .select(
+                functions.lit(model_uri).alias("model_uri"),
+                functions.current_timestamp().alias("compared_at"),
+                functions.lit(str(self.thresholds)).alias("thresholds"),
+                "*",
+            )
+        )
+        try:
+            # A table of an earlier version of this package lacks some figures.
+            wider = rows.coalesce(1).write.option("mergeSchema", "true")
+            wider.saveAsTable(runtime.quoted_table(table), format="delta", mode="append")
+        except PySparkException as error:
+            said = str(error).partition("\n")[0]
+            raise TableError(f"table: {table!r} can't take the figures: {said} Name another table.") from error
+
+    def check(self) -> None:
+        """Fail where a column drifted, as a job's task should that guards a model.
+
+        Raises
+        ------
+        DriftError
+            Names the columns.
+        """
+        if self.drifted:
+            named = ", ".join(
+                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))}, p {column.p_adjusted:.2g})"
+                for column in self.columns
+                if column.drifted
+            )
+            raise DriftError(
+                f"{self._sentence()}, threshold being {self.thresholds}: {named}. Look at the figures, then "
+                "train anew, or raise threshold if this is no concern."
+            )
+
+    def metrics(self) -> dict[str, float]:
+        """The figures as metrics for ``mlflow.log_metrics``, with names that MLflow and Azure ML both take.
+
+        Returns
+        -------
+        dict of str to float
+            ``drift_columns`` and ``drift_share`` (columns that drifted, and their share), then for each column
+            ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
+            ``drift_missing/<column>`` and, for numbers,
+            ``drift_ks/<column>`` and ``drift_wasserstein/<column>``. Characters that the names may not hold become
+            ``_``; a figure that is not finite is left out.
+        """
+        found: dict[str, float] = {
+            "drift_columns": float(len(self.drifted)),
+            "drift_share": len(self.drifted) / max(len(self.columns), 1),
+        }
+        for name, column in zip(_metric_names([column.column for column in self.columns]), self.columns, strict=True):
+            figures = {
+                "psi": column.psi,
+                "p": column.p_adjusted,
+                "js": column.js_distance,
+                "missing": column.missing_current,
+                "ks": column.ks,
+                "wasserstein": column.wasserstein,
+            }
+            found |= {
+                f"drift_{figure}/{name}": value
+                for figure, value in figures.items()
+                if value is not None and math.isfinite(value)
+            }
+        return found
+
+    def plot(self) -> Figure:
+        """Draw each column's population stability index against the threshold, the largest on top.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from matplotlib import pyplot
+
+        ordered = sorted(self.columns, key=lambda column: column.psi)
+        figure, axes = pyplot.subplots(figsize=(7, 1.2 + 0.28 * len(ordered)), layout="constrained")
+        # A figure that pyplot still holds would be shown twice by a notebook.
+        pyplot.close(figure)
+        colours = ["#d13438" if column.drifted else "#0078d4" for column in ordered]
+        places = range(len(ordered))
+        bars = axes.barh(places, [column.psi for column in ordered], color=colours)
+        # A '$' would start a formula.
+        axes.set_yticks(places, [column.column.replace("$", r"\$") for column in ordered])
+        axes.bar_label(bars, [f"{column.psi:.3f}" for column in ordered], padding=3)
+        if self.thresholds.psi is not None:
+            axes.axvline(self.thresholds.psi, color="#605e5c", linestyle="--")
+        axes.margins(x=0.12)
+        axes.set_xlabel("population stability index (dashed: its threshold; red: significant too)")
+        axes.set_title(self._sentence())
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def plot_days(self) -> Figure:
+        """Draw the population stability index of the columns that moved most, day by day.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+        pyplot.close(figure)
+        for index in sorted(range(len(self.columns)), key=lambda i: -self.columns[i].psi)[:_LINES]:
+            name = self.columns[index].column.replace("$", r"\$")
+            axes.plot([one.day for one in self.days], [one.columns[index].psi for one in self.days], "o-", label=name)
+        if self.thresholds.psi is not None:
+            axes.axhline(self.thresholds.psi, color="#605e5c", linestyle="--")
+        axes.set_ylabel("population stability index")
+        axes.tick_params(axis="x", rotation=30)
+        axes.legend()
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def __str__(self) -> str:
+        found = f"{self._sentence()}: {', '.join(self.drifted)}" if self.drifted else self._sentence()
+        return f"{found}. {self._seen()}".rstrip()
+
+    def _sentence(self) -> str:
+        if not self.rows_current:
+            return f"No row yet to compare with the {self.rows_baseline:,} of the baseline"
+        found = f"{len(self.drifted)} of {len(self.columns)} columns drifted" if self.drifted else self._none()
+        return f"{found} ({self.rows_current:,} rows against {self.rows_baseline:,})"
+
+    def _none(self) -> str:
+        return f"No drift in {len(self.columns)} column{'s' if len(self.columns) > 1 else ''}"
+
+    def _seen(self) -> str:
+        """What the report would have found, and what it can't see."""
+        if not self.rows_current:
+            return ""
+        shift = smallest_shift(self.rows_current, self.rows_baseline, len(self.columns))
+        few = "With so few new rows only a large change shows. " if self.rows_current < _FEW_ROWS else ""
+        return f"{few}A shift of {shift:.2g} standard deviations is found four times in five."
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td><code>{escape(column.column)}</code></td><td>{column.kind}</td><td>{column.psi:.3f}</td>"
+            f"<td>{column.p_adjusted:.2g}</td><td>{column.js_distance:.3f}</td><td>{_figure(column.ks)}</td><td>{_figure(column.wasserstein)}</td>"
+            f"<td>{column.missing_current:.1%}</td><td>{column.missing_baseline:.1%}</td>"
+            f"<td>{'<b>drifted</b>' if column.drifted else 'stable'}</td></tr>"
+            for column in self.columns
+        )
+        said = escape(f"{self._sentence()}{f': {self.source}' if self.source else ''}. {self._seen()}".rstrip())
+        if not self.columns:
+            return f"<p>{said}</p>"
+        head = "".join(
+            f"<th>{name}</th>"
+            for name in (
+                "column",
+                "kind",
+                "PSI",
+                "p, adjusted",
+                "Jensen-Shannon",
+                "KS",
+                "Wasserstein",
+                "missing",
+                "in the baseline",
+                f"p 0.05, {self.thresholds}",
+            )
+        )
+        return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _metric_names(columns: list[str]) -> list[str]:
+    """A name for each column that MLflow and Azure ML take, no two alike."""
+    names: list[str] = []
+    for column in columns:
+        # MLflow reads a name as a path: one of dots alone would lead out of its group.
+        cleaned = _NOT_IN_METRIC_NAMES.sub("_", column)[:_LONGEST_COLUMN]
+        cleaned = cleaned if cleaned.strip(".") else "_" * len(cleaned)
+        name, number = cleaned, 2
+        while name.lower() in {other.lower() for other in names}:
+            name, number = f"{cleaned}_{number}", number + 1
+        names.append(name)
+    return names

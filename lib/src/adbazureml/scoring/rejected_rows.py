@@ -1,0 +1,135 @@
+"""A model around a model: it says of each row whether the inner one takes it, instead of failing on all of them."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+
+from adbazureml.errors import ScoringError
+from adbazureml.scoring.signature import is_tensor
+
+if TYPE_CHECKING:
+    from mlflow.models.model import ModelInfo
+    from pyspark.sql.types import DataType, StructType
+
+_REASON_LENGTH = 500
+
+
+class Refusing(PythonModel):
+    """Predicts in batches; in one that fails, seeks out the rows that the inner model refuses, half by half.
+
+    Parameters
+    ----------
+    fields : list of str or None
+        Names of the outputs where there are several.
+    depth : int
+        How many dimensions a row's prediction has.
+    """
+
+    def __init__(self, fields: list[str] | None, depth: int) -> None:
+        self._fields = fields
+        self._depth = depth
+
+    def load_context(self, context: Any) -> None:
+        """Load the inner model."""
+        import mlflow
+
+        self._model = mlflow.pyfunc.load_model(context.artifacts["model"])
+        schema = self._model.metadata.get_input_schema()
+        named = schema.inputs if schema is not None and schema.has_input_names() else []
+        kinds = {spec.name: getattr(spec.type, "name", "") for spec in named}
+        self._whole = {name: kind for name, kind in kinds.items() if kind in {"integer", "long"}}
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
+        """Give for each row a list with its prediction, and an empty reason; or an empty list, and the reason."""
+        values, refused = self._outcomes(model_input)
+        return pd.DataFrame({"value": pd.Series(values, dtype=object), "refused": refused})
+
+    def _outcomes(self, rows: pd.DataFrame) -> tuple[list[list[Any]], list[str]]:
+        try:
+            values = self._values(rows)
+        except Exception as error:
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                first, second = self._outcomes(rows.iloc[:middle]), self._outcomes(rows.iloc[middle:])
+                return first[0] + second[0], first[1] + second[1]
+            return [[]], [" ".join(f"{type(error).__name__}: {error}".split())[:_REASON_LENGTH]]
+        if len(values) != len(rows):
+            raise ScoringError(f"The model gave {len(values)} predictions for {len(rows)} rows.")
+        return [[value] for value in values], [""] * len(values)
+
+    def _values(self, rows: pd.DataFrame) -> list[Any]:
+        # A null makes floats of a whole batch's integers, which MLflow refuses; the rows without one are taken.
+        found = self._model.predict(
+            rows.astype({name: _numpy_type(kind) for name, kind in self._whole.items() if not rows[name].isna().any()})
+        )
+        if self._fields is not None:
+            records: list[Any] = pd.DataFrame(found)[self._fields].to_dict("records")
+            return records
+        if self._depth > 1:
+            return [getattr(one, "tolist", lambda one=one: one)() for one in found]
+        frame = pd.DataFrame(found)
+        return list(frame.to_numpy().tolist()) if self._depth else list(frame.iloc[:, 0].tolist())
+
+
+def _numpy_type(kind: str) -> str:
+    return "int32" if kind == "integer" else "int64"
+
+
+def row_rejecting_model(info: ModelInfo, uri: str, kind: DataType | None) -> tuple[str, StructType]:
+    """Wrap a model, whose predictions are of a Spark type; None: as its signature says.
+
+    Returns
+    -------
+    str
+        Folder of a pyfunc model that takes the inputs of the given one in one struct. It stays until the process ends.
+    pyspark StructType
+        Of what it gives: ``value``, an array with the prediction or none, and ``refused``.
+
+    Raises
+    ------
+    ScoringError
+        The predictions are of a type that can't be told row by row.
+    """
+    import mlflow
+    from pyspark.sql.types import ArrayType, StringType, StructField, StructType
+
+    kind = kind or _prediction_type(info, uri)
+    depth, element = 0, kind
+    while isinstance(element, ArrayType):
+        depth, element = depth + 1, element.elementType
+    fields = kind.fieldNames() if isinstance(kind, StructType) else None
+    folder = tempfile.mkdtemp(dir=_folder_of_this_process().name)
+    mlflow.pyfunc.save_model(
+        f"{folder}/model",
+        python_model=Refusing(fields, depth),
+        artifacts={"model": mlflow.artifacts.download_artifacts(uri, dst_path=str(Path(folder, "inner")))},
+        pip_requirements=[],
+    )
+    return f"{folder}/model", StructType([StructField("value", ArrayType(kind)), StructField("refused", StringType())])
+
+
+def _prediction_type(info: ModelInfo, uri: str) -> DataType:
+    from mlflow.types.schema import DataType as MlflowType
+    from pyspark.sql.types import DoubleType, StructField, StructType
+
+    specs = info.signature.outputs.inputs if info.signature and info.signature.outputs else []
+    if any(is_tensor(spec) or not isinstance(spec.type, MlflowType) for spec in specs):
+        raise ScoringError(
+            f"refused_into: the outputs of {uri!r} are no columns of numbers or text, so that single rows can't be "
+            "set aside; leave refused_into empty."
+        )
+    if len(specs) > 1:
+        return StructType([StructField(spec.name or str(i), spec.type.to_spark()) for i, spec in enumerate(specs)])
+    kind: DataType = specs[0].type.to_spark() if specs else DoubleType()
+    return kind
+
+
+@cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="adbazureml-refusing-")

@@ -1,0 +1,325 @@
+"""Answer requests with an MLflow model, under Microsoft's inference server for Azure ML.
+
+This file goes into the endpoint as it is: it runs in the model's environment, where `adbazureml` is not installed. It
+takes what MLflow's own scoring server takes (``dataframe_split``, ``dataframe_records``, ``inputs``, ``instances``,
+each with ``params``; CSV), and ``input_data`` as Azure ML's endpoints of MLflow models do. It answers
+``{"predictions": …}``. What a caller got wrong is a 400 or 415 with one sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+# MLflow opens its tracking store when a model is loaded: by default a new database in the working directory, and where
+# that can't be written it tries for 100 s.
+os.environ.setdefault("MLFLOW_TRACKING_URI", Path(tempfile.gettempdir(), "mlruns").as_uri())
+# Workers of a Spark model must be this interpreter, and its Java may come with it.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+if "JAVA_HOME" not in os.environ and (Path(sys.prefix) / "lib" / "jvm").is_dir():
+    os.environ["JAVA_HOME"] = str(Path(sys.prefix) / "lib" / "jvm")
+
+import pandas as pd
+from azureml_inference_server_http.api.aml_request import rawhttp
+from azureml_inference_server_http.api.aml_response import AMLResponse
+from mlflow import pyfunc
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.utils.proto_json_utils import (
+    NumpyEncoder,
+    _get_jsonable_obj,
+    dataframe_from_parsed_json,
+    parse_tf_serving_input,
+)
+
+FORMATS = ("input_data", "dataframe_split", "dataframe_records", "inputs", "instances")
+LONGEST_REASON = 400
+# What models raise for rows that they do not take. Anything else is the model's own failure.
+CALLERS_MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+CALLERS_CODES = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(BAD_REQUEST)}
+
+logger = logging.getLogger("azmlinfsrv.adbazureml")
+
+
+class RefusedError(Exception):
+    """A request that can't be answered, with the status and the sentence to say so."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Served:
+    """The model, and where its inputs and outputs are collected to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = pyfunc.load_model(str(folder))
+        self.schema = self.model.metadata.get_input_schema()
+        self.collectors = _collectors()
+
+    def answer(self, rows: Any, params: dict[str, Any] | None) -> str:
+        """Predict, collect, and return the body of the answer."""
+        predictions = _get_jsonable_obj(self.predict(rows, params), pandas_orient="records")
+        if self.collectors:
+            self._collect(rows, predictions)
+        return json.dumps({"predictions": predictions}, cls=NumpyEncoder)
+
+    def predict(self, rows: Any, params: dict[str, Any] | None) -> Any:
+        """Predict; what the caller got wrong and what the model did are told apart by the error."""
+        try:
+            return self.model.predict(rows, params=params) if params else self.model.predict(rows)
+        except MlflowException as error:
+            if error.error_code in CALLERS_CODES:
+                raise RefusedError(400, _explain_error(error.message)) from error
+            logger.exception("The model failed")
+            raise RefusedError(500, f"The model failed: {_explain_error(error.message)}") from error
+        except CALLERS_MISTAKES as error:
+            raise RefusedError(400, _explain_error(error)) from error
+        except TimeoutError as error:
+            seconds = float(os.environ.get("SCORING_TIMEOUT_MS", "3600000")) / 1000
+            sentence = (
+                f"The model did not answer within {seconds:g} s: send fewer rows at once, or raise request_timeout."
+            )
+            raise RefusedError(504, sentence) from error
+        except Exception as error:
+            if type(error).__module__.startswith("pyspark.errors"):
+                raise RefusedError(400, _explain_error(error)) from error
+            logger.exception("The model failed")
+            if type(error).__name__ == "Py4JNetworkError" or isinstance(error, ConnectionError):
+                # Spark is gone, and the server would go on saying that it is healthy: a new worker starts a new one.
+                os._exit(1)
+            raise RefusedError(500, f"The model failed: {_explain_error(error)}") from error
+
+    def _collect(self, rows: Any, predictions: Any) -> None:
+        assert self.collectors is not None
+        inputs, outputs = self.collectors
+        try:
+            frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+            context = inputs.collect(frame)
+            outputs.collect(pd.DataFrame(predictions), context)
+        except Exception:
+            logger.exception("Inputs and outputs were not collected")
+
+
+served: Served | None = None
+
+
+def init() -> None:
+    """Load the model, and let it answer its own input example: only then the server says that it is healthy."""
+    try:
+        _load()
+    except Exception:
+        logger.exception("The model could not be loaded")
+        # The server would list the model's files after the reason. 3 tells it not to try again.
+        sys.stderr.flush()
+        os._exit(3)
+
+
+def _load() -> None:
+    global served  # noqa: PLW0603
+    root = Path(os.environ["AZUREML_MODEL_DIR"])
+    found = sorted(root.rglob("MLmodel"), key=lambda path: len(path.parts))
+    if not found:
+        raise FileNotFoundError(f"no MLflow model below {root}")
+    folder = found[0].parent
+    model = Served(folder)
+    example = model.model.metadata.get_serving_input(str(folder))
+    if example:
+        try:
+            model.predict(*_rows_of_json(example, model.schema))
+        except RefusedError as error:
+            raise RuntimeError(f"the model does not take its own input example: {error}") from error
+    _describe(model.model.metadata.signature, json.loads(example) if example else None)
+    served = model
+
+
+@rawhttp
+def run(request: Any) -> AMLResponse:
+    """Answer a request."""
+    assert served is not None
+    if request.method == "OPTIONS":
+        return AMLResponse("", 200)
+    if request.method != "POST":
+        return AMLResponse({"message": "POST rows to this address."}, 405, json_str=True)
+    try:
+        body = served.answer(*_rows(request, served.schema))
+    except RefusedError as error:
+        return AMLResponse({"message": str(error)}, error.status, json_str=True)
+    return AMLResponse(body, 200, {"Content-Type": "application/json"})
+
+
+def _rows(request: Any, schema: Any) -> tuple[Any, dict[str, Any] | None]:
+    """The rows of a request as the model takes them, and its params."""
+    kind = request.mimetype
+    if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise RefusedError(415, "charset: only utf-8 is understood.")
+    if kind not in ("application/json", "text/csv"):
+        said = repr(kind) if kind else "missing"
+        raise RefusedError(415, f"Content-Type is {said}: send 'application/json' or 'text/csv'.")
+    try:
+        text = request.get_data().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(400, f"The body is not UTF-8: {error}.") from error
+    if not text.strip():
+        raise RefusedError(400, "The body is empty.")
+    return (_rows_of_csv(text, schema), None) if kind == "text/csv" else _rows_of_json(text, schema)
+
+
+def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
+    types = {}
+    if schema is not None and not schema.is_tensor_spec():
+        types = dict(zip(schema.input_names(), schema.pandas_types(), strict=True))
+    try:
+        header = next(csv.reader(StringIO(text)))
+        rows = pd.read_csv(StringIO(text), dtype={name: types[name] for name in header if name in types})
+    except Exception as error:
+        raise RefusedError(400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}") from error
+    # pandas makes an index of what rows have more than the header.
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise RefusedError(400, f"The header has {len(header)} columns, and the rows have more.")
+    return rows
+
+
+def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"The body is no JSON: {_explain_error(error)}") from error
+    expected = f"give a JSON object with one of {', '.join(FORMATS)}"
+    if not isinstance(content, dict):
+        raise RefusedError(400, f"The body is a JSON {type(content).__name__}: {expected}.")
+    named = [name for name in FORMATS if name in content]
+    if len(named) != 1:
+        raise RefusedError(400, f"The body has {', '.join(named) or 'none of the formats'}: {expected}.")
+    unknown = [str(name) for name in content if name not in (*named, "params", "signature_name")]
+    if unknown:
+        raise RefusedError(400, f"The body has {', '.join(unknown)[:LONGEST_REASON]}, which nothing here reads.")
+    params = content.get("params")
+    if params is not None and not isinstance(params, dict):
+        raise RefusedError(400, "params: give a JSON object.")
+    name, value = named[0], content[named[0]]
+    try:
+        if name == "input_data":
+            name, value = _in_a_format_of_mlflow(value, schema)
+        if name in ("inputs", "instances"):
+            return parse_tf_serving_input({name: value}, schema=schema), params
+        return dataframe_from_parsed_json(value, pandas_orient=name.removeprefix("dataframe_"), schema=schema), params
+    except Exception as error:
+        raise RefusedError(400, f"{named[0]}: {_explain_error(error)}") from error
+
+
+def _in_a_format_of_mlflow(value: Any, schema: Any) -> tuple[str, Any]:
+    """What ``input_data`` holds, as one of the other formats."""
+    if isinstance(value, dict):
+        split = "data" in value and set(value) <= {"columns", "index", "data"}
+        return ("dataframe_split", value) if split else ("inputs", value)
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return "dataframe_records", value
+    if isinstance(value, list) and schema is not None and schema.has_input_names() and not schema.is_tensor_spec():
+        rows = [row if isinstance(row, list) else [row] for row in value]
+        names = schema.input_names()
+        if any(len(row) != len(names) for row in rows):
+            raise ValueError(f"each row needs {len(names)} values: {', '.join(map(str, names))}")
+        return "dataframe_split", {"columns": names, "data": rows}
+    return "inputs", value
+
+
+def _explain_error(error: object) -> str:
+    """One sentence of what an error says, without the rows that it repeats."""
+    said = re.sub(r"Failed to enforce schema of data .* with schema '.*?\]'\. Error: ", "", str(error), flags=re.DOTALL)
+    said = re.sub(r"\s+", " ", said.partition(" IMPORTANT: ")[0].partition("\n\nJVM stacktrace")[0]).strip()
+    said = f"{said[:LONGEST_REASON]}…" if len(said) > LONGEST_REASON else said
+    return said or type(error).__name__
+
+
+def _collectors() -> tuple[Any, ...] | None:
+    """Where inputs and outputs go to when the deployment collects them; None otherwise."""
+    if "AZUREML_MDC_CONFIG_PATH" not in os.environ and os.environ.get("AZUREML_MDC_ENABLED", "").lower() != "true":
+        return None
+    from azureml.ai.monitoring import Collector
+
+    def failed(error: Exception) -> None:
+        logger.warning("Not collected: %s", error)
+
+    return tuple(Collector(name=name, on_error=failed) for name in ("model_inputs", "model_outputs"))
+
+
+def _describe(signature: Any, example: dict[str, Any] | None) -> None:
+    """Let the server's swagger show what the model takes and gives."""
+    if signature is None or signature.inputs is None:
+        return
+    from inference_schema.parameter_types.abstract_parameter_type import AbstractParameterType
+    from inference_schema.schema_decorators import input_schema, output_schema
+
+    class Described(AbstractParameterType):
+        def __init__(self, swagger: dict[str, Any]) -> None:
+            super().__init__(swagger["example"])
+            self.swagger = swagger
+
+        def supported_versions(self) -> list[str]:
+            return ["2.0", "3.0", "3.1"]
+
+        def deserialize_input(self, input_data: Any) -> Any:
+            return input_data
+
+        def input_to_swagger(self) -> dict[str, Any]:
+            return self.swagger
+
+    def described(input_data: Any) -> Any:
+        return input_data
+
+    # The server refuses both decorators on one function; its swagger finds the schema by the name of `run`.
+    described.__module__, described.__name__ = run.__module__, run.__name__
+    inputs = _swagger_of(signature.inputs)
+    inputs["example"] = next(iter(example.values())) if example else {"columns": [], "data": []}
+    outputs: dict[str, Any] = {"type": "object", "properties": {"predictions": {"type": "array", "items": {}}}}
+    if signature.outputs is not None:
+        outputs["properties"]["predictions"] = _swagger_of(signature.outputs, split=False)
+    outputs["example"] = {"predictions": []}
+    input_schema("input_data", Described(inputs))(described)
+    output_schema(Described(outputs))(described)
+
+
+SWAGGER_TYPES = {
+    "boolean": {"type": "boolean"},
+    "integer": {"type": "integer", "format": "int32"},
+    "long": {"type": "integer", "format": "int64"},
+    "float": {"type": "number", "format": "float"},
+    "double": {"type": "number", "format": "double"},
+    "string": {"type": "string"},
+    "binary": {"type": "string", "format": "byte"},
+    "datetime": {"type": "string", "format": "date-time"},
+}
+
+
+def _swagger_of(schema: Any, *, split: bool = True) -> dict[str, Any]:
+    """Swagger of a table (``columns`` and ``data``, or one object a row) or of a tensor."""
+    if schema.is_tensor_spec() or not schema.has_input_names():
+        types = [SWAGGER_TYPES.get(getattr(kind, "name", ""), {}) for kind in schema.input_types()]
+        return {"type": "array", "items": types[0] if len(types) == 1 else {}}
+    fields = {
+        str(name): dict(SWAGGER_TYPES.get(getattr(kind, "name", ""), {}))
+        for name, kind in zip(schema.input_names(), schema.input_types(), strict=True)
+    }
+    required = [str(name) for name in schema.required_input_names()]
+    row = {"type": "object", "properties": fields, **({"required": required} if required else {})}
+    if not split:
+        return {"type": "array", "items": row}
+    return {
+        "type": "object",
+        "required": ["columns", "data"],
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "string", "enum": list(fields)}},
+            "index": {"type": "array", "items": {"type": "integer"}},
+            "data": {"type": "array", "items": {"type": "array", "items": {}}},
+        },
+        "description": f"A table as pandas splits it; a row is {json.dumps(row)}",
+    }

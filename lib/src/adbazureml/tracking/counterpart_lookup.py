@@ -1,0 +1,221 @@
+"""Find the mirror of a run, or make it, once.
+
+A mirror carries the id of its run as a tag, so that anybody finds it; the run carries the mirror's id, which saves the
+search. A create whose answer was lost, or two processes that make the same mirror at once, leave two: every process
+then keeps the one with the smallest id, and tags the other as its twin and deletes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from adbazureml.text import logger
+from adbazureml.azureml_mlflow import experiment_names
+from adbazureml.tracking import run_tags
+from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection, explain_error
+from adbazureml.tracking.sync_record import PARENT, mirrored_tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+
+    from adbazureml.tracking.store_pair import Pair
+
+_logger = logger(__name__)
+
+
+class Pairing:
+    """Which run of the secondary mirrors which of the primary."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._experiments: dict[str, str] = {}
+        # Runs that this process tried to make a mirror of, and so may have one although they are new.
+        self._tried: set[str] = set()
+        # One at a time: two children may need the mirror of one parent at once.
+        self._lock = threading.RLock()
+
+    def find(self, run: Run) -> str | None:
+        """Id of the run's mirror; None when there is none."""
+        if run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.secondary_uri and (
+            linked := run.data.tags.get(run_tags.AZUREML_RUN_ID)
+        ):
+            return linked
+        return self.search(run)
+
+    def search(self, run: Run) -> str | None:
+        """Id of the run's mirror by the tag that it carries; several become one."""
+        with self._lock:
+            found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
+            kept = next((one for one in found if run_tags.TWIN_OF not in one.data.tags), None)
+            for other in found:
+                if other is not kept:
+                    self._retire(other, kept=kept, of=run)
+        return kept.info.run_id if kept is not None else None
+
+    def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
+        """Id of the run's mirror, and whether it was made just now.
+
+        Parameters
+        ----------
+        run : Run
+            A run of the primary.
+        is_new : bool
+            Whether it was made by this process, so that it has no mirror unless one was tried before.
+        """
+        with self._lock:
+            run_id = run.info.run_id
+            found = None if is_new and run_id not in self._tried else self.find(run)
+            if found:
+                return found, False
+            self._tried.add(run_id)
+            made = self._make(run)
+        self.link(run, made)
+        return made.info.run_id, True
+
+    def mirrored_parent(self, run: Run) -> str | None:
+        """Id of the mirror of the run's parent, made where there is none; None for a run that has no parent."""
+        parent_id = run.data.tags.get(PARENT)
+        if not parent_id:
+            return None
+        try:
+            parent = self._pair.primary.get_run(parent_id)
+        except Exception as error:
+            if is_missing(error):
+                return None
+            raise
+        return self.find_or_make(parent)[0]
+
+    def link(self, run: Run, mirrored: Run) -> None:
+        """Tag the primary run with the way to its mirror."""
+        from mlflow.entities import RunTag
+
+        lacking = {key: value for key, value in self.links(mirrored).items() if run.data.tags.get(key) != value}
+        if lacking and run.info.lifecycle_stage == "active":
+            self._pair.primary.log_batch(run.info.run_id, [], [], [RunTag(*item) for item in lacking.items()])
+
+    def replace(self, run: Run, lost: str, mirrored: Run) -> None:
+        """Give the place of a lost mirror to another: in the link, and above the mirrors of the run's children."""
+        from mlflow.entities import RunTag, ViewType
+
+        self.link(run, mirrored)
+        store = self._pair.secondary
+        children = f"tags.`{PARENT}` = '{lost}'"
+        for child in store.search_runs([mirrored.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000):
+            store.set_tag(child.info.run_id, RunTag(PARENT, mirrored.info.run_id))
+
+    def links(self, mirrored: Run) -> Mapping[str, str]:
+        """Tags that lead to a mirrored run."""
+        return {
+            run_tags.AZUREML_RUN_ID: mirrored.info.run_id,
+            run_tags.AZUREML_TRACKING_URI: self._pair.secondary_uri,
+            run_tags.AZUREML_RUN_URL: self._pair.secondary_url(mirrored),
+        }
+
+    def mirrored_experiment(self, experiment_id: str, *, make: bool) -> str | None:
+        """Id of the experiment that mirrors one of the primary; None when there is none and none is to be made."""
+        with self._lock:
+            if experiment_id not in self._experiments:
+                found = self._experiment(self._pair.primary.get_experiment(experiment_id), make=make)
+                if found is None:
+                    return None
+                self._experiments[experiment_id] = found
+            return self._experiments[experiment_id]
+
+    def experiment_changed(self, experiment_id: str) -> None:
+        """Compare the tags of an experiment when it is next needed."""
+        self._experiments.pop(experiment_id, None)
+
+    def _experiment(self, experiment: Experiment, *, make: bool) -> str | None:
+        from mlflow.entities import ExperimentTag
+
+        name = experiment_names.azureml_experiment_name(experiment.name)
+        store = self._pair.secondary
+        found = store.get_experiment_by_name(name)
+        if found is None and not make:
+            return None
+        there: Mapping[str, str] = {experiment_names.DATABRICKS_EXPERIMENT: experiment.name}
+        if found is None:
+            try:
+                found_id = str(store.create_experiment(name, None, [ExperimentTag(*tag) for tag in there.items()]))
+            except Exception:
+                # Made by somebody else meanwhile, or by a request whose answer was lost.
+                found = store.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found is not None:
+            found_id, there = str(found.experiment_id), found.tags
+            if found.lifecycle_stage == "deleted":
+                store.restore_experiment(found_id)
+        for key, value in experiment.tags.items():
+            if there.get(run_tags.azureml_tag_key(key)) != value:
+                self._tag_experiment(found_id, run_tags.azureml_tag_key(key), value)
+        return found_id
+
+    def _tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
+        from mlflow.entities import ExperimentTag
+
+        try:
+            self._pair.secondary.set_experiment_tag(experiment_id, ExperimentTag(key, value))
+        except Exception as error:
+            # The tags of an experiment, as a long description, never keep its runs behind.
+            if not is_rejection(error) and not is_missing(error):
+                raise
+            _logger.warning("Tag %s of the experiment is refused in Azure ML: %s.", key, explain_error(error))
+
+    def _candidates(self, run: Run) -> list[Run]:
+        from mlflow.entities import ViewType
+
+        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=False)
+        if experiment_id is None:
+            return []
+        wanted = f"tags.`{run_tags.DATABRICKS_RUN_ID}` = '{run.info.run_id}'"
+        return list(self._pair.secondary.search_runs([experiment_id], wanted, ViewType.ALL, max_results=100))
+
+    def _make(self, run: Run) -> Run:
+        from mlflow.entities import RunTag
+
+        tags = {
+            run_tags.DATABRICKS_RUN_ID: run.info.run_id,
+            run_tags.DATABRICKS_RUN_URL: self._pair.primary_url(run),
+            **{key: value for key, value in mirrored_tags(run).items() if key.startswith("mlflow.")},
+        }
+        if parent := self.mirrored_parent(run):
+            tags[PARENT] = parent
+        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=True)
+
+        def create(tags: Mapping[str, str], run_name: str | None) -> Run:
+            return self._pair.secondary.create_run(
+                experiment_id=experiment_id,
+                user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
+                start_time=run.info.start_time,
+                tags=[RunTag(*item) for item in tags.items()],
+                run_name=run_name,
+            )
+
+        try:
+            return create(tags, run.info.run_name)
+        except Exception as error:
+            if not is_rejection(error):
+                raise
+        # A tag that is refused shall not keep the whole run away: what else there is, the comparison brings.
+        return create({key: value for key, value in tags.items() if key.startswith(run_tags.PREFIX)}, None)
+
+    def _retire(self, twin: Run, *, kept: Run | None, of: Run) -> None:
+        from mlflow.entities import RunTag
+
+        store = self._pair.secondary
+        is_active = twin.info.lifecycle_stage == "active"
+        if run_tags.TWIN_OF not in twin.data.tags:
+            if not is_active:
+                store.restore_run(twin.info.run_id)
+            # The first without the tag is kept, and this is not the first.
+            assert kept is not None
+            store.set_tag(twin.info.run_id, RunTag(run_tags.TWIN_OF, kept.info.run_id))
+        elif not is_active:
+            return
+        if kept is not None:
+            # Whoever made it may be done with it, and with children below it, and never look again.
+            self.replace(self._pair.primary.get_run(of.info.run_id), twin.info.run_id, kept)
+        store.delete_run(twin.info.run_id)

@@ -1,0 +1,321 @@
+"""Write to a mirrored run: in the largest batches a request takes, and around what the service refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from adbazureml.text import redacted
+from adbazureml.tracking import run_tags
+from adbazureml.azureml_mlflow.log_batch import RejectedError
+from adbazureml.tracking.counterpart_run import MirrorLostError
+from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection
+from adbazureml.tracking.metric_points import Fingerprints, Tally, fingerprint, points
+from adbazureml.tracking.sync_record import key_digest, key_digests, taken_tag, users_keys
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+
+# Limits of one log-batch request (MLflow's REST API).
+_ITEMS, _PARAMS, _TAGS = 1000, 100, 100
+# So many points of a kind that are refused, and none that is taken, stand for all of them: each costs requests.
+_REFUSALS = 10
+# Before the digests of refused items for whose names a record has no room.
+_DIGESTS = "#"
+
+
+# What is known of the reason why an earlier session found something refused.
+REFUSED_BEFORE = "refused before"
+
+
+class MirroredRun:
+    """A run of the secondary that mirrors one of the primary.
+
+    Attributes
+    ----------
+    run_id : str
+        Its id in the secondary.
+    tallies : dict of str to Tally
+        The points that the secondary acknowledged through this object, by metric.
+    refused : dict of str to str
+        What the secondary refuses for good, and its message; the key also tells the value, so that another value is
+        tried.
+    holds_files : bool
+        Whether it may hold artifacts already.
+    taken : set of str or None
+        Digests of the keys of the tags that it took over; None while that is not known.
+    """
+
+    def __init__(self, store: Any, run_id: str, source_run_id: str):
+        self._store = store
+        self.run_id = run_id
+        self._source_run_id = source_run_id
+        self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self.refused: dict[str, str] = {}
+        self.holds_files = True
+        self.taken: set[str] | None = None
+        # Kinds that the run takes no more of, and what the service said; digests of what was refused before.
+        self._full: dict[str, str] = {}
+        self._refused_digests: set[str] = set()
+        self._refusals: Counter[str] = Counter()
+        self._taken_kinds: set[str] = set()
+
+    def look(self) -> Run:
+        """Read the run; what earlier sessions found refused is known from then on.
+
+        Raises
+        ------
+        MirrorLostError
+            There is no such run, or it mirrors another one now.
+        """
+        try:
+            run = self._store.get_run(self.run_id)
+        except Exception as error:
+            if is_missing(error):
+                raise MirrorLostError(f"the mirrored run {self.run_id} is gone") from error
+            raise
+        if run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id or run_tags.TWIN_OF in run.data.tags:
+            raise MirrorLostError(f"run {self.run_id} is no longer the mirror of {self._source_run_id}")
+        for item in json.loads(run.data.tags.get(run_tags.REFUSED, "[]")):
+            if item.startswith(_DIGESTS):
+                self._refused_digests |= key_digests(item.removeprefix(_DIGESTS))
+            else:
+                self.refused.setdefault(item, REFUSED_BEFORE)
+        self.taken = key_digests(run.data.tags.get(run_tags.TAKEN_TAGS, ""))
+        return run
+
+    def write(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
+        """Write points, params and tags that the run lacks, all in as few requests as possible.
+
+        What the secondary refuses is sought out, put into `refused`, and left out; the rest is written. Tags are
+        recorded as taken over in the request that brings them: one that is deleted in the primary later is so told
+        from one that a person set in the secondary.
+        """
+        metrics = [_bare(metric) for metric in metrics if not self.refuses_point(metric)]
+        if said := self._full.get("param"):
+            self.refused |= {self.pair_name("param", param.key, param.value): said for param in params}
+            params = ()
+        taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
+        if taken:
+            if self.taken is None:
+                self.look()
+            taken |= self.taken or set()
+            if taken != self.taken:
+                tags = [taken_tag(taken), *tags]
+        while metrics or params or tags:
+            some_params, params = params[:_PARAMS], params[_PARAMS:]
+            some_tags, tags = tags[:_TAGS], tags[_TAGS:]
+            room = _ITEMS - len(some_params) - len(some_tags)
+            some_metrics, metrics = metrics[:room], metrics[room:]
+            try:
+                self._store.log_batch(self.run_id, some_metrics, list(some_params), list(some_tags))
+            except RejectedError as error:
+                self._note_rejected(error, some_metrics, some_params, some_tags)
+            except Exception as error:
+                if not is_rejection(error):
+                    raise
+                self._write_around(some_metrics, some_params, some_tags)
+            else:
+                self._acknowledged(some_metrics)
+        if taken:
+            self.taken = taken
+
+    def missing_points(self, metrics: Iterable[Metric]) -> list[Metric]:
+        """Those of the points that the run does not hold yet; reads the histories of their metrics."""
+        by_key = defaultdict(list)
+        for metric in metrics:
+            by_key[metric.key].append(metric)
+        lacking = []
+        for key, some in by_key.items():
+            lacking += Fingerprints(points(self._store, self.run_id, key)).missing(some)
+        return lacking
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag, whether or not it is there."""
+        try:
+            self._store.delete_tag(self.run_id, key)
+        except Exception as error:
+            if not is_missing(error) and not is_rejection(error):
+                raise
+
+    def log_datasets(self, datasets: Sequence[DatasetInput]) -> None:
+        """Log dataset inputs that the run lacks."""
+        for dataset in datasets:
+            self.attempt(self.dataset_name(dataset), partial(self._store.log_inputs, self.run_id, datasets=[dataset]))
+
+    def attempt(self, item: str, send: Callable[[], object]) -> None:
+        """Send something of its own; put it into `refused` where the secondary refuses it."""
+        try:
+            send()
+        except Exception as error:
+            if not is_rejection(error) and not is_missing(error):
+                raise
+            self.refused[item] = _first_line(str(error))
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the secondary is known to refuse anything."""
+        return bool(self.refused or self._refused_digests)
+
+    def refuses(self, item: str) -> bool:
+        """Whether the secondary is known to refuse an item of that name."""
+        return item in self.refused or key_digest(item) in self._refused_digests
+
+    def refuses_point(self, metric: Metric) -> bool:
+        """Whether the secondary is known to refuse a point, or all of its kind."""
+        return self.is_refusing and (self.refuses(self.point_name(metric)) or self.refuses(self.kind_name(metric)))
+
+    def try_refused_again(self) -> None:
+        """Forget what was refused, here and in the record."""
+        if self.is_refusing:
+            self.delete_tag(run_tags.REFUSED)
+        for forgotten in (self.refused, self._refused_digests, self._full):
+            forgotten.clear()
+
+    def forget_taken(self, look: Run) -> None:
+        """Drop from `refused` the params and tags that are there after all, as a look at the run shows."""
+        for kind, there in (("param", look.data.params), ("tag", look.data.tags)):
+            for key, value in there.items():
+                self.refused.pop(self.pair_name(kind, key, value), None)
+
+    def refused_tag(self) -> str:
+        """What the tag that keeps the refused items shall hold: names, then digests, of some 190 items.
+
+        Any more are tried again when the run is next compared.
+        """
+        # Whole kinds first: they stand for the most.
+        items = sorted(self.refused, key=lambda item: (not item.endswith("*"), item))
+        if len(text := json.dumps(items)) <= run_tags.TAG_LENGTH and not self._refused_digests:
+            return text
+        digests = sorted({key_digest(item) for item in items} | self._refused_digests)
+        kinds = [item for item in items if item.endswith("*")]
+        while len(text := json.dumps([*kinds, _DIGESTS + "".join(digests)])) > run_tags.TAG_LENGTH:
+            (digests or kinds).pop()
+        return text
+
+    @staticmethod
+    def dataset_name(dataset: DatasetInput) -> str:
+        """Name of a dataset input among the refused."""
+        return f"dataset {dataset.dataset.name} {dataset.dataset.digest}"
+
+    @staticmethod
+    def pair_name(kind: str, key: str, value: str) -> str:
+        """Name of a param or tag with its value among the refused."""
+        return f"{kind} {key} {hashlib.sha256(value.encode()).hexdigest()[:8]}"
+
+    @staticmethod
+    def point_name(metric: Metric) -> str:
+        """Name of a point among the refused."""
+        return f"metric {metric.key} {metric.step} {metric.timestamp}"
+
+    @staticmethod
+    def kind_name(metric: Metric) -> str:
+        """Name, among the refused, of all points of a metric that are finite, NaN or infinite as this one is."""
+        value = "finite" if math.isfinite(metric.value) else str(metric.value)
+        return f"metric {metric.key} {value} *"
+
+    def _acknowledged(self, metrics: Iterable[Metric]) -> None:
+        for metric in metrics:
+            self.tallies[metric.key].add((metric,))
+
+    def _note_rejected(
+        self, error: RejectedError, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> None:
+        """Take in what the store sought out itself."""
+        for param in params:
+            if said := error.rejected.get(("param", param.key)):
+                self.refused[self.pair_name("param", param.key, param.value)] = _first_line(said)
+        for tag in tags:
+            if said := error.rejected.get(("tag", tag.key)):
+                self.refused[self.pair_name("tag", tag.key, tag.value)] = _first_line(said)
+        taken = []
+        for metric in metrics:
+            if said := error.rejected.get(("metric", metric.key)):
+                self.refused[self.kind_name(metric)] = _first_line(said)
+            else:
+                taken.append(metric)
+        if "param" in error.full:
+            self._full["param"] = _first_line(next(iter(error.rejected.values())))
+        if error.has_unsought:
+            self._write_around(taken, (), ())
+        else:
+            self._acknowledged(taken)
+
+    def _write_around(self, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> None:
+        """Write one by one kind, then half by half, until only what is refused is left."""
+        # A repeated batch with a NaN is refused although all of it is there: never send what is there already.
+        there = self.look()
+        if there.info.lifecycle_stage == "deleted":
+            raise MirrorLostError(f"the mirrored run {self.run_id} was deleted")
+        lacking = self.missing_points(metrics)
+        absent = {fingerprint(metric) for metric in lacking}
+        self._acknowledged(metric for metric in metrics if fingerprint(metric) not in absent)
+        self._halve(
+            [param for param in params if there.data.params.get(param.key) != param.value],
+            lambda some: self._store.log_batch(self.run_id, [], list(some), []),
+            lambda param: self.pair_name("param", param.key, param.value),
+        )
+        self._halve(
+            [tag for tag in tags if there.data.tags.get(tag.key) != tag.value],
+            lambda some: self._store.log_batch(self.run_id, [], [], list(some)),
+            lambda tag: self.pair_name("tag", tag.key, tag.value),
+        )
+
+        by_kind = defaultdict(list)
+        for metric in lacking:
+            by_kind[self.kind_name(metric)].append(metric)
+        for kind, some in by_kind.items():
+            self._write_points_around(kind, some)
+
+    def _write_points_around(self, kind: str, metrics: Sequence[Metric]) -> None:
+        """Write points of one kind, of which some may be refused; after ten refusals and nothing else, all are."""
+        if self.refuses(kind):
+            return
+        try:
+            self._store.log_batch(self.run_id, list(metrics), [], [])
+        except Exception as error:
+            if not is_rejection(error):
+                raise
+            middle = len(metrics) // 2
+            for half in (metrics[:middle], metrics[middle:]) if middle else ():
+                self._write_points_around(kind, half)
+            if not middle:
+                message = _first_line(str(error))
+                self.refused[self.point_name(metrics[0])] = message
+                self._refusals[kind] += 1
+                if self._refusals[kind] == _REFUSALS and kind not in self._taken_kinds:
+                    self.refused[kind] = message
+        else:
+            self._taken_kinds.add(kind)
+            self._acknowledged(metrics)
+
+    def _halve(self, items: Sequence[Any], send: Callable[[Sequence[Any]], None], name: Callable[[Any], str]) -> None:
+        if not items:
+            return
+        if len(items) == 1:
+            self.attempt(name(items[0]), lambda: send(items))
+            return
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            try:
+                send(half)
+            except Exception as error:
+                if not is_rejection(error):
+                    raise
+                self._halve(half, send, name)
+
+
+def _first_line(said: str) -> str:
+    return (redacted(said).strip().splitlines() or [""])[0][:200]
+
+
+def _bare(metric: Metric) -> Metric:
+    """The point without the logged model and dataset that it belongs to, which only the primary knows."""
+    from mlflow.entities import Metric
+
+    return Metric(metric.key, metric.value, metric.timestamp, metric.step)

@@ -1,0 +1,271 @@
+"""MLflow's own tracking store, which also hands what was written to the outbox while mode "both" is on.
+
+Reads, and all that is not named here, are the parent's. A write is first the parent's, and fails as it does; only what
+the primary took goes to the secondary. While nothing is mirrored, a write is the parent's and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from adbazureml.errors import TrackingError
+from adbazureml.text import logger
+from adbazureml.tracking import run_tags
+from adbazureml.tracking.store_pair import Pair, current_pair
+
+if TYPE_CHECKING:
+    from mlflow.entities import (
+        DatasetInput,
+        ExperimentTag,
+        LoggedModel,
+        LoggedModelInput,
+        LoggedModelOutput,
+        Metric,
+        Param,
+        Run,
+        RunInfo,
+        RunTag,
+    )
+
+    from adbazureml.tracking.pending_changes import PendingChanges
+    from adbazureml.tracking.outbox import Outbox
+
+_logger = logger(__name__)
+# Seconds that the end of a run waits for its mirror in a strict pair; otherwise it does not wait.
+_STRICT_DEADLINE = 60.0
+
+Answer = TypeVar("Answer")
+# A store's method may call another of its own: only the outer one is a write of the user's.
+_inside = threading.local()
+
+
+@cache
+def mirrored_class(store_class: Any) -> Any:
+    """Make the subclass of one of MLflow's store classes that hands writes to the outbox."""
+
+    class MirroredStore(store_class):
+        """MLflow's own store, and the outbox."""
+
+        adbazureml_uri: str
+
+        def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Run:
+            from mlflow.entities import RunTag
+
+            outbox = _outbox(self)
+            if outbox is not None:
+                # Should this process die before the run has a mirror, the next one finds it by this.
+                tags = [*(tags or ()), RunTag(run_tags.TRACKED, run_tags.tracked_by())]
+            run: Run = _alone(lambda: store_class.create_run(self, experiment_id, user_id, start_time, tags, run_name))
+            if outbox is not None:
+                outbox.created(run)
+            return run
+
+        def log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+            def change(changes: PendingChanges, unsure: bool) -> None:
+                (changes.unsure if unsure else changes.metrics).extend(metrics)
+                changes.add_params(params)
+                changes.add_tags(tag for tag in tags if not tag.key.startswith(run_tags.PREFIX))
+
+            is_own = not metrics and not params and all(tag.key.startswith(run_tags.PREFIX) for tag in tags)
+            _write(
+                self,
+                run_id,
+                lambda: store_class.log_batch(self, run_id, metrics, params, tags),
+                change,
+                hidden=bool(metrics),
+                skip=is_own,
+            )
+
+        def log_metric(self, run_id: str, metric: Metric) -> None:
+            def change(changes: PendingChanges, unsure: bool) -> None:
+                (changes.unsure if unsure else changes.metrics).append(metric)
+
+            _write(self, run_id, lambda: store_class.log_metric(self, run_id, metric), change, hidden=True)
+
+        def log_param(self, run_id: str, param: Param) -> Any:
+            return _write(
+                self,
+                run_id,
+                lambda: store_class.log_param(self, run_id, param),
+                lambda changes, _: changes.add_params([param]),
+            )
+
+        def set_tag(self, run_id: str, tag: RunTag) -> None:
+            _write(
+                self,
+                run_id,
+                lambda: store_class.set_tag(self, run_id, tag),
+                lambda changes, _: changes.add_tags([tag]),
+                skip=tag.key.startswith(run_tags.PREFIX),
+            )
+
+        def delete_tag(self, run_id: str, key: str) -> None:
+            _write(
+                self,
+                run_id,
+                lambda: store_class.delete_tag(self, run_id, key),
+                lambda changes, _: changes.tags.update({key: None}),
+                skip=key.startswith(run_tags.PREFIX),
+            )
+
+        def log_inputs(
+            self,
+            run_id: str,
+            datasets: list[DatasetInput] | None = None,
+            models: list[LoggedModelInput] | None = None,
+        ) -> None:
+            _write(
+                self,
+                run_id,
+                lambda: store_class.log_inputs(self, run_id, datasets, models),
+                lambda changes, _: changes.datasets.extend(datasets or []),
+                hidden=True,
+            )
+
+        def log_outputs(self, run_id: str, models: list[LoggedModelOutput]) -> None:
+            _write(self, run_id, lambda: store_class.log_outputs(self, run_id, models), _look_again, hidden=True)
+
+        def finalize_logged_model(self, model_id: str, status: Any) -> LoggedModel:
+            model: LoggedModel = _alone(lambda: store_class.finalize_logged_model(self, model_id, status))
+            if model.source_run_id:
+                _write(self, model.source_run_id, lambda: None, _look_again, hidden=True)
+            return model
+
+        def update_run_info(self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None) -> RunInfo:
+            def change(changes: PendingChanges, _: bool) -> None:
+                changes.info = info
+
+            outbox = _outbox(self)
+            info: RunInfo = _alone(lambda: store_class.update_run_info(self, run_id, run_status, end_time, run_name))
+            if outbox is not None:
+                _write(self, run_id, lambda: None, change)
+                _status_changed(outbox, run_id, run_status, _pair(self))
+            return info
+
+        def create_experiment(self, name: str, *arguments: Any, **options: Any) -> str:
+            from mlflow.exceptions import MlflowException
+            from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+            from mlflow.utils.uri import is_databricks_uri
+
+            try:
+                return str(store_class.create_experiment(self, name, *arguments, **options))
+            except MlflowException as error:
+                no_folder = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+                if not no_folder or _pair(self) is None or not is_databricks_uri(self.adbazureml_uri):
+                    raise
+            _make_folder(self, name.rpartition("/")[0])
+            return str(store_class.create_experiment(self, name, *arguments, **options))
+
+        def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
+            store_class.set_experiment_tag(self, experiment_id, tag)
+            if (outbox := _outbox(self)) is not None:
+                outbox.experiment_changed(experiment_id)
+
+        def delete_run(self, run_id: str) -> None:
+            _write(self, run_id, lambda: store_class.delete_run(self, run_id), _lifecycle("deleted"))
+
+        def restore_run(self, run_id: str) -> None:
+            _write(self, run_id, lambda: store_class.restore_run(self, run_id), _lifecycle("active"))
+
+    MirroredStore.__name__ = MirroredStore.__qualname__ = store_class.__name__
+    return MirroredStore
+
+
+def _make_folder(store: Any, path: str) -> None:
+    """Make a folder of the Databricks workspace, in which an experiment is to be: Databricks makes none by itself."""
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    endpoint = "/api/2.0/workspace/mkdirs"
+    answer = http_request(host_creds=store.get_host_creds(), endpoint=endpoint, method="POST", json={"path": path})
+    verify_rest_response(answer, endpoint)
+
+
+def _pair(store: Any) -> Pair | None:
+    pair = current_pair()
+    return pair if pair is not None and pair.primary_uri == store.adbazureml_uri else None
+
+
+def _outbox(store: Any) -> Outbox | None:
+    """Where writes of a store go; None while nothing is mirrored, and inside another write."""
+    pair = _pair(store)
+    if pair is None or getattr(_inside, "write", False):
+        return None
+    from adbazureml.tracking.outbox import outbox_of
+
+    return outbox_of(pair)
+
+
+def _alone(call: Callable[[], Answer]) -> Answer:
+    """Call the parent's method; the store's own methods that it calls are no writes of their own."""
+    was_inside = getattr(_inside, "write", False)
+    _inside.write = True
+    try:
+        return call()
+    finally:
+        _inside.write = was_inside
+
+
+def _write(
+    store: Any,
+    run_id: str,
+    call: Callable[[], Answer],
+    change: Callable[[PendingChanges, bool], Any],
+    *,
+    hidden: bool = False,
+    skip: bool = False,
+) -> Answer:
+    outbox = None if skip else _outbox(store)
+    if outbox is None:
+        return call()
+    ticket = outbox.begin(run_id, hidden=hidden, mark=lambda key, value: _mark(store, run_id, key, value))
+    answer = _alone(call)
+    outbox.add(ticket, change)
+    return answer
+
+
+def _mark(store: Any, run_id: str, key: str, value: str) -> None:
+    from mlflow.entities import RunTag
+
+    try:
+        store.set_tag(run_id, RunTag(key, value))
+    except Exception:
+        # The write itself will tell what is wrong.
+        _logger.debug("Run %s could not be marked as behind.", run_id, exc_info=True)
+
+
+def _look_again(changes: PendingChanges, _: bool) -> None:
+    """What changed is found when the run is compared."""
+    changes.look = True
+
+
+def _lifecycle(stage: str) -> Callable[[PendingChanges, bool], None]:
+    def change(changes: PendingChanges, _: bool) -> None:
+        changes.lifecycle = stage
+
+    return change
+
+
+def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: Pair | None) -> None:
+    """Have a run settled that has just ended; only a strict pair waits for it.
+
+    Raises
+    ------
+    TrackingError
+        With ``strict`` only: the run could not be settled.
+    """
+    from mlflow.entities import RunStatus
+
+    if status is None or pair is None:
+        return
+    if not RunStatus.is_terminated(status):
+        outbox.resumed(run_id)
+        return
+    writing = outbox.ended(run_id, deadline=_STRICT_DEADLINE if pair.strict else 0.0, insist=pair.strict)
+    if pair.strict and writing.outcome is None:
+        why = writing.reason or f"no end after {_STRICT_DEADLINE:.0f} s"
+        raise TrackingError(
+            f"Run {run_id} is not whole in Azure ML yet ({why}); catch_up(run_ids=['{run_id}']) mends it."
+        )

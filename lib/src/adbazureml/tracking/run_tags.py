@@ -1,0 +1,90 @@
+"""Names that lead from one workspace to the other: tags on both sides, and experiments."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import time
+from functools import lru_cache
+
+# Azure ML refuses ':' in tag keys (mlflow issue 8008); dots are fine in both.
+PREFIX = "adbazureml."
+
+# Azure ML takes no longer value of a tag.
+TAG_LENGTH = 1000
+
+# On the run in Databricks: where its mirror is; and, while the mirror lacks something, a mark for each process that
+# wrote to the run since it was settled: since when, and why.
+AZUREML_RUN_ID = "adbazureml.azureml.run_id"
+AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
+AZUREML_RUN_URL = "adbazureml.azureml.run_url"
+BEHIND = "adbazureml.behind."
+# On the run in Databricks, for people: what Azure ML rejects of it for good, and why.
+REJECTED = "adbazureml.rejected"
+# On the run in Databricks: the host and the id of the process that tracked it in both workspaces.
+TRACKED = "adbazureml.tracked"
+# On the mirrored run in Azure ML: where it comes from, whether another one took its place, what it took over, and what
+# Azure ML would not take.
+DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"
+DATABRICKS_RUN_URL = "adbazureml.databricks.run_url"
+TWIN_OF = "adbazureml.twin_of"
+TAKEN_TAGS = "adbazureml.taken_tags"
+REFUSED = "adbazureml.refused"
+COPIED_MODEL = "adbazureml.copied_model."
+# On both, the same value once they are equal: since when, and a digest of what was equal.
+SETTLED = "adbazureml.settled"
+# On the mirrored experiment.
+DATABRICKS_EXPERIMENT = "adbazureml.databricks.experiment"
+
+
+def azureml_experiment_name(databricks_name: str) -> str:
+    """Give the Azure ML experiment that mirrors a Databricks experiment.
+
+    Databricks names experiments by workspace paths, Azure ML by plain names of letters, digits, '-' and '_'. The last
+    two parts of the path stay readable; eight hex digits of the whole path's SHA-256 keep different paths apart. A
+    name that is plain already stays as it is. The path itself is kept in the experiment's tag
+    ``adbazureml.databricks.experiment``.
+
+    >>> azureml_experiment_name("/Users/ada@example.com/house prices/trees")
+    'house-prices-trees-ab5b5ad5'
+    >>> azureml_experiment_name("iris-classifier")
+    'iris-classifier'
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}", databricks_name):
+        return databricks_name
+    readable = "-".join(databricks_name.strip("/").split("/")[-2:])
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-_")[-200:] or "experiment"
+    digest = hashlib.sha256(databricks_name.encode()).hexdigest()[:8]
+    return f"{readable}-{digest}"
+
+
+def azureml_tag_key(key: str) -> str:
+    """Give the key under which Azure ML takes a tag.
+
+    >>> azureml_tag_key("team:prices")
+    'team.prices'
+    """
+    return key.replace(":", ".")
+
+
+def this_host() -> str:
+    """Name of this machine."""
+    return socket.gethostname()
+
+
+def tracked_by() -> str:
+    """Give the value of the tag that tells which process tracks a run."""
+    return f"{this_host()} {os.getpid()}"
+
+
+def own_out_of_sync_tag() -> str:
+    """Give the tag by which this process marks a run as behind."""
+    return _own_mark(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _own_mark(process_id: int) -> str:
+    who = f"{socket.gethostname()} {process_id} {time.time_ns()}"
+    return BEHIND + hashlib.sha256(who.encode()).hexdigest()[:8]

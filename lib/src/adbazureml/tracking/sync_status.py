@@ -1,0 +1,142 @@
+"""How far the runs of an experiment are equal in both workspaces."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from adbazureml.errors import TrackingError
+from adbazureml.tracking import run_tags
+from adbazureml.tracking.outbox import outbox_of
+from adbazureml.tracking.store_pair import current_pair
+from adbazureml.tracking.sync_record import snapshot_digest, has_ended, out_of_sync_tags, time_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+    from adbazureml.tracking.run_sync import Writing
+
+_NEWEST = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """How far a run is equal to its mirror, as the run in Databricks tells.
+
+    Attributes
+    ----------
+    run_id, run_name, mirrored_run_id : str
+        The run, and its mirror, empty when there is none yet.
+    state : {"settled", "running", "behind"}
+        A running run is followed, and settled at its end.
+    since : str
+        Time, UTC.
+    reason : str
+        Why it is behind; of a settled run, what Azure ML rejects of it, and why.
+    link : str
+        Page of the mirror; empty when there is none yet.
+    """
+
+    run_id: str
+    run_name: str
+    mirrored_run_id: str
+    state: Literal["settled", "running", "behind"]
+    since: str
+    reason: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A row for each run, the newest first."""
+
+    mode: str
+    runs: tuple[RunState, ...]
+
+    @property
+    def behind(self) -> tuple[RunState, ...]:
+        """The runs that are not equal."""
+        return tuple(run for run in self.runs if run.state == "behind")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a run."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(run) for run in self.runs])
+
+    def __str__(self) -> str:
+        return f"{self.mode}\n{self.to_pandas().to_string(index=False)}" if self.runs else self.mode
+
+    def _repr_html_(self) -> str:
+        table = str(self.to_pandas().to_html(index=False, render_links=True)) if self.runs else ""
+        return f"<p>{self.mode}</p>{table}"
+
+
+def status(experiment: str | None = None) -> Status:
+    """Show which runs of an experiment are settled in both workspaces, and which are behind, since when and why.
+
+    Parameters
+    ----------
+    experiment : str, optional
+        Its name; the one that `mlflow.set_experiment` chose when left out.
+
+    Returns
+    -------
+    Status
+        The newest 1,000 runs.
+
+    Raises
+    ------
+    TrackingError
+        There is no such experiment, or none is chosen.
+    """
+    import mlflow
+
+    pair = current_pair()
+    if pair is None:
+        return Status(f"Runs are tracked in one workspace: {mlflow.get_tracking_uri()}.", ())
+    if experiment is not None:
+        found = pair.primary.get_experiment_by_name(experiment)
+        if found is None:
+            raise TrackingError(f"experiment {experiment!r}: there is none of that name in Databricks.")
+        experiment_id = found.experiment_id
+    else:
+        # MLflow keeps its choice there for the processes that it starts.
+        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "")
+        if not experiment_id:
+            raise TrackingError("No experiment is chosen: status(experiment=…), or call mlflow.set_experiment first.")
+    from mlflow.entities import ViewType
+
+    runs = pair.primary.search_runs([experiment_id], "", ViewType.ACTIVE_ONLY, _NEWEST, ["attributes.start_time DESC"])
+    here = {writing.run_id: writing for writing in outbox_of(pair).writings()}
+    states = tuple(_state(run, here.get(run.info.run_id)) for run in runs)
+    equal = sum(state.state == "settled" for state in states)
+    return Status(f"Runs are tracked in both workspaces; {equal} of {len(states)} are settled.", states)
+
+
+def _state(run: Run, writing: Writing | None) -> RunState:
+    record = run.data.tags.get(run_tags.SETTLED, "")
+    behind = min(out_of_sync_tags(run).values(), default="")
+    state: Literal["settled", "running", "behind"]
+    if record.endswith(f" {snapshot_digest(run)}") and not behind and (writing is None or writing.is_idle):
+        state, since, why = "settled", record.partition(" ")[0], run.data.tags.get(run_tags.REJECTED, "")
+    else:
+        marked_at, _, why = behind.partition(" ")
+        if writing is not None:
+            why = writing.reason or why or (f"{writing.changes.size} items wait" if writing.changes else "")
+        if not has_ended(run) and not (writing and writing.reason):
+            state, since = "running", time_text(run.info.start_time)
+        else:
+            state, since = "behind", marked_at or time_text(run.info.end_time or run.info.start_time)
+            why = why or ("changed since it was settled" if record else "never settled")
+    return RunState(
+        run_id=run.info.run_id,
+        run_name=run.info.run_name or "",
+        mirrored_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
+        state=state,
+        since=since,
+        reason=why,
+        link=run.data.tags.get(run_tags.AZUREML_RUN_URL, ""),
+    )

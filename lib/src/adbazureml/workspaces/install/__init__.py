@@ -1,0 +1,18 @@
+"""What the walk needs, what this place has, and putting in what is missing."""
+
+from adbazureml.workspaces.install.cluster_libraries import CLUSTER_ID_CONF, install_missing, install_wheel
+from adbazureml.workspaces.install.model_pins import model_requirements
+from adbazureml.workspaces.install.report import InstallReport, Row, asked_deploy_target, check, requirements, verify
+
+__all__ = [
+    "CLUSTER_ID_CONF",
+    "InstallReport",
+    "Row",
+    "asked_deploy_target",
+    "check",
+    "install_missing",
+    "install_wheel",
+    "model_requirements",
+    "requirements",
+    "verify",
+]
