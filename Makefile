@@ -26,10 +26,11 @@ test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack
 	@rm -rf .local/test-17.3
 	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
 
-lint: $(READY)  ## check style and types
+lint: $(READY)  ## check style, types, and which room imports which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@report=$$($(BIN)/lint-imports --no-cache) || { echo "$$report"; exit 1; }
 
 bench: $(READY)  ## measure the figures that the README gives
 	@$(BIN)/python benchmarks/run.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -18,16 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from adbazureml import runtime
-from adbazureml.text import html
 from adbazureml.errors import SettingsError
-from adbazureml.text import identifier, name_parts
+from adbazureml.text import html_table, identifier, name_parts
 
 # The tables that notebook 03 makes where they are missing.
 SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
 ENVIRONMENT_PREFIX = "ADBAZUREML_"
+HOME_VARIABLE = "ADBAZUREML_HOME"
 # Variables with the prefix that are no parameters: where the local stand-ins live.
-_OTHER_VARIABLES = {runtime.HOME_VARIABLE}
+_OTHER_VARIABLES = {HOME_VARIABLE}
 # What Databricks hands a job's notebook beside its own parameters.
 _DATABRICKS_PARAMETERS = re.compile(r"__.*|job_.*|bundle_.*")
 
@@ -218,6 +217,39 @@ GROUPS: dict[str, type[_Group]] = {
 
 
 # Pydantic puts the fields of the last base first.
+class Surroundings(Protocol):
+    """What settings are read from and checked against: the place where the code runs, which only `runtime` knows."""
+
+    def on_databricks(self) -> bool:
+        """Whether this is a Databricks cluster or serverless."""
+        ...
+
+    def user_name(self) -> str:
+        """The user as the workspace names them."""
+        ...
+
+    def parameters(self, defaults: Mapping[str, str], *, others: Iterable[str]) -> dict[str, str]:
+        """What the notebook's widgets and the job's parameters hold."""
+        ...
+
+    def handed_on(self) -> dict[str, str]:
+        """What earlier notebooks handed on."""
+        ...
+
+
+_known: list[Surroundings] = []
+
+
+def use_surroundings(surroundings: Surroundings) -> None:
+    """Tell the settings where the code runs; `runtime` does it when it is imported."""
+    _known[:] = [surroundings]
+
+
+def _surroundings() -> Surroundings:
+    assert _known, "import Settings from adbazureml, or adbazureml.runtime first"
+    return _known[0]
+
+
 class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, Linking, Versions, Data, Workspaces):
     """The parameters of all notebooks, in groups.
 
@@ -251,7 +283,7 @@ class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, 
         if 0 < len(missing) < len(names):
             raise ValueError(f"{' and '.join(missing)}: empty; an Azure ML workspace is named by {', '.join(names)}")
         needed = "databricks" not in (self.tracking, self.registry) or self.tracking != self.registry
-        if missing and needed and runtime.on_databricks():
+        if missing and needed and _surroundings().on_databricks():
             raise ValueError(
                 f"{' and '.join(missing)}: empty; name the Azure ML workspace, or set tracking and registry to "
                 "'databricks' to do without one"
@@ -278,10 +310,10 @@ class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, 
         """
         names = names_in(*groups)
         environment, unknown = _from_environment()
-        handed_on = {name: value for name, value in runtime.handed_on().items() if name in cls.model_fields}
+        handed_on = {name: value for name, value in _surroundings().handed_on().items() if name in cls.model_fields}
         values: dict[str, Any] = {**handed_on, **environment}
         widgets = {name: str(values.get(name, cls.model_fields[name].default)) for name in names}
-        from_notebook = runtime.parameters(widgets, others=set(cls.model_fields) - set(names))
+        from_notebook = _surroundings().parameters(widgets, others=set(cls.model_fields) - set(names))
         unknown += [
             name
             for name in from_notebook
@@ -321,7 +353,7 @@ class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, 
         """The experiment with the user's name filled in."""
         if "{user_name}" not in self.experiment:
             return self.experiment
-        return self.experiment.replace("{user_name}", runtime.user_name())
+        return self.experiment.replace("{user_name}", _surroundings().user_name())
 
     @property
     def spark_model_name(self) -> str:
@@ -344,7 +376,7 @@ class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, 
             for group in self._shown
             for place, name in enumerate(names_in(group))
         ]
-        return html.html_table(rows, titles=("group", "parameter", "value", "meaning"))
+        return html_table(rows, titles=("group", "parameter", "value", "meaning"))
 
 
 def names_in(*groups: str) -> tuple[str, ...]:

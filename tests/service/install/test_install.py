@@ -56,7 +56,7 @@ def job_context(monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(install.libraries, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(install.cluster_libraries, "FIRST_PAUSE", 0.01)
 
 
 class TestCheck:

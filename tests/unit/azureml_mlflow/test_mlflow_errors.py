@@ -21,7 +21,7 @@ def test_only_one_function_gives_an_error_of_mlflow_its_code():
         and ast.unparse(call.func).rpartition(".")[2] == "MlflowException"
         and (len(call.args) > 1 or any(one.arg in ("error_code", None) for one in call.keywords))
     ]
-    assert [place.partition(":")[0] for place in found] == ["tracking/failures.py"], found
+    assert [place.partition(":")[0] for place in found] == ["azureml_mlflow/mlflow_errors.py"], found
 
 
 @pytest.mark.parametrize("code", get_args(Code))

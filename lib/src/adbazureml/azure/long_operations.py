@@ -1,20 +1,15 @@
-"""Azure's management clients: made for this process's identity and cloud, waited for with a deadline, refusals said."""
+"""Azure's management clients: made for this process's identity and cloud, waited for with a deadline."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from json import JSONDecodeError
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from adbazureml.errors import AdbAzureMLError, WorkspaceError
-from adbazureml.text import first_line, is_page, redacted
-from adbazureml.azure.outages import outage
+from adbazureml.errors import WorkspaceError
 
 if TYPE_CHECKING:
-    from azure.core.exceptions import HttpResponseError
     from azure.core.polling import LROPoller
     from azure.mgmt.databricks import AzureDatabricksManagementClient
     from azure.mgmt.resource.resources import ResourceManagementClient
@@ -121,67 +116,8 @@ def wait_until_settled(
     return state
 
 
-@contextmanager
-def explaining_errors(meanings: Mapping[str, str], credential: Credential, **values: str) -> Iterator[None]:
-    """Turn what Azure refuses into one sentence, by its code, or else its status.
-
-    Parameters
-    ----------
-    meanings : mapping of str to str
-        A sentence for each code (``ResourceGroupNotFound``) or status (``404``); ``{answer}``, ``{cloud}``,
-        ``{identity}`` and the names in ``values`` are filled in.
-
-    Raises
-    ------
-    WorkspaceError
-        Azure refused, was busy for too long, or does not answer.
-    """
-    from azure.core.exceptions import AzureError, HttpResponseError
-
-    try:
-        yield
-    except AdbAzureMLError:
-        raise
-    except HttpResponseError as error:
-        text = _NOT_SERVED if is_page(str(error)) else _meaning(error, meanings)
-        identity = f"signed in by the {credential.identity}"
-        raise WorkspaceError(
-            text.format(**values, cloud=credential.cloud.name, identity=identity, answer=_answer(error).rstrip("."))
-        ) from error
-    except (AzureError, JSONDecodeError) as error:
-        answer = outage(error) or first_line(error)
-        raise WorkspaceError(_NOT_SERVED.format(cloud=credential.cloud.name, answer=answer)) from error
-
-
 def _options(cloud: Cloud) -> dict[str, Any]:
     # It would warn, with a traceback, of each refusal that is no JSON; what is raised then says so.
     logging.getLogger("azure.mgmt").setLevel(logging.ERROR)
     options = {"base_url": cloud.resource_manager, "credential_scopes": [cloud.scope]}
     return {**options, "polling_interval": POLL_SECONDS, **_RETRIES}
-
-
-def _meaning(error: HttpResponseError, meanings: Mapping[str, str]) -> str:
-    code = error.error.code if error.error and error.error.code else ""
-    found = meanings.get(code) or meanings.get(str(error.status_code)) or _MEANINGS.get(str(error.status_code))
-    return found or "Azure Resource Manager refused: {answer}."
-
-
-def _answer(error: HttpResponseError) -> str:
-    if error.error and error.error.code:
-        return redacted(f"{error.error.code}: {error.error.message}")
-    if is_page(str(error)):
-        return f"it answered {error.status_code} with an HTML page, not JSON"
-    return redacted(error.reason or str(error.message).splitlines()[0])
-
-
-_NOT_SERVED = (
-    "Azure Resource Manager of {cloud} did not serve: {answer}. Try again later, or check the network from here, the"
-    " proxy, and the parameter cloud."
-)
-_BUSY = "Azure Resource Manager is busy ({answer}). Nothing more was done: try again in a few minutes."
-_MEANINGS = {
-    "401": "{cloud} does not accept this identity ({identity}; {answer}). Check AZURE_TENANT_ID and cloud.",
-    "429": _BUSY,
-    "500": _BUSY,
-    "503": _BUSY,
-}

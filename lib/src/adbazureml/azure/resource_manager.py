@@ -15,6 +15,7 @@ import requests
 from adbazureml.errors import WorkspaceError
 from adbazureml.text import is_page, redacted
 from adbazureml.azure.outages import outage
+from adbazureml.azure.refusals import RefusedError
 
 if TYPE_CHECKING:
     from adbazureml.azure.clouds import Cloud
@@ -25,23 +26,6 @@ CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 8.0, 15.0
 ATTEMPTS = 5
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _FIRST_PAUSE = 0.5
-
-
-class RefusedError(Exception):
-    """Azure Resource Manager refused; who asked says what that means.
-
-    Attributes
-    ----------
-    status : int
-        HTTP status.
-    code : str
-        Its own code, such as ``ResourceGroupNotFound``; empty when the answer has none.
-    """
-
-    def __init__(self, message: str, *, status: int, code: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 def read_resource(resource_id: str, *, api_version: str, credential: Credential) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 # Azure Resource Manager takes any case and answers in any; azureml-mlflow takes this spelling only.
 _PROVIDER = "Microsoft.MachineLearningServices/workspaces"
@@ -48,6 +48,11 @@ class WorkspaceAddress:
     def tracking_uri(self) -> str:
         """MLflow tracking URI as azureml-mlflow wants it."""
         return f"azureml://{self.host}/mlflow/v2.0{self.arm_id}"
+
+    def studio_page(self, studio: str, path: str = "", *, tenant_id: str = "") -> str:
+        """Address of one of its pages in the cloud's Azure Machine Learning studio; without a path, the first one."""
+        query = {"wsid": self.arm_id, **({"tid": tenant_id} if tenant_id else {})}
+        return f"{studio}/{path}?{urlencode(query, safe='/')}"
 
 
 def parse_arm_id(resource_id: str) -> WorkspaceAddress:

@@ -1,4 +1,4 @@
-"""Tell what the secondary's errors mean: it is away and will be back, or it refuses this one thing for good."""
+"""What a service's errors mean in MLflow's codes: it is away and will be back, or it rejects this one thing for good."""
 
 from __future__ import annotations
 
@@ -55,10 +55,6 @@ def code_of(status: int | None) -> Code:
     if status is None:
         return "TEMPORARILY_UNAVAILABLE"
     return _CODE_OF.get(status, "BAD_REQUEST" if 400 <= status < 500 else "INTERNAL_ERROR")
-
-
-class MirrorLostError(Exception):
-    """The mirrored run was deleted, or gave way to another mirror of the same run: find or make it again."""
 
 
 def status_of(error: BaseException) -> int | None:

@@ -72,7 +72,3 @@ class RetryPolicy:
             "read_timeout": read,
             **{f"retry_{kind}": retries for kind in ("total", "connect", "read", "status")},
         }
-
-
-# Of the mirror's own requests: nobody waits for them, and what fails is tried again later. 31 s at most.
-MIRROR = RetryPolicy(connect=5.0, read=10.0, retries=1, backoff=0.5)

@@ -29,7 +29,7 @@ from adbazureml.azureml_mlflow import log_batch, connection, logged_model_record
 from adbazureml.azureml_mlflow.logged_models import LoggedModels
 from adbazureml.azureml_mlflow.unsupported import check_supported
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
-from adbazureml.workspaces import AzureMLWorkspace
+from adbazureml.azure.clouds import cloud_of
 from adbazureml.azureml_mlflow.inherited_variables import inherited_from
 from adbazureml.azure.workspace_address import WorkspaceAddress
 
@@ -190,7 +190,8 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         info = super().update_run_info(run_id, run_status, end_time, run_name)
         ended = run_status is not None and RunStatus.is_terminated(run_status)
         if ended and WorkspaceAddress.find(mlflow.get_tracking_uri()) == self._address:
-            page = AzureMLWorkspace.from_uri(self._address.tracking_uri).run_url(info.experiment_id, run_id)
+            studio = cloud_of(self._address.host).studio
+            page = self._address.studio_page(studio, f"experiments/id/{info.experiment_id}/runs/{run_id}")
             print(f"Run {info.run_name} in Azure ML studio: {page}")
         return info
 

@@ -1,4 +1,7 @@
-"""What a person does outside notebooks: import them, link, catch up, look, clean up."""
+"""The commands of ``python -m adbazureml``: import the notebooks, check, link, catch up, clean up.
+
+Each is a few lines around one call of a room below, all of which it may import. Start reading at `commands`.
+"""
 
 from adbazureml.cli.commands import main
 

@@ -1,4 +1,8 @@
-"""Deploy a model behind a URL: tried before it gets traffic, replaced only by one that answers as its model does."""
+"""Deploy a model behind a URL: tried before it gets traffic, replaced only by one that answers as its model does.
+
+It imports `registry`, `serving`, `workspaces` and what is below. Start reading at `api`, then `rollout` and `target`,
+the contract of the places in `targets`.
+"""
 
 from adbazureml.deployment.answer_comparison import Comparison
 from adbazureml.deployment.endpoint import Endpoint, Endpoints

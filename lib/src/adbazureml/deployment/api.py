@@ -11,7 +11,8 @@ from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
 from adbazureml.deployment.progress_line import progress
 from adbazureml.deployment.target import Auth, Deadline, Kind, Target, TargetOptions
-from adbazureml.errors import DeploymentError
+from adbazureml.errors import DeploymentError, RegistryError
+from adbazureml.registry import register
 from adbazureml.registry.model_uri import ModelURI, uri_of
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 # Imported when used: all but the first need clients that the wheel does not bring by itself.
 _MODULES: dict[str, str] = {
     "local": "local",
-    "azureml": "azureml",
-    "aks": "azureml.kubernetes",
-    "aci": "aci",
-    "databricks": "databricks",
+    "azureml": "managed_online",
+    "aks": "kubernetes",
+    "aci": "container_instances",
+    "databricks": "model_serving",
 }
 _AUTHS = ("key", "token", "aad", "none")
 
@@ -193,7 +194,7 @@ def _connect(target: str, options: TargetOptions) -> Target:
             f"target {target!r} needs an Azure ML workspace: deploy(…, workspace=AzureMLWorkspace.get(…))."
         )
     try:
-        module: Any = import_module(f"adbazureml.deployment.{_MODULES[target]}")
+        module: Any = import_module(f"adbazureml.deployment.targets.{_MODULES[target]}")
     except ImportError as error:
         raise DeploymentError(
             f'target {target!r} needs packages that are not installed ({error}): pip install "adbazureml[deploy]"'
@@ -282,15 +283,7 @@ def _versions(model: ModelURI, workspace: AzureMLWorkspace | None) -> dict[str, 
 
 
 def _register(model: ModelURI, name: str, workspace: AzureMLWorkspace) -> tuple[str, str]:
-    """Register in Azure ML what only Databricks has.
-
-    Rooms of one floor don't import one another; this one step does. Registering in Azure ML with lineage means bringing
-    the run over as well: two ways of doing that would drift apart, and asking the user to do it first would break the
-    promise that deploying a version is one call.
-    """
-    from adbazureml.errors import RegistryError
-    from adbazureml.registry import register
-
+    """Register in Azure ML what only Databricks has, which brings the run over as well."""
     try:
         # What `register` returned is known to it, and both versions then name each other; it would make another version
         # in Databricks of one that it did not make.

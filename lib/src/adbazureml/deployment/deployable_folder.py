@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from adbazureml import serving
 from adbazureml.deployment.model_environment import Requirements
 from adbazureml.errors import DeploymentError
 
@@ -78,7 +79,7 @@ class DeployableFolder:
 @cache
 def scoring_script() -> str:
     """Text of the scoring script."""
-    return (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
+    return (Path(serving.__file__).parent / SCRIPT).read_text(encoding="utf-8")
 
 
 def make(model_uri: str, requirements: Requirements, *, java: bool = False) -> DeployableFolder:

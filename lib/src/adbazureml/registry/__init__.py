@@ -1,4 +1,8 @@
-"""Register models in Databricks, in Azure ML, or in both, with lineage from one to the other."""
+"""Register models in Databricks, in Azure ML, or in both, each version with the way to its counterpart.
+
+It imports `tracking`, as a version in Azure ML needs its run there, and what is below. Start reading at `registration`;
+`model_uri` has what the rooms above take for a model.
+"""
 
 from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback

@@ -8,8 +8,8 @@ from enum import Enum
 from pathlib import Path
 
 from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.settings import HOME_VARIABLE
 
-HOME_VARIABLE = "ADBAZUREML_HOME"
 
 
 class Place(str, Enum):

@@ -1,6 +1,7 @@
-"""The walk's models: what they learn from a table of anybody's, two linear models, and how good they are.
+"""The walk's data and models: a public data set, and two linear models of any table, with their quality.
 
-It may import `runtime` and `errors`; only notebook 03 uses it. Start reading at `table`, whose rules are in `columns`.
+It imports `runtime` and what is below; of the rooms, only `cleanup` imports it, to tell a sample from a user's table.
+Start reading at `training_table`, whose rules are in `column_types`.
 """
 
 from adbazureml.samples.column_types import decide_task

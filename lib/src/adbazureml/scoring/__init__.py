@@ -1,4 +1,8 @@
-"""Score tables with a model from a run or a registry, and keep which model made each prediction."""
+"""Score tables with a model from a run or a registry, and keep which model made each prediction.
+
+It imports `registry`'s model URIs and what is below. Start reading at `batch`, then `exactly_once`, which says why no row
+is lost or doubled, and `predictions_table`.
+"""
 
 from adbazureml.scoring.batch import score
 from adbazureml.scoring.scoring_model import predict

@@ -1,7 +1,7 @@
 """The process behind a local endpoint: Microsoft's inference server for Azure ML, which ends with its lease.
 
 Runs in the model's environment, where this package is not installed, as
-``python …/inference_process.py <its folder> <private socket> <public socket>``. Both sockets are bound and inherited,
+``python …/inference_server.py <its folder> <private socket> <public socket>``. Both sockets are bound and inherited,
 so that a port in use is known before the model is loaded. The private one takes requests as soon as the model is
 loaded; the public one listens once the file `OPEN` lies in the folder: that is how traffic moves.
 """

@@ -1,7 +1,7 @@
 """The process behind a local endpoint where Microsoft's server can't be had: MLflow's scoring app, with a lease.
 
 Runs as ``python -m adbazureml.serving.mlflow_server <its folder> <private socket> <public socket>``, and
-treats them as `inference_process` does.
+treats them as `inference_server` does.
 """
 
 from __future__ import annotations

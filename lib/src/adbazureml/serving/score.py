@@ -49,7 +49,7 @@ CALLERS_CODES = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(BAD_REQ
 logger = logging.getLogger("azmlinfsrv.adbazureml")
 
 
-class RefusedError(Exception):
+class RejectedRequestError(Exception):
     """A request that can't be answered, with the status and the sentence to say so."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -78,25 +78,25 @@ class Served:
             return self.model.predict(rows, params=params) if params else self.model.predict(rows)
         except MlflowException as error:
             if error.error_code in CALLERS_CODES:
-                raise RefusedError(400, _explain_error(error.message)) from error
+                raise RejectedRequestError(400, _explain_error(error.message)) from error
             logger.exception("The model failed")
-            raise RefusedError(500, f"The model failed: {_explain_error(error.message)}") from error
+            raise RejectedRequestError(500, f"The model failed: {_explain_error(error.message)}") from error
         except CALLERS_MISTAKES as error:
-            raise RefusedError(400, _explain_error(error)) from error
+            raise RejectedRequestError(400, _explain_error(error)) from error
         except TimeoutError as error:
             seconds = float(os.environ.get("SCORING_TIMEOUT_MS", "3600000")) / 1000
             sentence = (
                 f"The model did not answer within {seconds:g} s: send fewer rows at once, or raise request_timeout."
             )
-            raise RefusedError(504, sentence) from error
+            raise RejectedRequestError(504, sentence) from error
         except Exception as error:
             if type(error).__module__.startswith("pyspark.errors"):
-                raise RefusedError(400, _explain_error(error)) from error
+                raise RejectedRequestError(400, _explain_error(error)) from error
             logger.exception("The model failed")
             if type(error).__name__ == "Py4JNetworkError" or isinstance(error, ConnectionError):
                 # Spark is gone, and the server would go on saying that it is healthy: a new worker starts a new one.
                 os._exit(1)
-            raise RefusedError(500, f"The model failed: {_explain_error(error)}") from error
+            raise RejectedRequestError(500, f"The model failed: {_explain_error(error)}") from error
 
     def _collect(self, rows: Any, predictions: Any) -> None:
         assert self.collectors is not None
@@ -135,7 +135,7 @@ def _load() -> None:
     if example:
         try:
             model.predict(*_rows_of_json(example, model.schema))
-        except RefusedError as error:
+        except RejectedRequestError as error:
             raise RuntimeError(f"the model does not take its own input example: {error}") from error
     _describe(model.model.metadata.signature, json.loads(example) if example else None)
     served = model
@@ -151,7 +151,7 @@ def run(request: Any) -> AMLResponse:
         return AMLResponse({"message": "POST rows to this address."}, 405, json_str=True)
     try:
         body = served.answer(*_rows(request, served.schema))
-    except RefusedError as error:
+    except RejectedRequestError as error:
         return AMLResponse({"message": str(error)}, error.status, json_str=True)
     return AMLResponse(body, 200, {"Content-Type": "application/json"})
 
@@ -160,16 +160,16 @@ def _rows(request: Any, schema: Any) -> tuple[Any, dict[str, Any] | None]:
     """The rows of a request as the model takes them, and its params."""
     kind = request.mimetype
     if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise RefusedError(415, "charset: only utf-8 is understood.")
+        raise RejectedRequestError(415, "charset: only utf-8 is understood.")
     if kind not in ("application/json", "text/csv"):
         said = repr(kind) if kind else "missing"
-        raise RefusedError(415, f"Content-Type is {said}: send 'application/json' or 'text/csv'.")
+        raise RejectedRequestError(415, f"Content-Type is {said}: send 'application/json' or 'text/csv'.")
     try:
         text = request.get_data().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RefusedError(400, f"The body is not UTF-8: {error}.") from error
+        raise RejectedRequestError(400, f"The body is not UTF-8: {error}.") from error
     if not text.strip():
-        raise RefusedError(400, "The body is empty.")
+        raise RejectedRequestError(400, "The body is empty.")
     return (_rows_of_csv(text, schema), None) if kind == "text/csv" else _rows_of_json(text, schema)
 
 
@@ -181,10 +181,10 @@ def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
         header = next(csv.reader(StringIO(text)))
         rows = pd.read_csv(StringIO(text), dtype={name: types[name] for name in header if name in types})
     except Exception as error:
-        raise RefusedError(400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}") from error
+        raise RejectedRequestError(400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}") from error
     # pandas makes an index of what rows have more than the header.
     if not isinstance(rows.index, pd.RangeIndex):
-        raise RefusedError(400, f"The header has {len(header)} columns, and the rows have more.")
+        raise RejectedRequestError(400, f"The header has {len(header)} columns, and the rows have more.")
     return rows
 
 
@@ -192,19 +192,19 @@ def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"The body is no JSON: {_explain_error(error)}") from error
+        raise RejectedRequestError(400, f"The body is no JSON: {_explain_error(error)}") from error
     expected = f"give a JSON object with one of {', '.join(FORMATS)}"
     if not isinstance(content, dict):
-        raise RefusedError(400, f"The body is a JSON {type(content).__name__}: {expected}.")
+        raise RejectedRequestError(400, f"The body is a JSON {type(content).__name__}: {expected}.")
     named = [name for name in FORMATS if name in content]
     if len(named) != 1:
-        raise RefusedError(400, f"The body has {', '.join(named) or 'none of the formats'}: {expected}.")
+        raise RejectedRequestError(400, f"The body has {', '.join(named) or 'none of the formats'}: {expected}.")
     unknown = [str(name) for name in content if name not in (*named, "params", "signature_name")]
     if unknown:
-        raise RefusedError(400, f"The body has {', '.join(unknown)[:LONGEST_REASON]}, which nothing here reads.")
+        raise RejectedRequestError(400, f"The body has {', '.join(unknown)[:LONGEST_REASON]}, which nothing here reads.")
     params = content.get("params")
     if params is not None and not isinstance(params, dict):
-        raise RefusedError(400, "params: give a JSON object.")
+        raise RejectedRequestError(400, "params: give a JSON object.")
     name, value = named[0], content[named[0]]
     try:
         if name == "input_data":
@@ -213,7 +213,7 @@ def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
             return parse_tf_serving_input({name: value}, schema=schema), params
         return dataframe_from_parsed_json(value, pandas_orient=name.removeprefix("dataframe_"), schema=schema), params
     except Exception as error:
-        raise RefusedError(400, f"{named[0]}: {_explain_error(error)}") from error
+        raise RejectedRequestError(400, f"{named[0]}: {_explain_error(error)}") from error
 
 
 def _in_a_format_of_mlflow(value: Any, schema: Any) -> tuple[str, Any]:

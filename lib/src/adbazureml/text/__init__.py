@@ -1,16 +1,19 @@
-"""What turns text into text that is safe to hand on: others' errors without their secrets, names and values into SQL.
+"""Text that is safe to hand on: others' errors without their secrets, names and values quoted for SQL, tables in HTML.
 
-It imports nothing of the package, so that every room may use it. Start reading at `redacted` and at `sql`.
+It imports nothing of the wheel, so that every room may use it. Start reading at `redaction`, then `sql_quoting`.
 """
 
+from adbazureml.text.html import html_table, link
 from adbazureml.text.redaction import first_line, is_page, keep_secret, logger, redact, redacted
 from adbazureml.text.sql_quoting import identifier, literal, name_parts, table_name
 
 __all__ = [
     "first_line",
+    "html_table",
     "identifier",
     "is_page",
     "keep_secret",
+    "link",
     "literal",
     "logger",
     "name_parts",

@@ -1,6 +1,8 @@
 """Track runs in Databricks, in Azure ML, or in both, through MLflow's own API.
 
-Each name is loaded when first used: MLflow loads this package's plug-in in the middle of its own import.
+In both, the primary is written first, and the replica follows behind the writer's back. It imports `azureml_mlflow`,
+`workspaces` and what is below. Start reading at `dual_store`, then `outbox` and `reconciler`. Names are loaded when
+first used: MLflow loads this room's plug-in in the middle of its own import.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
 
 _FILE_OF = {
     "CatchUp": "catchup",
-    "Status": "overview",
+    "Status": "sync_status",
     "catch_up": "catchup",
     "close": "outbox",
-    "find_runs": "runs",
+    "find_runs": "run_search",
     "flush": "outbox",
-    "status": "overview",
-    "track": "switch",
+    "status": "sync_status",
+    "track": "mode",
 }
 
 __all__ = ["CatchUp", "Status", "catch_up", "close", "find_runs", "flush", "status", "track"]

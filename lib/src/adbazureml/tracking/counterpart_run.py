@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.text import redacted
 from adbazureml.tracking import run_tags
 from adbazureml.azureml_mlflow.log_batch import RejectedError
-from adbazureml.tracking.counterpart_run import MirrorLostError
 from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection
 from adbazureml.tracking.metric_points import Fingerprints, Tally, fingerprint, points
 from adbazureml.tracking.sync_record import key_digest, key_digests, taken_tag, users_keys
@@ -31,6 +30,10 @@ _DIGESTS = "#"
 
 # What is known of the reason why an earlier session found something refused.
 REFUSED_BEFORE = "refused before"
+
+
+class MirrorLostError(Exception):
+    """The mirrored run was deleted, or gave way to another mirror of the same run: find or make it again."""
 
 
 class MirroredRun:

@@ -12,8 +12,10 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import extract_api_info_for_service, http_request, verify_rest_response
 
-from adbazureml.tracking.replica_store import MIRROR
+from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
 
+# Of the mirror's own requests: nobody waits for them, and what fails is tried again later. 31 s at most.
+MIRROR = RetryPolicy(connect=5.0, read=10.0, retries=1, backoff=0.5)
 _ROUTES = extract_api_info_for_service(MlflowService, "/api/2.0")
 
 

@@ -1,7 +1,7 @@
 """Judge a new model version before it goes live: against the one in use, on the same rows, and by limits.
 
-It may import the registry, whose aliases say which version is in use, and scoring, which brings rows as models take
-them. Start reading at `validating.validate`.
+It imports `registry`, whose aliases say which version is in use, `scoring`, which brings rows as models take them, and
+what is below. Start reading at `validating`, then `verdict`.
 """
 
 from adbazureml.validation.validating import validate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
@@ -258,12 +258,11 @@ class AzureMLWorkspace(Workspace):
 
     @classmethod
     def _at(cls, address: WorkspaceAddress, cloud: Cloud, *, tenant_id: str = "", **known: str) -> AzureMLWorkspace:
-        query = {"wsid": address.arm_id, **({"tid": tenant_id} if tenant_id else {})}
         return cls(
             name=address.name,
             tracking_uri=address.tracking_uri,
             registry_uri=address.tracking_uri,
-            url=f"{cloud.studio}/?{urlencode(query, safe='/')}",
+            url=address.studio_page(cloud.studio, tenant_id=tenant_id),
             arm_id=address.arm_id,
             tenant_id=tenant_id,
             **known,

@@ -1,4 +1,7 @@
-"""What the walk needs, what this place has, and putting in what is missing."""
+"""What the walk needs, what this place has, and putting in what is missing.
+
+It imports `workspaces` and what is below. Start reading at `report`, then `cluster_libraries`.
+"""
 
 from adbazureml.workspaces.install.cluster_libraries import CLUSTER_ID_CONF, install_missing, install_wheel
 from adbazureml.workspaces.install.model_pins import model_requirements

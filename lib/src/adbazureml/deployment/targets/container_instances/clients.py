@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azure.refusals import code_of, message_of, status_of
 from adbazureml.errors import DeploymentError
-from adbazureml.text import redacted
+from adbazureml.text import first_line, redacted
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -44,7 +45,7 @@ _CURES = {
 _LATER = "try again later"
 
 
-class RefusedError(DeploymentError):
+class AzureRefusedError(DeploymentError):
     """Azure refused.
 
     Attributes
@@ -72,7 +73,7 @@ def explaining_errors(what: str) -> Iterator[None]:
 
     Raises
     ------
-    RefusedError
+    AzureRefusedError
         Azure refused.
     DeploymentError
         It does not answer.
@@ -84,7 +85,7 @@ def explaining_errors(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         raise _explain_error(what, error) from error
     except AzureError as error:
-        said = redacted(_first_line(str(error)))
+        said = redacted(str(error).strip().partition("\n")[0])
         # Its cause would show the whole signed address.
         raise DeploymentError(f"{what}: Azure does not answer ({said}); {_LATER}, or check the network.") from None
 
@@ -101,14 +102,8 @@ def client_address(credential: Credential) -> dict[str, Any]:
     }
 
 
-def _explain_error(what: str, error: HttpResponseError) -> RefusedError:
-    status = error.status_code or 0
-    code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or "")
-    message = str(getattr(error.error, "message", None) or _first_line(error.message))
+def _explain_error(what: str, error: HttpResponseError) -> AzureRefusedError:
+    status, code = status_of(error), code_of(error)
     cure = _CURES.get(code) or _CURES.get(str(status)) or _LATER
-    said = redacted(_first_line(message)).rstrip(".")
-    return RefusedError(f"{what}: Azure refused ({said}): {cure}.", code=code, status=status)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    said = first_line(message_of(error))
+    return AzureRefusedError(f"{what}: Azure refused ({said}): {cure}.", code=code, status=status)

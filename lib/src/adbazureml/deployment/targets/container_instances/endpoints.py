@@ -1,7 +1,7 @@
 """Endpoints as container groups of Azure Container Instances, each with an image of its own.
 
 Azure Container Instances has no sign-in, no split of traffic and no certificate. So the container itself asks for a key
-(`guard`); a new version comes up in a group of its own beside the endpoint's, and when its answers are right the
+(`key_guard`); a new version comes up in a group of its own beside the endpoint's, and when its answers are right the
 endpoint's group is given its image in place: the name stays, and while its container restarts, about a minute, nobody
 answers.
 Requests and keys travel over plain HTTP: put a gateway with a certificate before it where that is not good enough.
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.targets.container_instances.clients import RefusedError
+from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError
 from adbazureml.deployment.targets.container_instances.groups import ContainerGroups, Group
 from adbazureml.deployment.targets.container_instances.image import ImageRegistry
 from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served, Size
@@ -34,7 +34,7 @@ from adbazureml.errors import DeploymentError
 from adbazureml.workspaces import AzureMLWorkspace
 from adbazureml.workspaces.azureml import API_VERSION
 from adbazureml.azure.credential import credential_for
-from adbazureml.azure.refusals import RefusedError as NotReadError
+from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class ContainerInstances(Target):
             served = Served(deployment=deployment, model=model.uri, fingerprint=model.fingerprint, image=image)
             try:
                 self._put(candidate, name, served, None, progress=progress, deadline=deadline)
-            except RefusedError as error:
+            except AzureRefusedError as error:
                 if error.code != "InaccessibleImage":
                     raise
                 # Built before, and deleted from the registry since.
@@ -351,7 +351,7 @@ class ContainerInstances(Target):
         workspace = self._workspace
         try:
             return read_resource(workspace.arm_id, api_version=API_VERSION, credential=self._credential)
-        except NotReadError as error:
+        except RefusedError as error:
             raise DeploymentError(f"workspace {workspace.name!r} can't be read: {error}") from error
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from adbazureml.deployment.targets.container_instances.clients import RefusedError, explaining_errors, client_address
+from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError, explaining_errors, client_address
 from adbazureml.serving.key_guard import ANSWERED_BY, DEPLOYMENT, KEY
 from adbazureml.deployment.targets.container_instances.image import PORT
 from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served
@@ -132,7 +132,7 @@ class ContainerGroups:
         try:
             with self._asking(name):
                 return _group(self._client.container_groups.get(self.resource_group, name))
-        except RefusedError as error:
+        except AzureRefusedError as error:
             if error.code == "ResourceNotFound":
                 return None
             raise
@@ -148,7 +148,7 @@ class ContainerGroups:
         try:
             with self._asking("*"):
                 usages = list(self._client.location.list_usage(self.location))
-        except RefusedError:
+        except AzureRefusedError:
             return None
         for usage in usages:
             if usage.name and usage.name.value == "StandardCores":
@@ -170,7 +170,7 @@ class ContainerGroups:
                     self._client.container_groups.begin_create_or_update(
                         self.resource_group, name, self._resource(plan), polling=False
                     )
-            except RefusedError as error:
+            except AzureRefusedError as error:
                 if error.code == _NEEDS_DELETE:
                     self.delete(name, deadline=deadline)
                 elif error.code != _TRANSITIONING:
@@ -211,7 +211,7 @@ class ContainerGroups:
         try:
             with self._asking(name):
                 logs = self._client.containers.list_logs(self.resource_group, name, _CONTAINER, tail=lines)
-        except RefusedError:
+        except AzureRefusedError:
             return ""
         return logs.content or ""
 
@@ -232,7 +232,7 @@ class ContainerGroups:
             try:
                 with self._asking(name):
                     self._client.container_groups.begin_delete(self.resource_group, name, polling=False)
-            except RefusedError as error:
+            except AzureRefusedError as error:
                 if error.code != _TRANSITIONING:
                     raise
         raise deadline.missed(f"container group {name!r} is still there")

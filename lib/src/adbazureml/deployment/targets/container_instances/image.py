@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment.targets.container_instances.clients import explaining_errors, client_address
 from adbazureml.deployment.target import with_log
+from adbazureml.serving import key_guard
 from adbazureml.errors import DeploymentError
 from adbazureml.azure.credential import Credential
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PORT = 5001
 REPOSITORY = "adbazureml-endpoints"
-_GUARD = Path(__file__).with_name("guard.py")
+_GUARD = Path(key_guard.__file__)
 _RUNS_LOOKED_AT = 100
 _BUILD_TIMEOUT_S = 3600
 # Seconds in which a worker has to load the model and to answer a request; gunicorn ends it otherwise.
@@ -50,7 +51,7 @@ ENV AZUREML_MODEL_DIR=/var/azureml-app/model
 USER server
 EXPOSE {PORT}
 CMD ["gunicorn", "--bind", "0.0.0.0:{PORT}", "--timeout", "{_WORKER_TIMEOUT_S}", "--access-logfile", "-", \
-"--error-logfile", "/dev/null", "guard:application()"]
+"--error-logfile", "/dev/null", "key_guard:application()"]
 """
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml.deployment.targets.local import environments, processes, records
+from adbazureml import serving
 from adbazureml.serving import lease
 from adbazureml.deployment.targets.local.records import Server
 from adbazureml.deployment.scoring_client import ask, is_healthy, session
@@ -30,7 +31,7 @@ from adbazureml.errors import DeploymentError
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
 
-_HERE = Path(__file__).parent
+_INFERENCE_SERVER = Path(serving.__file__).parent / "inference_server.py"
 _HIGHEST_PORT = 65535
 _PING_TIMEOUT_S = 5
 # The server says itself that a request took too long; that shall arrive.
@@ -251,7 +252,7 @@ class LocalTarget(Target):
             # The model's environment has none of this one's packages.
             "PYTHONPATH": "",
         }
-        return [str(python), str(_HERE / "inference_process.py")], variables, ""
+        return [str(python), str(_INFERENCE_SERVER)], variables, ""
 
     @contextmanager
     def _sockets(self, name: str) -> Iterator[tuple[socket.socket, socket.socket]]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from adbazureml.errors import DeploymentError
-from adbazureml.text import redacted
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
+from adbazureml.azure.refusals import is_transient, message_of, status_of
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -36,24 +36,6 @@ def explaining_errors(what: str, *, instances: str = "") -> Iterator[None]:
     except AzureError as error:
         # Without its cause, which holds the request, and that its token.
         raise DeploymentError(_explain_error(error, what, instances)) from None
-
-
-def is_missing(error: AzureError) -> bool:
-    """Whether an error says that a resource is not there."""
-    return getattr(error, "status_code", None) == 404
-
-
-def is_conflict(error: AzureError) -> bool:
-    """Whether an error says that something else is under way."""
-    return getattr(error, "status_code", None) == 409
-
-
-def is_transient(error: AzureError) -> bool:
-    """Whether an error says nothing of the request: too many of them, a service or a network that is down."""
-    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
-
-    status = getattr(error, "status_code", None) or 0
-    return isinstance(error, (ServiceRequestError, ServiceResponseError)) or status in (408, 429) or status >= 500
 
 
 # What Azure ML says, and what it means. The first that is found counts.
@@ -88,8 +70,7 @@ _MEANINGS: tuple[_Meaning, ...] = (
 
 
 def _explain_error(error: AzureError, what: str, instances: str) -> str:
-    status = getattr(error, "status_code", None)
-    said = redacted(str(getattr(getattr(error, "error", None), "message", None) or error.message or error))
+    status, said = status_of(error), message_of(error)
     for pattern, meaning in _MEANINGS:
         if found := re.search(pattern, said):
             return meaning(found, what, instances)
