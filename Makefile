@@ -35,7 +35,7 @@ lint: $(READY)  ## check style, types, and which room imports which
 bench: $(READY)  ## measure the figures that the README gives
 	@$(BIN)/python benchmarks/run.py
 
-ui: $(READY)  ## show both stand-in stores in MLflow's UI, until Ctrl-C
+ui: $(READY)  ## show both local stores in MLflow's UI, until Ctrl-C
 	@$(BIN)/python tools/ui.py
 
 lab: $(READY)  ## open the notebooks in Jupyter
@@ -61,7 +61,7 @@ requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.
 parameters: $(READY)  ## write what the settings say of each parameter into the README and the jobs
 	@$(BIN)/python tools/parameters.py
 
-clean:  ## remove what runs left behind: stand-in stores, tables, endpoints' logs
+clean:  ## remove what runs left behind: local stores, tables, endpoints' logs
 	rm -rf .local
 
 .venv-17.3/ready: requirements-17.3.txt lib/pyproject.toml

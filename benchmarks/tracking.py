@@ -1,4 +1,4 @@
-"""What dual tracking costs: two MLflow servers on loopback, the secondary behind 30 ms of latency."""
+"""What dual tracking costs: two MLflow servers on loopback, the replica behind 30 ms of latency."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ QUARTER = 4
 
 @dataclass(frozen=True)
 class Servers:
-    """The primary, the secondary, and the long way to it."""
+    """The primary, the replica, and the long way to it."""
 
     primary: str
-    secondary: str
+    replica: str
     far: str
     counter: Counter
 
@@ -58,16 +58,16 @@ class Counter:
 def servers() -> Iterator[Servers]:
     """Start both servers and the proxy before the second one."""
     with tempfile.TemporaryDirectory() as folder:
-        primary, secondary = MLflowServer(Path(folder, "primary")), MLflowServer(Path(folder, "secondary"))
+        primary, replica = MLflowServer(Path(folder, "primary")), MLflowServer(Path(folder, "replica"))
         # Both at once: each takes seconds to start.
-        secondary.start()
-        with primary, secondary:
-            command = [sys.executable, str(ROOT / "tests/emulators/proxy.py"), secondary.url, str(LATENCY)]
+        replica.start()
+        with primary, replica:
+            command = [sys.executable, str(ROOT / "tests/emulators/proxy.py"), replica.url, str(LATENCY)]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert process.stdout is not None
             far = process.stdout.readline().strip()
             try:
-                yield Servers(primary.url, secondary.url, far, Counter(process))
+                yield Servers(primary.url, replica.url, far, Counter(process))
             finally:
                 process.communicate()
 
@@ -123,8 +123,8 @@ def _live(both: Servers) -> None:
         "primary alone": alone(both.primary),
         "both (adbazureml)": dual,
         "naive: each call twice": naive,
-        "MLflow asynchronous, to the secondary alone": asynchronous(alone(both.far)),
-        "MLflow buffered, to the secondary alone": asynchronous(alone(both.far), "1"),
+        "MLflow asynchronous, to the replica alone": asynchronous(alone(both.far)),
+        "MLflow buffered, to the replica alone": asynchronous(alone(both.far), "1"),
         "both (adbazureml), buffered": asynchronous(dual, "1"),
     }
     rounds: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in ways}
@@ -141,7 +141,7 @@ def _live(both: Servers) -> None:
     print(
         f"{POINTS} points one by one, {PARAMS} params, one artifact of 1 MB; the loop on the primary alone {base:.2f} s"
     )
-    print(f"{'way':45} {'loop':>6} {'whole':>6} {'end':>7}  requests to the secondary (+ artifacts)")
+    print(f"{'way':45} {'loop':>6} {'whole':>6} {'end':>7}  requests to the replica (+ artifacts)")
     for name, times in rounds.items():
         loop = statistics.median(one[0] for one in times) / base
         all_of_it = statistics.median(one[0] + one[1] for one in times) / whole
@@ -179,7 +179,7 @@ def _short_runs(both: Servers, rounds: int = 3) -> None:
 
 
 def _short_runs_away(both: Servers, number: int = 60, rounds: int = 3) -> None:
-    """The same in whole processes, from start to exit, while the secondary does not answer."""
+    """The same in whole processes, from start to exit, while the replica does not answer."""
     for kind in ("refuses", "hang", "drop"):
         far = both.far
         if kind == "refuses":
@@ -194,7 +194,7 @@ def _short_runs_away(both: Servers, number: int = 60, rounds: int = 3) -> None:
         both.counter.take("mend")
         base, seconds = statistics.median(alone), statistics.median(dual)
         print(
-            f"{number} short runs while the secondary {kind}s: {seconds:.1f} s for the process with its exit,"
+            f"{number} short runs while the replica {kind}s: {seconds:.1f} s for the process with its exit,"
             f" {base:.1f} s alone: {seconds - 1.05 * base:+.1f} s on 1.05 of it"
         )
 
@@ -220,13 +220,13 @@ def _many(number: int) -> float:
 
 
 def _seen(both: Servers, times: int = 3) -> None:
-    """How long after it was logged a point is seen in the secondary, whatever came before it."""
+    """How long after it was logged a point is seen in the replica, whatever came before it."""
     import mlflow
 
     from adbazureml.tracking.run_tags import AZUREML_RUN_ID
 
     _switch_on(both)
-    primary, secondary = mlflow.MlflowClient(both.primary), mlflow.MlflowClient(both.secondary)
+    primary, replica = mlflow.MlflowClient(both.primary), mlflow.MlflowClient(both.replica)
     mlflow.set_experiment("bench")
     seconds = []
     with mlflow.start_run() as run:
@@ -234,12 +234,12 @@ def _seen(both: Servers, times: int = 3) -> None:
             mlflow.log_metric("loss", step, step=step)
             start = time.perf_counter()
             while True:
-                mirrored = primary.get_run(run.info.run_id).data.tags.get(AZUREML_RUN_ID)
-                if mirrored and secondary.get_run(mirrored).data.metrics.get("loss") == step:
+                counterpart = primary.get_run(run.info.run_id).data.tags.get(AZUREML_RUN_ID)
+                if counterpart and replica.get_run(counterpart).data.metrics.get("loss") == step:
                     break
                 time.sleep(0.05)
             seconds.append(time.perf_counter() - start)
-    print(f"a point is seen in the secondary after {', '.join(f'{one:.1f}' for one in seconds)} s")
+    print(f"a point is seen in the replica after {', '.join(f'{one:.1f}' for one in seconds)} s")
 
 
 def _switch_on(both: Servers) -> None:
@@ -249,10 +249,10 @@ def _switch_on(both: Servers) -> None:
 def _switch_on_from(primary: str, far: str) -> None:
     import mlflow
 
-    from adbazureml.tracking.store_pair import Pair
+    from adbazureml.tracking.store_pair import StorePair
 
     page = "http://page/{experiment_id}/{run_id}"
-    Pair(primary_uri=primary, primary_page=page, secondary_uri=far, secondary_page=page).switch_on()
+    StorePair(primary_uri=primary, primary_page=page, replica_uri=far, replica_page=page).switch_on()
     mlflow.set_tracking_uri(primary)
 
 
@@ -405,16 +405,16 @@ def _back_fill(both: Servers, runs: int = 1000) -> None:
     total = 0.0
     for start in range(0, runs, quarter):
         began = time.perf_counter()
-        assert not catch_up(run_ids=ids[start : start + quarter]).behind
+        assert not catch_up(run_ids=ids[start : start + quarter]).out_of_sync
         seconds = time.perf_counter() - began
         total += seconds
         print(
             f"back-fill of runs {start}+: {1000 * seconds / quarter:.0f} ms a run, {process.memory_info().rss >> 20} MB"
         )
     began = time.perf_counter()
-    assert not catch_up(experiment="many").behind
+    assert not catch_up(experiment="many").out_of_sync
     again = time.perf_counter() - began
-    print(f"second pass over {runs} settled runs: {again:.2f} s, {100 * again / total:.1f}% of the first")
+    print(f"second pass over {runs} in sync runs: {again:.2f} s, {100 * again / total:.1f}% of the first")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every test may ask for: a folder of its own for the local stand-ins, and one Spark session for all.
+"""What every test may ask for: a folder of its own for the local backends, and one Spark session for all.
 
 A test's tier is the folder that it is in: `unit` starts no process, server or JVM, `spark` shares one session,
 `service` talks to emulators and real servers on loopback, `walk` runs notebooks and jobs. A marker of another tier on a
@@ -74,7 +74,7 @@ def tier_is_kept(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory):
-    """The folder of the local stand-ins, for the whole test run; no parameter leaks in from outside."""
+    """The folder of the local backends, for the whole test run; no parameter leaks in from outside."""
     for variable in list(os.environ):
         if variable.startswith(OURS):
             del os.environ[variable]
@@ -141,7 +141,7 @@ def spark(home):
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """The Azure ML stand-in; its Databricks counterpart is the primary. Tracking is left off afterwards."""
+    """The local Azure ML backend; its Databricks counterpart is the primary. Tracking is left off afterwards."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     yield AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
     while mlflow.active_run():

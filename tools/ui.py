@@ -1,4 +1,4 @@
-"""Show both stand-in tracking stores in MLflow's UI until Ctrl-C."""
+"""Show both local tracking stores in MLflow's UI until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _free_port(wanted: int) -> int:
 
 
 def _start(workspace: Workspace) -> str:
-    """Start the server of a stand-in; its address."""
+    """Start the server of a local backend; its address."""
     from adbazureml.workspaces.local_backend import keep_ui_port
 
     port = _free_port(urlsplit(workspace.url).port or 0)

@@ -1,4 +1,4 @@
-"""`make ui` serves both stand-ins on ports that are free, says so in one line, and ends with Ctrl-C."""
+"""`make ui` serves both local backends on ports that are free, says so in one line, and ends with Ctrl-C."""
 
 import os
 import re

@@ -11,7 +11,7 @@ from adbazureml import deploy, register, score, track
 from adbazureml.deployment import endpoints
 from adbazureml.tracking import flush
 
-# Empty: the stand-in of a machine without a cloud.
+# Empty: the local backend of a machine without a cloud.
 subscription_id = resource_group = workspace_name = ""
 
 
@@ -53,8 +53,8 @@ def test_both_flavours_registered_and_a_table_scored_with_columns_by_position(ws
         )
     last_run_id = run.info.run_id
     assert flush()
-    mirrored = mlflow.get_run(last_run_id).data.tags["adbazureml.azureml.run_id"]
-    folders = {entry.path for entry in azureml.list_artifacts(mirrored)}
+    counterpart = mlflow.get_run(last_run_id).data.tags["adbazureml.azureml.run_id"]
+    folders = {entry.path for entry in azureml.list_artifacts(counterpart)}
     assert {"model", "spark-model"} <= folders
 
     frame.write.format("delta").mode("overwrite").saveAsTable("article_rows")

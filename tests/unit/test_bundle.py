@@ -404,7 +404,7 @@ class TestJobs:
     def test_no_table_or_model_is_left_to_a_default(self, job):
         hints = get_type_hints(Settings, include_extras=True)
         kinds = (settings.TableName, settings.OptionalTableName, settings.ModelName)
-        names = {name for name, hint in hints.items() if hint in kinds} - {"refused_table", "drift_table"}
+        names = {name for name, hint in hints.items() if hint in kinds} - {"rejected_table", "drift_table"}
         given = names & set(parameters(job))
         assert len(given) >= 2
         for name in given:

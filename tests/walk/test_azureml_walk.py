@@ -1,4 +1,4 @@
-"""Notebooks 01 to 05 with an Azure ML workspace named instead of the local stand-in."""
+"""Notebooks 01 to 05 with an Azure ML workspace named instead of the local backend."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ WALK = "import sys; sys.path.insert(0, 'tools'); import walk; walk.walk(walk.not
 
 @pytest.fixture(scope="module")
 def walked(azureml_emulator, tmp_path_factory):
-    """Walk in one kernel; return the folder of the Databricks stand-in."""
+    """Walk in one kernel; return the folder of the local Databricks backend."""
     home = tmp_path_factory.mktemp("walk")
     azureml_emulator.resource_manager.resources.add_databricks("adb")
     environment = {
@@ -47,26 +47,26 @@ def test_all_runs_stand_in_azure_ml_with_their_models(walked, azureml_emulator):
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
     theirs = azureml_emulator.find_runs(azureml_experiment_name(experiment.name))
     assert len(ours) == len(theirs) == 3
-    for mirrored in theirs:
-        tags = {tag["key"]: tag["value"] for tag in mirrored["data"]["tags"]}
+    for counterpart in theirs:
+        tags = {tag["key"]: tag["value"] for tag in counterpart["data"]["tags"]}
         run = ours[tags["adbazureml.databricks.run_id"]]
-        params = {item["key"]: item["value"] for item in mirrored["data"].get("params", ())}
+        params = {item["key"]: item["value"] for item in counterpart["data"].get("params", ())}
         # Autologging gives the text of the whole pipeline, which is longer than Azure ML takes, and is told on the run.
         rejected = run.data.params.keys() - params.keys()
         assert params == {key: value for key, value in run.data.params.items() if key not in rejected}
         told = run.data.tags.get("adbazureml.rejected", "")
-        assert told.startswith("refused for good: param ") == bool(rejected)
+        assert told.startswith("rejected for good: param ") == bool(rejected)
         assert len(rejected) < 2 or f" and {len(rejected) - 1} more" in told
         assert all(len(run.data.params[key]) > 250 for key in rejected)
-        assert {item["key"]: item["value"] for item in mirrored["data"]["metrics"]} == pytest.approx(run.data.metrics)
-        assert mirrored["info"]["status"] == run.info.status == "FINISHED"
-        stored = azureml_emulator.run_artifacts(mirrored["info"]["run_id"])
+        assert {item["key"]: item["value"] for item in counterpart["data"]["metrics"]} == pytest.approx(run.data.metrics)
+        assert counterpart["info"]["status"] == run.info.status == "FINISHED"
+        stored = azureml_emulator.run_artifacts(counterpart["info"]["run_id"])
         assert any(path.endswith("/MLmodel") for path in stored) or run.info.run_name == "validate"
         assert None not in stored.values()
 
 
 @pytest.mark.parametrize("name", ["adbazureml_diabetes", "adbazureml_diabetes_spark"])
-def test_each_version_belongs_to_a_mirrored_run(walked, azureml_emulator, name):
+def test_each_version_belongs_to_a_counterpart_run(walked, azureml_emulator, name):
     versions = sorted(azureml_emulator.find_model_versions(name), key=lambda version: version["version"])
     assert [version["version"] for version in versions] == ["1"]
     runs = {run["info"]["run_id"] for run in azureml_emulator.find_runs(_experiment(walked))}

@@ -132,7 +132,7 @@ class TestWholeNotebooks:
         assert (registered["model_version"], judged["model_version"], scored["model_version"]) == ("1", "1", "1")
         assert databricks.models["spark_catalog.default.diabetes"].aliases == {"champion": "1"}
         assert watched["drift"]
-        assert [(one.settled, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 4
+        assert [(one.in_sync, one.written) for one in caught_up["made_up"].runs] == [(True, 0)] * 4
         assert any("spark" in type(thing).__module__ for thing in shown), "a table, by Databricks' own display"
         predictions = spark.table("spark_catalog.default.diabetes_predictions")
         assert predictions.count() == predictions.select("patient_id").distinct().count() == 178
@@ -145,8 +145,8 @@ class TestWholeNotebooks:
         assert experiment == f"/Users/{GIVEN['service_principal_name']}/[staging] adbazureml"
         assert list(databricks.models) == ["spark_catalog.default.diabetes", "spark_catalog.default.diabetes_spark"]
         (theirs,) = azure.find_model_versions("spark_catalog--default--diabetes")
-        mirrored = link["workspace"].client().get_run(theirs["run_id"])
-        assert mirrored.data.tags["adbazureml.databricks.run_id"] == done.info.run_id
+        counterpart = link["workspace"].client().get_run(theirs["run_id"])
+        assert counterpart.data.tags["adbazureml.databricks.run_id"] == done.info.run_id
 
         listed, _ = run("clean_up", "clean_up")
         assert {item.kind for item in listed["found"].items} >= {"run", "model version", "table", "checkpoint"}

@@ -81,17 +81,17 @@ def test_both_workspaces_hold_the_same_runs(walked):
     (experiment,) = (one for one in databricks.search_experiments() if one.name.startswith("/Users/"))
     theirs = azureml.get_experiment_by_name(azureml_experiment_name(experiment.name))
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
-    mirrored = azureml.search_runs([theirs.experiment_id])
-    assert len(ours) == len(mirrored) == 8
-    for mirror in mirrored:
-        run = ours[mirror.data.tags["adbazureml.databricks.run_id"]]
-        assert mirror.data.metrics == run.data.metrics
-        assert mirror.data.params == run.data.params
-        assert mirror.info.status == run.info.status == "FINISHED"
+    counterparts = azureml.search_runs([theirs.experiment_id])
+    assert len(ours) == len(counterparts) == 8
+    for counterpart in counterparts:
+        run = ours[counterpart.data.tags["adbazureml.databricks.run_id"]]
+        assert counterpart.data.metrics == run.data.metrics
+        assert counterpart.data.params == run.data.params
+        assert counterpart.info.status == run.info.status == "FINISHED"
         for key in run.data.metrics:
             history, copied = (
                 client.get_metric_history(which.info.run_id, key)
-                for client, which in ((databricks, run), (azureml, mirror))
+                for client, which in ((databricks, run), (azureml, counterpart))
             )
             assert len(history) == len(copied) == (30 if key == "epoch_loss" else len(history))
 

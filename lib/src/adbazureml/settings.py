@@ -25,7 +25,7 @@ from adbazureml.text import html_table, identifier, name_parts
 SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
 ENVIRONMENT_PREFIX = "ADBAZUREML_"
 HOME_VARIABLE = "ADBAZUREML_HOME"
-# Variables with the prefix that are no parameters: where the local stand-ins live.
+# Variables with the prefix that are no parameters: where the local backends live.
 _OTHER_VARIABLES = {HOME_VARIABLE}
 # What Databricks hands a job's notebook beside its own parameters.
 _DATABRICKS_PARAMETERS = re.compile(r"__.*|job_.*|bundle_.*")
@@ -80,7 +80,7 @@ class _Group(BaseModel):
 class Workspaces(_Group):
     """Where: the two workspaces, how jobs sign in to Azure, and which of them runs and models go to."""
 
-    subscription_id: Guid = Field("", description="Azure subscription of the Azure ML workspace; empty: local stand-in")
+    subscription_id: Guid = Field("", description="Azure subscription of the Azure ML workspace; empty: local backend")
     resource_group: str = Field("", description="its resource group, not the managed one of Databricks")
     workspace_name: str = Field("", description="the Azure ML workspace, not the Databricks one")
     secret_scope: SecretScope = Field("", description="Databricks secret scope with the service principal for Azure")
@@ -114,7 +114,7 @@ class Data(_Group):
     predictions_table: OptionalTableName = Field(
         "", description="Delta table of the predictions; empty: <training table>_predictions, in its schema"
     )
-    refused_table: OptionalTableName = Field(
+    rejected_table: OptionalTableName = Field(
         "", description="Delta table of rows that the model does not take; empty: one such row fails"
     )
     drift_table: OptionalTableName = Field("", description="Delta table of the figures of each run; empty: none")

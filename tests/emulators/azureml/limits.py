@@ -13,7 +13,7 @@ from typing import Any
 
 from .messages import Problem
 
-Pair = Mapping[str, Any]
+StorePair = Mapping[str, Any]
 
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_/-]*")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -59,7 +59,7 @@ def check_model_name(name: str, limits: Limits) -> None:
         )
 
 
-def check_tags(tags: Iterable[Pair], *, longest_key: int, limits: Limits) -> None:
+def check_tags(tags: Iterable[StorePair], *, longest_key: int, limits: Limits) -> None:
     for tag in tags:
         key, value = tag.get("key", ""), str(tag.get("value", ""))
         # mlflow issue 8008
@@ -75,7 +75,7 @@ def check_tag_count(keys: Iterable[str], limits: Limits) -> None:
     _check_size("Tags", len({key for key in keys if not key.startswith("mlflow.")}), limits.tags)
 
 
-def check_params(params: Iterable[Pair], limits: Limits) -> None:
+def check_params(params: Iterable[StorePair], limits: Limits) -> None:
     for param in params:
         _check_size("Parameters.Value/Length", len(str(param.get("value", ""))), limits.param_value)
 
@@ -84,7 +84,7 @@ def check_param_count(keys: Iterable[str], limits: Limits) -> None:
     _check_size("Parameters", len(set(keys)), limits.params)
 
 
-def check_metrics(metrics: Iterable[Pair], limits: Limits) -> None:
+def check_metrics(metrics: Iterable[StorePair], limits: Limits) -> None:
     counts = Counter(metric.get("key", "") for metric in metrics)
     for key, count in counts.items():
         _check_size("MetricV2Dto.Name/Length", len(key), limits.metric_name)

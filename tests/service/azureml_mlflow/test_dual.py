@@ -18,7 +18,7 @@ EXPERIMENT = "/Users/ada@example.com/houses/both"
 
 @pytest.fixture
 def workspace(azure, tmp_path, monkeypatch):
-    """The emulated Azure ML workspace beside a new Databricks stand-in; tracking is on in both."""
+    """The emulated Azure ML workspace beside a new local Databricks backend; tracking is on in both."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     found = AzureMLWorkspace.get(
         name=azure.workspace_name, subscription_id=azure.subscription_id, resource_group=azure.resource_group
@@ -31,7 +31,7 @@ def workspace(azure, tmp_path, monkeypatch):
     track(mode="databricks")
 
 
-def mirror_of(workspace, run):
+def counterpart_of(workspace, run):
     assert flush()
     client = workspace.client()
     experiment = client.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
@@ -56,7 +56,7 @@ def test_a_whole_run_with_its_model(workspace, azure, log_model, rows, model):
         mlflow.sklearn.autolog(disable=True)
     assert flush()
     ours = DatabricksWorkspace.current().client().get_run(run.info.run_id)
-    theirs = mirror_of(workspace, run)
+    theirs = counterpart_of(workspace, run)
     assert theirs.data.params == ours.data.params
     assert theirs.data.metrics == pytest.approx(ours.data.metrics)
     assert len(workspace.client().get_metric_history(theirs.info.run_id, "loss")) == 250
@@ -69,10 +69,10 @@ def test_a_whole_run_with_its_model(workspace, azure, log_model, rows, model):
     assert "model/MLmodel" in stored
     copied = mlflow.pyfunc.load_model(f"{theirs.info.artifact_uri}/model")
     assert copied.predict(rows) == pytest.approx(mlflow.pyfunc.load_model(info.model_uri).predict(rows))
-    # Settled: looking again costs a few requests and writes nothing.
+    # ReconcileResult: looking again costs a few requests and writes nothing.
     azure.requests.clear()
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
-    assert (outcome.settled, outcome.written) == (True, 0)
+    assert (outcome.in_sync, outcome.written) == (True, 0)
     assert len(azure.requests) <= 3
 
 
@@ -85,21 +85,21 @@ def test_an_outage_of_the_whole_run_is_caught_up(workspace, azure, monkeypatch):
     assert not flush()
     azure.clear_faults()
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
-    assert outcome.settled
-    theirs = mirror_of(workspace, run)
+    assert outcome.in_sync
+    theirs = counterpart_of(workspace, run)
     assert theirs.data.metrics == {"loss": 0.5}
     assert azure.run_artifacts(theirs.info.run_id) == {"hello.txt": b"hello"}
 
 
-def test_what_azure_ml_refuses_is_told_and_the_rest_settles(workspace, caplog):
+def test_what_azure_ml_refuses_is_told_and_the_rest_is_in_sync(workspace, caplog):
     with mlflow.start_run() as run:
         mlflow.set_tag("note", "x" * 3000)
         mlflow.set_tag("team:prices", "colon")
         mlflow.log_param("depth", 3)
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
-    assert outcome.settled
+    assert outcome.in_sync
     assert "note" in outcome.reason
-    theirs = mirror_of(workspace, run)
+    theirs = counterpart_of(workspace, run)
     assert theirs.data.params == {"depth": "3"}
     assert theirs.data.tags["team.prices"] == "colon"
 
@@ -123,20 +123,20 @@ def test_an_autologged_pipeline_whose_params_are_too_long_is_whole_but_for_them(
     start = time.monotonic()
     assert flush(10.0)
     assert time.monotonic() - start < 10.0
-    ours, theirs = DatabricksWorkspace.current().client().get_run(run.info.run_id), mirror_of(workspace, run)
+    ours, theirs = DatabricksWorkspace.current().client().get_run(run.info.run_id), counterpart_of(workspace, run)
     assert theirs.info.status == "FINISHED"
     assert theirs.data.metrics == pytest.approx(ours.data.metrics)
     assert theirs.data.metrics
     missing = {key for key in ours.data.params if key not in theirs.data.params}
     assert missing == {key for key, value in ours.data.params.items() if len(value) > 500} != set()
-    assert mirror_of(workspace, other).data.metrics == {"loss": 0.5}
+    assert counterpart_of(workspace, other).data.metrics == {"loss": 0.5}
     states = {state.run_id: state for state in status(EXPERIMENT).runs}
-    assert {state.state for state in states.values()} == {"settled"}
+    assert {state.state for state in states.values()} == {"in sync"}
     assert "Parameters.Value/Length, Limit=500" in states[run.info.run_id].reason
     assert states[other.info.run_id].reason == ""
     azure.requests.clear()
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
-    assert (outcome.settled, outcome.written, outcome.reason) == (True, 0, states[run.info.run_id].reason)
+    assert (outcome.in_sync, outcome.written, outcome.reason) == (True, 0, states[run.info.run_id].reason)
     assert len(azure.requests) <= 3
 
 
@@ -167,13 +167,13 @@ def test_hundreds_of_items_are_refused_and_all_else_is_there(workspace, azure, u
         client.log_batch(run_id, params=[Param("late", "4")])
     assert flush(10.0)
     requests = len(batches(azure))
-    theirs = mirror_of(workspace, run)
+    theirs = counterpart_of(workspace, run)
     assert theirs.data.params == {"depth": "3", "late": "4"}
     assert theirs.data.metrics == {"loss": 0.5}
     assert theirs.data.tags["team"] == "prices"
     assert theirs.info.status == "FINISHED"
     (state,) = status(EXPERIMENT).runs
-    assert state.state == "settled"
+    assert state.state == "in sync"
     assert "Limit=" in state.reason
     # What the service said of the first ones tells of the others.
     assert requests <= 15
@@ -192,23 +192,23 @@ def test_a_run_that_is_full_in_its_midst_takes_all_else_to_its_end(workspace, az
         # It is known that the run takes no more.
         assert batches(azure) == []
     assert flush(10.0)
-    theirs = mirror_of(workspace, run)
+    theirs = counterpart_of(workspace, run)
     assert sorted(theirs.data.params) == [f"param{one:03}" for one in range(200)]
     assert len(workspace.client().get_metric_history(theirs.info.run_id, "loss")) == 4
     assert theirs.info.status == "FINISHED"
     (state,) = status(EXPERIMENT).runs
-    assert state.state == "settled"
+    assert state.state == "in sync"
     assert "and 60 more" in state.reason
     assert "FieldName=Parameters, Limit=200" in state.reason
 
 
-def test_a_run_whose_first_tag_is_refused_has_a_mirror(workspace):
+def test_a_run_whose_first_tag_is_refused_has_a_counterpart(workspace):
     with mlflow.start_run(tags={"mlflow.note.content": "n" * 6000, "mlflow.source.name": "s" * 2000}) as run:
         mlflow.log_metric("loss", 0.5)
     assert flush(10.0)
-    theirs = mirror_of(workspace, run)
+    theirs = counterpart_of(workspace, run)
     assert theirs.data.metrics == {"loss": 0.5}
     assert theirs.info.status == "FINISHED"
     (state,) = status(EXPERIMENT).runs
-    assert state.state == "settled"
+    assert state.state == "in sync"
     assert "Limit=5000" in state.reason or "Limit=1000" in state.reason

@@ -1,4 +1,4 @@
-"""Models registered in both registries, with Azure ML as the service itself answers, and Databricks as its stand-in."""
+"""Models registered in both registries, with Azure ML as the service itself answers, and Databricks as its local backend."""
 
 import mlflow
 import pytest
@@ -11,7 +11,7 @@ EXPERIMENT = "/Users/ada@example.com/houses/prices"
 
 @pytest.fixture
 def workspace(azure, tmp_path, monkeypatch):
-    """The emulated Azure ML workspace; the Databricks stand-in is new. Tracking is left off afterwards."""
+    """The emulated Azure ML workspace; the local Databricks backend is new. Tracking is left off afterwards."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     yield AzureMLWorkspace.get(
         name=azure.workspace_name, subscription_id=azure.subscription_id, resource_group=azure.resource_group
@@ -44,9 +44,9 @@ def test_lineage_is_whole_in_both(workspace, azureml, databricks, log_model, row
     version = register(run, name="main.houses.lineage", workspace=workspace)
     assert (version.databricks, version.azureml, version.azureml_name) == ("1", "1", "main--houses--lineage")
     theirs = azureml.get_model_version("main--houses--lineage", "1")
-    mirrored = azureml.get_run(theirs.run_id)
-    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
-    assert theirs.source == f"{mirrored.info.artifact_uri}/model"
+    counterpart = azureml.get_run(theirs.run_id)
+    assert counterpart.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+    assert theirs.source == f"{counterpart.info.artifact_uri}/model"
     assert theirs.tags["adbazureml_counterpart_version"] == "main.houses.lineage/1"
     assert theirs.tags["adbazureml_counterpart_run_id"] == run.info.run_id
     ours = databricks.get_model_version("main.houses.lineage", "1")
@@ -58,14 +58,14 @@ def test_lineage_is_whole_in_both(workspace, azureml, databricks, log_model, row
     assert loaded.predict(rows) == pytest.approx(model.predict(rows))
 
 
-def test_a_run_that_was_never_mirrored_is_brought_over(workspace, azureml, log_model):
+def test_a_run_that_was_never_replicated_is_brought_over(workspace, azureml, log_model):
     track(mode="databricks")
     run = train(log_model)
     in_databricks = register(run, name="later", registry="databricks")
     version = register(in_databricks, name="later", workspace=workspace)
     assert (version.databricks, version.azureml) == ("1", "1")
-    mirrored = azureml.get_run(azureml.get_model_version("later", "1").run_id)
-    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+    counterpart = azureml.get_run(azureml.get_model_version("later", "1").run_id)
+    assert counterpart.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
 
 
 def test_when_azure_ml_fails_databricks_keeps_its_version_and_calling_again_completes(

@@ -69,8 +69,8 @@ def test_lineage_is_whole_in_both(workspace, unity, azure, train, rows, model):
     assert (version.databricks, version.azureml, version.azureml_name) == ("1", "1", THEIRS)
     assert (again.created, again.databricks, again.azureml) == (False, "1", "1")
     (ours,), (theirs,) = unity.models[NAME].versions.values(), azure.find_model_versions(THEIRS)
-    mirrored = workspace.client().get_run(theirs["run_id"])
-    assert ours["run_id"] == mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+    counterpart = workspace.client().get_run(theirs["run_id"])
+    assert ours["run_id"] == counterpart.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
     assert tags_of(ours) | {"adbazureml_request": ""} == {
         "adbazureml_run_id": run.info.run_id,
         "adbazureml_model": ours["model_id"],
@@ -108,14 +108,14 @@ def test_what_unity_catalog_would_refuse_is_refused_before_anything_is_made(work
 
 
 def test_a_model_of_databricks_alone_goes_to_azure_ml_later(workspace, unity, azure, train):
-    """Registered by MLflow's own call, in a run that was never mirrored."""
+    """Registered by MLflow's own call, in a run that was never counterpart."""
     track(mode="databricks")
     run = train(registered_model_name=NAME)
     version = register(f"models:/{NAME}/1", name=NAME, registry="azureml", workspace=workspace)
     assert (version.databricks, version.azureml) == (None, "1")
     (ours,), (theirs,) = unity.models[NAME].versions.values(), azure.find_model_versions(THEIRS)
-    mirrored = workspace.client().get_run(theirs["run_id"])
-    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+    counterpart = workspace.client().get_run(theirs["run_id"])
+    assert counterpart.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
     assert tags_of(theirs)["adbazureml_counterpart_version"] == f"{NAME}/1"
     assert tags_of(ours)["adbazureml_counterpart_run_id"] == theirs["run_id"]
     both = register(run, name=NAME, workspace=workspace)

@@ -25,7 +25,7 @@ def settings(azure):
 
 @pytest.fixture
 def workspace(azure, settings, tmp_path, monkeypatch):
-    """The emulated Azure ML workspace; the Databricks stand-in is new. Tracking is left off afterwards."""
+    """The emulated Azure ML workspace; the local Databricks backend is new. Tracking is left off afterwards."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     yield AzureMLWorkspace.of(settings)
     track(mode="databricks")

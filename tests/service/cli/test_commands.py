@@ -201,7 +201,7 @@ class TestLink:
 class TestTracking:
     @pytest.fixture
     def experiment(self, home, log_model):
-        """One run that Azure ML's stand-in does not have yet."""
+        """One run that Azure ML's local backend does not have yet."""
         workspace = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
         track(workspace, mode="databricks")
         mlflow.set_experiment("/Users/me/behind")
@@ -211,11 +211,11 @@ class TestTracking:
         track(mode="databricks")
 
     def test_status_then_catch_up_then_clean_up(self, experiment, home):
-        assert "0 of 1 are settled" in call("status", "--experiment", experiment).output
+        assert "0 of 1 are in sync" in call("status", "--experiment", experiment).output
         done = run("catch-up", "--experiment", experiment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("1 of 1 runs are equal in both workspaces") == 1
-        assert "1 of 1 are settled" in call("status", "--experiment", experiment).output
+        assert "1 of 1 are in sync" in call("status", "--experiment", experiment).output
         listed = call("clean-up", "--experiment", experiment).output
         assert "nothing was deleted: 2 runs." in listed
         assert "Dry run. To delete (run), add --delete" in listed

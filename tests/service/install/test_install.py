@@ -27,8 +27,8 @@ LIB = ROOT / "lib"
 OUTSIDE = dict(os.environ)
 CLUSTER = "1123-101010-walk"
 PRESENT = Row("mlflow", ">=3", "3.8.1", fine=True)
-ABSENT = Row("azureml-mlflow-twin", ">=1.62,<2", None, fine=False)
-OUTDATED = Row("databricks-sdk-twin", ">=0.49", "0.1.0", fine=False)
+ABSENT = Row("azureml-mlflow-duplicate", ">=1.62,<2", None, fine=False)
+OUTDATED = Row("databricks-sdk-duplicate", ">=0.49", "0.1.0", fine=False)
 REPORT = InstallReport((PRESENT, ABSENT, OUTDATED))
 
 
@@ -132,11 +132,11 @@ class TestDeployTarget:
 
 class TestLocally:
     def test_says_which_packages_and_how(self):
-        with pytest.raises(EnvironmentNotReadyError, match=r"azureml-mlflow-twin>=1\.62,<2 \(found none\)") as raised:
+        with pytest.raises(EnvironmentNotReadyError, match=r"azureml-mlflow-duplicate>=1\.62,<2 \(found none\)") as raised:
             install_missing(REPORT)
-        assert "databricks-sdk-twin>=0.49 (found 0.1.0)" in str(raised.value)
+        assert "databricks-sdk-duplicate>=0.49 (found 0.1.0)" in str(raised.value)
         assert "`make`" in str(raised.value)
-        assert "pip install 'azureml-mlflow-twin>=1.62,<2' 'databricks-sdk-twin>=0.49'" in str(raised.value)
+        assert "pip install 'azureml-mlflow-duplicate>=1.62,<2' 'databricks-sdk-duplicate>=0.49'" in str(raised.value)
 
     def test_says_how_to_get_java(self, monkeypatch, tmp_path):
         monkeypatch.setenv("JAVA_HOME", str(tmp_path))
@@ -150,7 +150,7 @@ class TestLocally:
 
     def test_serverless_is_only_looked_at(self, monkeypatch, on_cluster, databricks, client):
         monkeypatch.setenv("IS_SERVERLESS", "TRUE")
-        with pytest.raises(EnvironmentNotReadyError, match=r"%pip install 'azureml-mlflow-twin>=1\.62,<2'"):
+        with pytest.raises(EnvironmentNotReadyError, match=r"%pip install 'azureml-mlflow-duplicate>=1\.62,<2'"):
             install_missing(REPORT, cluster_id=CLUSTER, client=client)
         assert databricks.requests == []
 
@@ -163,8 +163,8 @@ class TestOnACluster:
         assert asked.body == {
             "cluster_id": CLUSTER,
             "libraries": [
-                {"pypi": {"package": "azureml-mlflow-twin>=1.62,<2"}},
-                {"pypi": {"package": "databricks-sdk-twin>=0.49"}},
+                {"pypi": {"package": "azureml-mlflow-duplicate>=1.62,<2"}},
+                {"pypi": {"package": "databricks-sdk-duplicate>=0.49"}},
             ],
         }
         assert after.missing == ()
@@ -172,7 +172,7 @@ class TestOnACluster:
         assert "restartPython" in after.rows[1].note
         told = capsys.readouterr().out
         for state in ("PENDING", "RESOLVING", "INSTALLING", "INSTALLED"):
-            assert told.count(f"azureml-mlflow-twin>=1.62,<2: {state} ") == 1
+            assert told.count(f"azureml-mlflow-duplicate>=1.62,<2: {state} ") == 1
 
     def test_finds_what_is_visible_at_once(self, databricks, client):
         stale = InstallReport((Row("mlflow", ">=3", None, fine=False),))
@@ -198,7 +198,7 @@ class TestOnACluster:
             stale = InstallReport((Row("packaging", ">=24", None, fine=False),))
             assert install_missing(stale, client=client).missing == ()
             absent = InstallReport((ABSENT,))
-            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-twin .*does not import"):
+            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-duplicate .*does not import"):
                 install_missing(absent, client=client)
         finally:
             spark.conf.unset(CLUSTER_ID_CONF)
@@ -221,8 +221,8 @@ class TestOnACluster:
             install_missing(REPORT, cluster_id=CLUSTER, client=impatient)
 
     def test_failed_package_gives_the_services_reason(self, databricks, client):
-        reason = "ERROR: No matching distribution found for azureml-mlflow-twin"
-        databricks.clusters[CLUSTER].broken["azureml-mlflow-twin>=1.62,<2"] = reason
+        reason = "ERROR: No matching distribution found for azureml-mlflow-duplicate"
+        databricks.clusters[CLUSTER].broken["azureml-mlflow-duplicate>=1.62,<2"] = reason
         with pytest.raises(EnvironmentNotReadyError, match=reason):
             install_missing(REPORT, cluster_id=CLUSTER, client=client)
 

@@ -106,10 +106,10 @@ class TestLink:
             assert "the role 'Reader'" in text
             assert "does not use the link" in text
 
-    def test_stand_ins_have_nothing_to_link(self, tmp_path, monkeypatch):
+    def test_local_backends_have_nothing_to_link(self, tmp_path, monkeypatch):
         monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
-        stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
-        for done in (show_link(stand_in), link_workspaces(stand_in), unlink_workspaces(stand_in)):
+        local_backend = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+        for done in (show_link(local_backend), link_workspaces(local_backend), unlink_workspaces(local_backend)):
             assert not done.is_set
             assert "would" in done._repr_html_() or "sets amlWorkspaceId" in done._repr_html_()
         assert "used alone" in str(show_link(None))

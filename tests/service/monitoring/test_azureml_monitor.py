@@ -97,8 +97,8 @@ def test_what_azure_ml_refuses_is_told(azure, workspace):
     assert list(azure.monitors.schedules) == ["watch"]
 
 
-def test_the_stand_in_has_no_monitors(tmp_path, monkeypatch):
+def test_the_local_backend_has_no_monitors(tmp_path, monkeypatch):
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
-    stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
-    with pytest.raises(SettingsError, match="the local stand-in has no monitors"):
-        create_azureml_monitor(stand_in, name="watch", model="watched", version="1", data=WATCHED)
+    local_backend = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+    with pytest.raises(SettingsError, match="the local backend has no monitors"):
+        create_azureml_monitor(local_backend, name="watch", model="watched", version="1", data=WATCHED)

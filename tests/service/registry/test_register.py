@@ -45,17 +45,17 @@ def test_the_same_run_again_gives_the_versions_made_before(tracked, azureml, tra
     assert len(azureml.search_model_versions("name = 'prices'")) == 1
 
 
-def test_in_azure_ml_the_version_belongs_to_the_mirrored_run(tracked, azureml, databricks, train, rows):
+def test_in_azure_ml_the_version_belongs_to_the_counterpart_run(tracked, azureml, databricks, train, rows):
     run = train()
     version = register(run, name="prices", workspace=tracked)
     theirs = azureml.get_model_version("prices", version.azureml)
-    mirrored = databricks.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"]
-    assert theirs.run_id == mirrored
+    counterpart = databricks.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"]
+    assert theirs.run_id == counterpart
     assert theirs.tags["adbazureml_counterpart_version"] == "prices/1"
     assert theirs.tags["adbazureml_counterpart_run_id"] == run.info.run_id
     ours = databricks.get_model_version("prices", version.databricks)
     assert ours.tags["adbazureml_counterpart_version"] == "prices/1"
-    assert ours.tags["adbazureml_counterpart_run_id"] == mirrored
+    assert ours.tags["adbazureml_counterpart_run_id"] == counterpart
     loaded = mlflow.pyfunc.load_model(theirs.source)
     assert loaded.predict(rows) == pytest.approx(rows["a"] * 2 + rows["b"])
 
@@ -77,14 +77,14 @@ def test_tracked_in_azure_ml_only(workspace, azureml, train):
     assert azureml.get_model_version("prices", version.azureml).run_id == run.info.run_id
 
 
-def test_a_run_that_was_never_mirrored_is_brought_over(workspace, azureml, train):
+def test_a_run_that_was_never_replicated_is_brought_over(workspace, azureml, train):
     track(workspace, mode="databricks")
     mlflow.set_experiment(EXPERIMENT)
     run = train()
     version = register(run, name="prices", workspace=workspace)
     assert (version.databricks, version.azureml) == ("1", "1")
-    mirrored = azureml.get_run(azureml.get_model_version("prices", "1").run_id)
-    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
+    counterpart = azureml.get_run(azureml.get_model_version("prices", "1").run_id)
+    assert counterpart.data.tags["adbazureml.databricks.run_id"] == run.info.run_id
 
 
 def test_what_names_the_model_may_be_many_things(tracked, train, log_model):

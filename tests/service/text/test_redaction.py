@@ -292,7 +292,7 @@ def test_a_call_in_a_notebook_tells_no_secret(call, kind, heard, monkeypatch, re
 
 
 @pytest.mark.parametrize("kind", BABBLES)
-def test_a_run_that_could_not_be_mirrored_is_tagged_with_no_secret(kind, workspace, heard, monkeypatch):
+def test_a_run_that_could_not_be_replicated_is_tagged_with_no_secret(kind, workspace, heard, monkeypatch):
     token = uuid.uuid4().hex
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
     with BabblingHost(kind) as host:
@@ -302,7 +302,7 @@ def test_a_run_that_could_not_be_mirrored_is_tagged_with_no_secret(kind, workspa
         mlflow.set_experiment(experiment)
         with mlflow.start_run() as run:
             mlflow.log_metric("loss", 0.5)
-        eventually(lambda: status(experiment).behind, 20.0)
+        eventually(lambda: status(experiment).out_of_sync, 20.0)
         said = status(experiment)
         heard.add(str(said), said._repr_html_())
         flush(0.1)

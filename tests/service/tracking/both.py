@@ -1,4 +1,4 @@
-"""The two sides of a mirrored experiment, compared as somebody without this package would."""
+"""The two sides of a replicated experiment, compared as somebody without this package would."""
 
 from __future__ import annotations
 
@@ -27,51 +27,51 @@ class Both:
     proxy: Proxy
     server: MLflowServer
     primary: mlflow.MlflowClient
-    secondary: mlflow.MlflowClient
+    replica: mlflow.MlflowClient
 
     def runs(self) -> list[Run]:
         """Runs of the primary that were not deleted."""
         found = self.primary.get_experiment_by_name(self.experiment)
         return list(self.primary.search_runs([found.experiment_id]))
 
-    def mirrors(self, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-        found = self.secondary.get_experiment_by_name(azureml_experiment_name(self.experiment))
-        return list(self.secondary.search_runs([found.experiment_id], run_view_type=view)) if found else []
+    def counterparts(self, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        found = self.replica.get_experiment_by_name(azureml_experiment_name(self.experiment))
+        return list(self.replica.search_runs([found.experiment_id], run_view_type=view)) if found else []
 
-    def mirror_of(self, run_id: str, view: int = ViewType.ACTIVE_ONLY) -> Run:
-        """The only mirror of a run, once this process has brought over what it logged."""
+    def counterpart_of(self, run_id: str, view: int = ViewType.ACTIVE_ONLY) -> Run:
+        """The only counterpart of a run, once this process has brought over what it logged."""
         flush()
         wanted = {"adbazureml.databricks.run_id": run_id}
-        found = [one for one in self.mirrors(view) if wanted.items() <= one.data.tags.items()]
-        found = [one for one in found if "adbazureml.twin_of" not in one.data.tags]
-        assert len(found) == 1, f"{len(found)} mirrors of {run_id}"
+        found = [one for one in self.counterparts(view) if wanted.items() <= one.data.tags.items()]
+        found = [one for one in found if "adbazureml.duplicate_of" not in one.data.tags]
+        assert len(found) == 1, f"{len(found)} counterparts of {run_id}"
         return found[0]
 
     def assert_equal(self, folder: Path) -> None:
-        """Assert that each run stands in the secondary once, with all that it has: nothing lost, nothing doubled."""
-        # The end of a run does not wait for its mirror.
+        """Assert that each run stands in the replica once, with all that it has: nothing lost, nothing doubled."""
+        # The end of a run does not wait for its counterpart.
         eventually(flush, 60.0)
         runs = self.runs()
-        mirrored = Counter(run.data.tags.get("adbazureml.databricks.run_id") for run in self.mirrors())
+        counterpart = Counter(run.data.tags.get("adbazureml.databricks.run_id") for run in self.counterparts())
         wanted = Counter(run.info.run_id for run in runs)
-        assert mirrored == wanted, f"doubled or deleted: {mirrored - wanted}, lost: {wanted - mirrored}"
+        assert counterpart == wanted, f"doubled or deleted: {counterpart - wanted}, lost: {wanted - counterpart}"
         for number, run in enumerate(runs):
             self.assert_run_equal(run.info.run_id, folder / str(number))
 
     def assert_run_equal(self, run_id: str, folder: Path) -> None:
         run = self.primary.get_run(run_id)
-        mirrored = self.secondary.get_run(self.mirror_of(run_id).info.run_id)
-        wanted, found = self._look(run), self._look(mirrored)
+        counterpart = self.replica.get_run(self.counterpart_of(run_id).info.run_id)
+        wanted, found = self._look(run), self._look(counterpart)
         assert found == wanted, {key: (wanted[key], found[key]) for key in wanted if found[key] != wanted[key]}
         for key in run.data.metrics:
-            assert points(self.secondary, mirrored, key) == points(self.primary, run, key)
+            assert points(self.replica, counterpart, key) == points(self.primary, run, key)
         parent = run.data.tags.get("mlflow.parentRunId")
         if parent:
-            assert mirrored.data.tags["mlflow.parentRunId"] == self.mirror_of(parent, ViewType.ALL).info.run_id
-        ours, theirs = files(run, self.primary, folder / "ours"), files(mirrored, self.secondary, folder / "theirs")
+            assert counterpart.data.tags["mlflow.parentRunId"] == self.counterpart_of(parent, ViewType.ALL).info.run_id
+        ours, theirs = files(run, self.primary, folder / "ours"), files(counterpart, self.replica, folder / "theirs")
         for model in self.models(run):
             folders = [
-                value for key, value in mirrored.data.tags.items() if key == f"adbazureml.copied_model.{model.model_id}"
+                value for key, value in counterpart.data.tags.items() if key == f"adbazureml.copied_model.{model.model_id}"
             ]
             assert len(folders) == 1
             local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.artifact_location))

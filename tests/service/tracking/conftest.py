@@ -1,4 +1,4 @@
-"""Two tracking stores for all tests: the local stand-in of Databricks, and a real MLflow server behind a bad line."""
+"""Two tracking stores for all tests: the local backend of Databricks, and a real MLflow server behind a bad line."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ def proxy(server):
 
 @pytest.fixture
 def both(home, server, proxy, monkeypatch):
-    """Mode "both" in an experiment of the test's own, with a secondary that fails fast where it fails."""
+    """Mode "both" in an experiment of the test's own, with a replica that fails fast where it fails."""
     # MLflow's own retries take minutes otherwise. The primary is a file, which needs none.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
@@ -54,7 +54,7 @@ def both(home, server, proxy, monkeypatch):
         proxy=proxy,
         server=server,
         primary=mlflow.MlflowClient(tracking_uri=primary_uri, registry_uri=primary_uri),
-        secondary=mlflow.MlflowClient(tracking_uri=server.url, registry_uri=server.url),
+        replica=mlflow.MlflowClient(tracking_uri=server.url, registry_uri=server.url),
     )
     proxy.mend()
     while mlflow.active_run():

@@ -21,7 +21,7 @@ from tests.emulators.databricks_mlflow import DatabricksMLflow
 from tests.service.tracking.both import Both
 
 from adbazureml import catch_up
-from adbazureml.tracking.store_pair import Pair, switch_off
+from adbazureml.tracking.store_pair import StorePair, switch_off
 
 AZUREML = (
     "://westeurope.api.azureml.ms/mlflow/v2.0/subscriptions/s/resourceGroups/r/providers"
@@ -42,7 +42,7 @@ def databricks(tracking_server, tmp_path, monkeypatch):
 def from_databricks(databricks, both, monkeypatch):
     """Mode "both" from the emulated Databricks workspace to the real server."""
     page = "http://azureml/{experiment_id}/{run_id}"
-    Pair(primary_uri="databricks", primary_page="", secondary_uri=both.proxy.url, secondary_page=page).switch_on()
+    StorePair(primary_uri="databricks", primary_page="", replica_uri=both.proxy.url, replica_page=page).switch_on()
     mlflow.set_tracking_uri("databricks")
     experiment = f"/Users/someone@example.com/{uuid.uuid4().hex[:12]}"
     mlflow.set_experiment(experiment)
@@ -56,7 +56,7 @@ def test_the_folder_of_an_experiment_is_made(from_databricks, databricks):
     name = f"/Users/someone@example.com/{uuid.uuid4().hex[:8]}/diabetes"
     assert mlflow.set_experiment(name).name == name
     assert name.rpartition("/")[0] in databricks.folders
-    # Without mirroring, MLflow's store is as it was.
+    # Without replication, MLflow's store is as it was.
     switch_off()
     with pytest.raises(mlflow.MlflowException, match="does not exist"):
         mlflow.set_experiment(f"/Users/someone@example.com/{uuid.uuid4().hex[:8]}/diabetes")
@@ -88,7 +88,7 @@ def test_the_links_of_databricks_are_printed_once(from_databricks, databricks, c
         pass
     page = f"{databricks.host}/ml/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     assert capsys.readouterr().out.count("View run") == 1
-    assert from_databricks.mirror_of(run.info.run_id).data.tags["adbazureml.databricks.run_url"] == page
+    assert from_databricks.counterpart_of(run.info.run_id).data.tags["adbazureml.databricks.run_url"] == page
 
 
 def test_an_error_code_of_databricks_comes_through(from_databricks):
@@ -122,7 +122,7 @@ def test_a_cluster_whose_tracking_uri_is_adbazureml_trains_into_both(databricks,
         assert is_databricks_uri(mlflow.get_tracking_uri()), mlflow.get_tracking_uri()
         assert mlflow.get_registry_uri() == "databricks-uc"
         assert current_pair().primary_uri == os.environ["MLFLOW_TRACKING_URI"] == "databricks"
-        print(current_pair().secondary_uri)
+        print(current_pair().replica_uri)
         # However slow this machine is.
         outbox.EXIT_DEADLINE = 200.0
         rows = numpy.random.default_rng(0).normal(size=(40, 2))
@@ -151,15 +151,15 @@ def test_a_cluster_whose_tracking_uri_is_adbazureml_trains_into_both(databricks,
         proxy=None,
         server=None,
         primary=mlflow.MlflowClient(),
-        secondary=mlflow.MlflowClient(azure.tracking_uri),
+        replica=mlflow.MlflowClient(azure.tracking_uri),
     )
     cluster.assert_equal(tmp_path)
     run = next(run for run in cluster.runs() if run.info.run_name == "cluster")
     page = f"{databricks.host}/ml/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    mirrored = cluster.mirror_of(run.info.run_id)
-    assert mirrored.data.tags["adbazureml.databricks.run_url"] == page
-    assert run.data.tags["adbazureml.settled"] == mirrored.data.tags["adbazureml.settled"]
-    assert "model/MLmodel" in azure.run_artifacts(mirrored.info.run_id)
+    counterpart = cluster.counterpart_of(run.info.run_id)
+    assert counterpart.data.tags["adbazureml.databricks.run_url"] == page
+    assert run.data.tags["adbazureml.in_sync"] == counterpart.data.tags["adbazureml.in_sync"]
+    assert "model/MLmodel" in azure.run_artifacts(counterpart.info.run_id)
 
 
 def test_adbazureml_as_the_tracking_uri_of_a_notebook(databricks):

@@ -12,7 +12,7 @@ from adbazureml.tracking import flush, status
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
-def test_a_whole_run_is_settled_when_its_block_ends(both, tmp_path, log_model, rows):
+def test_a_whole_run_is_in_sync_when_its_block_ends(both, tmp_path, log_model, rows):
     with mlflow.start_run(run_name="whole", tags={"team": "prices"}) as run:
         mlflow.log_params({"depth": 3, "text": "ä ö"})
         log_model()
@@ -26,26 +26,26 @@ def test_a_whole_run_is_settled_when_its_block_ends(both, tmp_path, log_model, r
             mlflow.log_metric("fold", 1.0)
     assert flush()
     both.assert_equal(tmp_path)
-    assert status(both.experiment).behind == ()
-    mirrored = both.mirror_of(run.info.run_id)
-    page = f"http://azureml/experiments/{mirrored.info.experiment_id}/runs/{mirrored.info.run_id}"
+    assert status(both.experiment).out_of_sync == ()
+    counterpart = both.counterpart_of(run.info.run_id)
+    page = f"http://azureml/experiments/{counterpart.info.experiment_id}/runs/{counterpart.info.run_id}"
     assert f'<a href="{page}"' in status(both.experiment)._repr_html_()
     assert (
-        mirrored.data.tags["adbazureml.settled"]
-        == both.primary.get_run(run.info.run_id).data.tags["adbazureml.settled"]
+        counterpart.data.tags["adbazureml.in_sync"]
+        == both.primary.get_run(run.info.run_id).data.tags["adbazureml.in_sync"]
     )
 
 
-def test_a_point_is_seen_in_the_secondary_within_ten_seconds(both):
+def test_a_point_is_seen_in_the_replica_within_ten_seconds(both):
     with mlflow.start_run() as run:
         start = time.monotonic()
         mlflow.log_metric("loss", 1.0)
-        mirrored = eventually(both.mirrors, 10.0)[0]
+        counterpart = eventually(both.counterparts, 10.0)[0]
         eventually(
-            lambda: both.secondary.get_metric_history(mirrored.info.run_id, "loss"), 10.0 - time.monotonic() + start
+            lambda: both.replica.get_metric_history(counterpart.info.run_id, "loss"), 10.0 - time.monotonic() + start
         )
-        assert both.secondary.get_run(mirrored.info.run_id).info.status == "RUNNING"
-        assert both.primary.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"] == mirrored.info.run_id
+        assert both.replica.get_run(counterpart.info.run_id).info.status == "RUNNING"
+        assert both.primary.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"] == counterpart.info.run_id
 
 
 def test_a_run_of_a_thousand_points_takes_few_requests(both):
@@ -73,10 +73,10 @@ def test_later_changes_follow(both, tmp_path):
     client.delete_tag(run_id, "colour")
     # Not the last point of its history: a look at the run does not show it.
     client.log_metric(run_id, "loss", 2.0, step=1)
-    assert [one.run_id for one in status(both.experiment).behind] == [run_id]
+    assert [one.run_id for one in status(both.experiment).out_of_sync] == [run_id]
     assert flush()
     both.assert_equal(tmp_path / "changed")
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
     client.update_run(run_id, name="renamed")
     with mlflow.start_run(run_id=run_id):
         mlflow.log_metric("loss", 3.0, step=6)
@@ -84,13 +84,13 @@ def test_later_changes_follow(both, tmp_path):
     both.assert_equal(tmp_path / "resumed")
     client.delete_run(run_id)
     assert flush()
-    assert both.mirrors() == []
+    assert both.counterparts() == []
     client.restore_run(run_id)
     assert flush()
     both.assert_equal(tmp_path / "restored")
 
 
-def test_a_settled_run_costs_three_requests(both):
+def test_a_in_sync_run_costs_three_requests(both):
     with mlflow.start_run() as run:
         for number in range(8):
             mlflow.log_metric(f"metric{number}", number)
@@ -98,18 +98,18 @@ def test_a_settled_run_costs_three_requests(both):
     assert flush()
     both.proxy.passed.clear()
     outcome = catch_up(run_ids=[run.info.run_id]).runs[0]
-    assert (outcome.settled, outcome.written) == (True, 0)
+    assert (outcome.in_sync, outcome.written) == (True, 0)
     # One look at the primary comes on top, which is a file here.
     assert len(both.proxy.passed) <= 2
 
 
-def test_many_settled_runs_cost_two_lists(both):
+def test_many_in_sync_runs_cost_two_lists(both):
     for number in range(4):
         with mlflow.start_run():
             mlflow.log_param("number", number)
     assert flush()
     both.proxy.passed.clear()
-    assert [run.settled for run in catch_up(experiment=both.experiment).runs] == [True] * 4
+    assert [run.in_sync for run in catch_up(experiment=both.experiment).runs] == [True] * 4
     assert len(both.proxy.passed) <= 2
 
 
@@ -120,7 +120,7 @@ def test_a_tag_on_an_ended_run_costs_no_file(both, tmp_path):
     both.proxy.passed.clear()
     mlflow.MlflowClient().set_tag(run.info.run_id, "reviewed", "yes")
     assert flush()
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
     assert both.proxy.requests_to("/mlflow-artifacts/") == []
     # The same size, in a run that is taken up again: it is read.
     with mlflow.start_run(run_id=run.info.run_id):
@@ -134,7 +134,7 @@ def test_a_tag_on_an_ended_run_costs_no_file(both, tmp_path):
 
 def test_the_tags_of_an_experiment_follow(both):
     def tags():
-        return both.secondary.get_experiment_by_name(azureml_experiment_name(both.experiment)).tags
+        return both.replica.get_experiment_by_name(azureml_experiment_name(both.experiment)).tags
 
     mlflow.set_experiment_tags({"mlflow.note.content": "first", "team:x": "prices"})
     with mlflow.start_run():
@@ -221,7 +221,7 @@ def test_modes_change_back_and_forth(both):
     assert flush()
     names = sorted(run.info.run_name for run in both.runs())
     assert names == ["0-databricks", "1-both", "3-databricks", "4-both"]
-    assert sorted(run.info.run_name for run in both.mirrors()) == ["1-both", "4-both"]
+    assert sorted(run.info.run_name for run in both.counterparts()) == ["1-both", "4-both"]
 
 
 def test_a_resumed_run_of_before_is_brought_over(both, tmp_path):
@@ -241,7 +241,7 @@ def test_since_finds_what_ended_since(both, tmp_path):
     later = time.time() + 3600
     track(both.workspace)
     assert catch_up(since=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(later))).runs == ()
-    assert len(both.mirrors()) == 0
+    assert len(both.counterparts()) == 0
     catch_up(since=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(later - 3700)))
     both.assert_equal(tmp_path)
 
@@ -250,4 +250,4 @@ def test_since_finds_what_ended_since(both, tmp_path):
 def test_a_tag_key_that_azure_ml_refuses_is_spelled_otherwise(both, key):
     with mlflow.start_run() as run:
         mlflow.set_tag(key, "yes")
-    assert both.mirror_of(run.info.run_id).data.tags["team.prices"] == "yes"
+    assert both.counterpart_of(run.info.run_id).data.tags["team.prices"] == "yes"

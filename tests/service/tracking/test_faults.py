@@ -1,4 +1,4 @@
-"""The secondary breaks in every way we know: training goes on, and in the end nothing is lost and nothing doubled."""
+"""The replica breaks in every way we know: training goes on, and in the end nothing is lost and nothing doubled."""
 
 import logging
 import math
@@ -31,8 +31,8 @@ def train(steps=30):
     return run
 
 
-def settled(both):
-    return both.runs() and not status(both.experiment).behind
+def is_in_sync(both):
+    return both.runs() and not status(both.experiment).out_of_sync
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def settled(both):
     ],
 )
 @pytest.mark.usefixtures("soon_again")
-def test_the_secondary_fails_for_a_while(both, tmp_path, monkeypatch, kind, options):
+def test_the_replica_fails_for_a_while(both, tmp_path, monkeypatch, kind, options):
     if kind == "hang":
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     both.proxy.break_down(kind, count=5, **options)
     train()
-    eventually(lambda: settled(both))
+    eventually(lambda: is_in_sync(both))
     both.assert_equal(tmp_path)
 
 
@@ -62,53 +62,53 @@ def test_answers_get_lost(both, tmp_path, path):
     # MLflow's client tries each request twice here, so that a create happens twice.
     both.proxy.break_down("lose", path=path, count=2)
     train()
-    eventually(lambda: settled(both))
+    eventually(lambda: is_in_sync(both))
     both.assert_equal(tmp_path)
 
 
-def test_a_create_arrives_twice_before_the_secondary_is_away(both, tmp_path):
+def test_a_create_arrives_twice_before_the_replica_is_away(both, tmp_path):
     both.proxy.break_down("lose", path="runs/create", count=1)
     with mlflow.start_run():
         mlflow.log_metric("loss", 1.0)
         assert flush()
-        assert len(both.mirrors()) == 2
+        assert len(both.counterparts()) == 2
         both.proxy.break_down("drop")
     both.proxy.mend()
-    assert catch_up(experiment=both.experiment).behind == ()
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 
-def test_a_tag_is_deleted_while_the_secondary_is_away(both):
+def test_a_tag_is_deleted_while_the_replica_is_away(both):
     with mlflow.start_run() as run:
         mlflow.set_tag("team", "prices")
         assert flush()
-        both.secondary.set_tag(both.mirror_of(run.info.run_id).info.run_id, "theirs", "kept")
+        both.replica.set_tag(both.counterpart_of(run.info.run_id).info.run_id, "theirs", "kept")
         both.proxy.break_down("drop")
         mlflow.delete_tag("team")
     both.proxy.mend()
-    assert catch_up(experiment=both.experiment).behind == ()
-    tags = both.mirror_of(run.info.run_id).data.tags
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
+    tags = both.counterpart_of(run.info.run_id).data.tags
     assert "team" not in tags
     assert tags["theirs"] == "kept"
 
 
-def test_the_secondary_is_down_the_whole_run(both, tmp_path, caplog):
+def test_the_replica_is_down_the_whole_run(both, tmp_path, caplog):
     both.proxy.break_down("drop")
     with caplog.at_level(logging.WARNING, "adbazureml"):
         run = train()
         assert not flush()
     assert caplog.text.count(f"catch_up(run_ids=['{run.info.run_id}']) mends it") == 1
-    state = status(both.experiment).behind[0]
-    assert (state.run_id, state.mirrored_run_id) == (run.info.run_id, "")
+    state = status(both.experiment).out_of_sync[0]
+    assert (state.run_id, state.counterpart_run_id) == (run.info.run_id, "")
     assert "failed with exception" in state.reason
-    assert catch_up(experiment=both.experiment).behind
+    assert catch_up(experiment=both.experiment).out_of_sync
     both.proxy.mend()
-    assert catch_up(experiment=both.experiment).behind == ()
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 
 @pytest.mark.usefixtures("soon_again")
-def test_training_never_waits_for_a_secondary_that_is_away(both):
+def test_training_never_waits_for_a_replica_that_is_away(both):
     start = time.monotonic()
     train()
     for _ in range(5):
@@ -123,23 +123,23 @@ def test_training_never_waits_for_a_secondary_that_is_away(both):
     # One request that hangs takes longer than that.
     assert time.monotonic() - start < 2 * plain + 3.0
     both.proxy.mend()
-    eventually(lambda: settled(both))
+    eventually(lambda: is_in_sync(both))
 
 
 @pytest.mark.usefixtures("soon_again")
-def test_the_secondary_comes_back_half_way(both, tmp_path):
+def test_the_replica_comes_back_half_way(both, tmp_path):
     both.proxy.break_down("drop")
     with mlflow.start_run():
         for step in range(30):
             mlflow.log_metric("loss", step, step=step)
-        # Not the outbox alone: the mirror does not exist yet, either.
+        # Not the outbox alone: the counterpart does not exist yet, either.
         flush()
         both.proxy.mend()
         for step in range(30, 60):
             mlflow.log_metric("loss", step, step=step)
             mlflow.log_metric("odd", math.nan, step=step)
             time.sleep(0.05)
-    eventually(lambda: settled(both))
+    eventually(lambda: is_in_sync(both))
     both.assert_equal(tmp_path)
 
 
@@ -167,10 +167,10 @@ def test_a_tag_is_refused_for_good(both, tmp_path, caplog):
         mlflow.set_tags({f"tag{number}": "fine" for number in range(10)} | {"bad": "unwanted"})
         mlflow.log_metric("loss", 1.0)
     assert flush()
-    mirrored = both.mirror_of(run.info.run_id)
-    assert "bad" not in mirrored.data.tags
-    assert sum(key.startswith("tag") for key in mirrored.data.tags) == 10
-    assert caplog.text.count("refused for good: tag bad") == 1
+    counterpart = both.counterpart_of(run.info.run_id)
+    assert "bad" not in counterpart.data.tags
+    assert sum(key.startswith("tag") for key in counterpart.data.tags) == 10
+    assert caplog.text.count("rejected for good: tag bad") == 1
     requests = len(both.proxy.passed)
     assert catch_up(run_ids=[run.info.run_id]).runs[0].written == 0
     assert len(both.proxy.passed) - requests <= 2
@@ -188,11 +188,11 @@ def test_all_points_of_a_metric_are_refused_for_good(both, tmp_path):
             mlflow.log_metric("unwanted", step, step=step)
     assert flush()
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
-    assert "refused for good: metric unwanted" in outcome.reason
-    assert set(both.mirror_of(run.info.run_id).data.metrics) == {"loss"}
+    assert "rejected for good: metric unwanted" in outcome.reason
+    assert set(both.counterpart_of(run.info.run_id).data.metrics) == {"loss"}
     assert len(both.proxy.requests_to("log-batch")) < 60
     both.proxy.mend()
-    assert catch_up(run_ids=[run.info.run_id], recheck=True).behind == ()
+    assert catch_up(run_ids=[run.info.run_id], recheck=True).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 
@@ -201,17 +201,17 @@ def test_an_artifact_is_refused_for_good(both, caplog):
     with caplog.at_level(logging.WARNING, "adbazureml"), mlflow.start_run() as run:
         for name in ("good", "bad", "fine"):
             mlflow.log_text(name, f"notes/{name}.txt")
-    mirrored = both.mirror_of(run.info.run_id)
-    names = [entry.path for entry in both.secondary.list_artifacts(mirrored.info.run_id, "notes")]
+    counterpart = both.counterpart_of(run.info.run_id)
+    names = [entry.path for entry in both.replica.list_artifacts(counterpart.info.run_id, "notes")]
     assert names == ["notes/fine.txt", "notes/good.txt"]
-    assert caplog.text.count("refused for good: file notes/bad.txt") == 1
-    assert status(both.experiment).behind == ()
+    assert caplog.text.count("rejected for good: file notes/bad.txt") == 1
+    assert status(both.experiment).out_of_sync == ()
 
 
-def test_a_mirror_that_was_deleted_stands_again(both, tmp_path):
+def test_a_counterpart_that_was_deleted_stands_again(both, tmp_path):
     run = train()
-    both.secondary.delete_run(both.mirror_of(run.info.run_id).info.run_id)
-    assert catch_up(run_ids=[run.info.run_id]).runs[0].settled
+    both.replica.delete_run(both.counterpart_of(run.info.run_id).info.run_id)
+    assert catch_up(run_ids=[run.info.run_id]).runs[0].in_sync
     both.assert_equal(tmp_path)
 
 
@@ -223,11 +223,11 @@ def test_strict_fails_and_the_run_stays(both, tmp_path):
         train()
     assert [run.info.status for run in both.runs()] == ["FINISHED"]
     both.proxy.mend()
-    eventually(lambda: settled(both))
+    eventually(lambda: is_in_sync(both))
     both.assert_equal(tmp_path)
 
 
-def test_what_the_primary_refuses_does_not_reach_the_secondary(both, tmp_path):
+def test_what_the_primary_refuses_does_not_reach_the_replica(both, tmp_path):
     with mlflow.start_run():
         mlflow.log_param("depth", 3)
         with pytest.raises(mlflow.MlflowException):
@@ -248,14 +248,14 @@ def test_a_full_disk_for_temporary_files(both, tmp_path, monkeypatch):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
-        assert "large.txt" in catch_up(run_ids=[run.info.run_id]).behind[0].reason
+        assert "large.txt" in catch_up(run_ids=[run.info.run_id]).out_of_sync[0].reason
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert catch_up(run_ids=[run.info.run_id]).behind == ()
+    assert catch_up(run_ids=[run.info.run_id]).out_of_sync == ()
     both.assert_equal(tmp_path / "compared")
 
 
-def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
+def test_the_interpreter_leaves_although_the_replica_hangs(both, tmp_path):
     both.proxy.break_down("hang")
     script = f"""
         import atexit, time
@@ -274,7 +274,7 @@ def test_the_interpreter_leaves_although_the_secondary_hangs(both, tmp_path):
     assert float(done.stdout.split()[-1]) < 25.0
     assert "mends it" in done.stderr
     both.proxy.mend()
-    assert catch_up(experiment=both.experiment).behind == ()
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 
@@ -290,5 +290,5 @@ def test_a_script_that_never_ends_its_run_is_whole_at_exit(both, tmp_path):
         mlflow.log_text("hello", "hello.txt")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, timeout=400)
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)

@@ -37,7 +37,7 @@ def test_a_process_dies_right_after_its_run(both, processes, tmp_path, ended_by,
     assert process.exitcode == -ended_by
     (left,) = both.runs()
     assert left.info.status == "FINISHED"
-    assert [one.run_id for one in status(both.experiment).behind] == [left.info.run_id]
+    assert [one.run_id for one in status(both.experiment).out_of_sync] == [left.info.run_id]
     match mended_by:
         case "track":
             track(both.workspace)
@@ -45,7 +45,7 @@ def test_a_process_dies_right_after_its_run(both, processes, tmp_path, ended_by,
             log_a_run()
         case "catch_up":
             catch_up(experiment=both.experiment).check()
-    eventually(lambda: not status(both.experiment).behind)
+    eventually(lambda: not status(both.experiment).out_of_sync)
     both.assert_equal(tmp_path)
 
 
@@ -56,7 +56,7 @@ def test_what_a_live_process_is_at_is_left_to_it(both):
     requests = len(both.proxy.passed)
     with Outbox(current_pair()) as looking:
         looking.look_for_left()
-        eventually(lambda: "adbazureml-look" not in threads())
+        eventually(lambda: "adbazureml-abandoned" not in threads())
     assert len(both.proxy.passed) - requests <= 2
 
 
@@ -65,7 +65,7 @@ def test_a_process_that_ends_without_its_exit(both, processes, tmp_path):
     process.join()
     # As processes of multiprocessing do: atexit is not heard.
     track(both.workspace)
-    eventually(lambda: not status(both.experiment).behind)
+    eventually(lambda: not status(both.experiment).out_of_sync)
     both.assert_equal(tmp_path / "compared")
 
 
@@ -85,7 +85,7 @@ def test_modes_and_workspaces_that_change_leave_no_threads(both, server):
     # What is logged later opens it again.
     log_a_run()
     assert flush()
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
 
 
 def test_an_outbox_is_closed_by_its_block(both):
@@ -97,14 +97,14 @@ def test_an_outbox_is_closed_by_its_block(both):
     eventually(lambda: threads() == [])
 
 
-def test_threads_end_although_the_secondary_is_away(both):
+def test_threads_end_although_the_replica_is_away(both):
     both.proxy.break_down("drop")
     log_a_run()
     assert not close()
     eventually(lambda: threads() == [])
     both.proxy.mend()
     eventually(flush)
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
 
 
 def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monk
         found.set()
         return [run_id]
 
-    monkeypatch.setattr(outbox, "runs_left", found_late)
+    monkeypatch.setattr(outbox, "find_abandoned_runs", found_late)
     with Outbox(current_pair()) as looking:
         looking.look_for_left()
     closed.set()
@@ -135,5 +135,5 @@ def test_an_outage_is_over_and_the_same_process_catches_up_by_itself(both, tmp_p
     assert not flush()
     time.sleep(0.1)
     both.proxy.mend()
-    eventually(lambda: len(both.mirrors()) == 5 and not status(both.experiment).behind)
+    eventually(lambda: len(both.counterparts()) == 5 and not status(both.experiment).out_of_sync)
     both.assert_equal(tmp_path)

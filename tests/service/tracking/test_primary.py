@@ -1,4 +1,4 @@
-"""The primary breaks: a user's call fails as with plain MLflow, and the secondary holds what the primary holds."""
+"""The primary breaks: a user's call fails as with plain MLflow, and the replica holds what the primary holds."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 from adbazureml.tracking import flush
-from adbazureml.tracking.store_pair import Pair, switch_off
+from adbazureml.tracking.store_pair import StorePair, switch_off
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def line(tracking_server):
 def over_line(both, line, tracking_server):
     """Mode "both", where the primary is a server behind a line of its own."""
     page = "http://page/{experiment_id}/{run_id}"
-    pair = Pair(primary_uri=line.url, primary_page=page, secondary_uri=both.proxy.url, secondary_page=page)
+    pair = StorePair(primary_uri=line.url, primary_page=page, replica_uri=both.proxy.url, replica_page=page)
     pair.switch_on()
     mlflow.set_tracking_uri(line.url)
     experiment = uuid.uuid4().hex
@@ -59,7 +59,7 @@ def test_what_the_primary_did_not_take_is_nowhere(over_line, line, tmp_path, kin
         line.mend()
         mlflow.log_metric("loss", 0.5, step=1)
     over_line.assert_equal(tmp_path)
-    (run,) = over_line.mirrors()
+    (run,) = over_line.counterparts()
     assert set(run.data.metrics) == {"loss"}
 
 
@@ -74,8 +74,8 @@ def test_what_the_primary_took_without_an_answer_is_in_both(over_line, line, tmp
         with pytest.raises(mlflow.MlflowException):
             mlflow.log_param("taken", 2)
     over_line.assert_equal(tmp_path)
-    mirrored = over_line.mirror_of(run.info.run_id)
-    assert (mirrored.data.metrics["taken"], mirrored.data.params["taken"]) == (2.0, "2")
+    counterpart = over_line.counterpart_of(run.info.run_id)
+    assert (counterpart.data.metrics["taken"], counterpart.data.params["taken"]) == (2.0, "2")
 
 
 def test_the_end_of_a_run_fails_in_the_primary(over_line, line, tmp_path):
@@ -85,7 +85,7 @@ def test_the_end_of_a_run_fails_in_the_primary(over_line, line, tmp_path):
     with pytest.raises(mlflow.MlflowException):
         mlflow.end_run()
     flush()
-    assert {one.info.status for one in over_line.mirrors()} == {"RUNNING"}
+    assert {one.info.status for one in over_line.counterparts()} == {"RUNNING"}
     line.mend()
     mlflow.MlflowClient().set_terminated(run.info.run_id)
     over_line.assert_equal(tmp_path)
@@ -120,5 +120,5 @@ def test_both_lines_break_at_random(over_line, line, tmp_path):
         line.mend()
         over_line.proxy.mend()
     assert failed
-    assert catch_up(run_ids=[run.info.run_id]).behind == ()
+    assert catch_up(run_ids=[run.info.run_id]).out_of_sync == ()
     over_line.assert_equal(tmp_path)

@@ -33,7 +33,7 @@ def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processe
             kill_after(process, moments.uniform(0.2, 2.0))
     finally:
         both.proxy.latency = 0.0
-    assert catch_up(experiment=both.experiment).behind == ()
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
     assert sum(run.written for run in catch_up(experiment=both.experiment).runs) == 0
 
@@ -46,7 +46,7 @@ def test_catching_up_is_killed_again_and_again(both, processes, tmp_path, tenths
     training_once.join()
     for tenth in tenths:
         kill_after(processes(training.catch_up_with, both.experiment), tenth / 10)
-    assert catch_up(experiment=both.experiment).behind == ()
+    assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 
@@ -70,5 +70,5 @@ def test_a_process_forks_in_mid_run(both, processes, tmp_path):
     process = processes(training.log_in_forks, both.experiment)
     process.join()
     assert process.exitcode == 0
-    assert status(both.experiment).behind == ()
+    assert status(both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)

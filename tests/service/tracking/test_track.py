@@ -15,7 +15,7 @@ from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
 
 
-def mirror_of(azureml, run):
+def counterpart_of(azureml, run):
     """The Azure ML run that carries the Databricks run's id, found as another client would."""
     flush()
     experiment = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
@@ -43,23 +43,23 @@ def test_everything_a_run_tracks_stands_in_both(workspace, azureml, databricks, 
         mlflow.log_input(mlflow.data.from_pandas(rows, name="houses"), "training")
         mlflow.log_text("hello", "notes/hello.txt")
     run = databricks.get_run(run.info.run_id)
-    mirrored = mirror_of(azureml, run)
+    counterpart = counterpart_of(azureml, run)
 
-    assert mirrored.data.params == run.data.params
-    assert mirrored.info.status == run.info.status == "FINISHED"
-    assert (mirrored.info.start_time, mirrored.info.end_time) == (run.info.start_time, run.info.end_time)
-    assert mirrored.info.run_name == "whole"
+    assert counterpart.data.params == run.data.params
+    assert counterpart.info.status == run.info.status == "FINISHED"
+    assert (counterpart.info.start_time, counterpart.info.end_time) == (run.info.start_time, run.info.end_time)
+    assert counterpart.info.run_name == "whole"
     for tag in ("team", "mlflow.user", "mlflow.source.name"):
-        assert mirrored.data.tags[tag] == run.data.tags[tag]
+        assert counterpart.data.tags[tag] == run.data.tags[tag]
     for metric in ("epoch_loss", "odd"):
-        ours, theirs = history(databricks, run.info.run_id, metric), history(azureml, mirrored.info.run_id, metric)
+        ours, theirs = history(databricks, run.info.run_id, metric), history(azureml, counterpart.info.run_id, metric)
         assert ours == theirs
         assert len(ours) == {"epoch_loss": 25, "odd": 2}[metric]
-    assert [one.dataset.name for one in mirrored.inputs.dataset_inputs] == ["houses"]
-    artifacts = f"{mirrored.info.artifact_uri}/notes/hello.txt"
+    assert [one.dataset.name for one in counterpart.inputs.dataset_inputs] == ["houses"]
+    artifacts = f"{counterpart.info.artifact_uri}/notes/hello.txt"
     assert mlflow.artifacts.load_text(artifacts) == "hello"
     # An ordinary MLflow model among the run's artifacts, for whoever has no logged models.
-    copied = mlflow.pyfunc.load_model(f"{mirrored.info.artifact_uri}/model")
+    copied = mlflow.pyfunc.load_model(f"{counterpart.info.artifact_uri}/model")
     assert copied.predict(rows) == pytest.approx(rows["a"] * 2 + rows["b"])
 
 
@@ -70,29 +70,29 @@ def test_each_side_leads_to_the_other(workspace, azureml, databricks):
         pass
     assert flush()
     run = databricks.get_run(run.info.run_id)
-    mirrored = mirror_of(azureml, run)
-    assert run.data.tags["adbazureml.azureml.run_id"] == mirrored.info.run_id
-    assert run.data.tags["adbazureml.azureml.run_url"].endswith(f"/runs/{mirrored.info.run_id}")
-    assert mirrored.data.tags["adbazureml.databricks.run_url"].endswith(f"/runs/{run.info.run_id}")
-    experiment = azureml.get_experiment(mirrored.info.experiment_id)
+    counterpart = counterpart_of(azureml, run)
+    assert run.data.tags["adbazureml.azureml.run_id"] == counterpart.info.run_id
+    assert run.data.tags["adbazureml.azureml.run_url"].endswith(f"/runs/{counterpart.info.run_id}")
+    assert counterpart.data.tags["adbazureml.databricks.run_url"].endswith(f"/runs/{run.info.run_id}")
+    experiment = azureml.get_experiment(counterpart.info.experiment_id)
     assert experiment.tags["adbazureml.databricks.experiment"] == EXPERIMENT
 
 
-def test_nested_runs_stand_under_their_mirrored_parent(workspace, azureml):
+def test_nested_runs_stand_under_their_counterpart_parent(workspace, azureml):
     track(workspace)
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run() as parent, mlflow.start_run(nested=True) as child:
         mlflow.log_param("fold", 1)
-    assert mirror_of(azureml, child).data.tags["mlflow.parentRunId"] == mirror_of(azureml, parent).info.run_id
+    assert counterpart_of(azureml, child).data.tags["mlflow.parentRunId"] == counterpart_of(azureml, parent).info.run_id
 
 
-def test_a_failed_run_is_mirrored_as_failed(workspace, azureml):
+def test_a_failed_run_is_replicated_as_failed(workspace, azureml):
     track(workspace)
     mlflow.set_experiment(EXPERIMENT)
     run = mlflow.start_run()
     with pytest.raises(RuntimeError), run:
         raise RuntimeError("training broke off")
-    assert mirror_of(azureml, run).info.status == "FAILED"
+    assert counterpart_of(azureml, run).info.status == "FAILED"
 
 
 def test_autologging_reaches_both(workspace, azureml, rows):
@@ -104,9 +104,9 @@ def test_autologging_reaches_both(workspace, azureml, rows):
             LinearRegression().fit(rows, rows["a"])
     finally:
         mlflow.sklearn.autolog(disable=True)
-    mirrored = mirror_of(azureml, run)
-    assert mirrored.data.params["fit_intercept"] == "True"
-    assert "training_r2_score" in mirrored.data.metrics
+    counterpart = counterpart_of(azureml, run)
+    assert counterpart.data.params["fit_intercept"] == "True"
+    assert "training_r2_score" in counterpart.data.metrics
 
 
 def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(workspace, azureml, databricks):
@@ -122,13 +122,13 @@ def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(work
     databricks.log_text(run.info.run_id, "two", "note.txt")
     track(workspace)
     first = catch_up(experiment=EXPERIMENT)
-    assert [(one.settled, one.written) for one in first.runs] == [(True, 3)]
-    mirrored = mirror_of(azureml, run)
-    assert mirrored.data.tags["reviewed"] == "yes"
-    assert mlflow.artifacts.load_text(f"{mirrored.info.artifact_uri}/note.txt") == "two"
+    assert [(one.in_sync, one.written) for one in first.runs] == [(True, 3)]
+    counterpart = counterpart_of(azureml, run)
+    assert counterpart.data.tags["reviewed"] == "yes"
+    assert mlflow.artifacts.load_text(f"{counterpart.info.artifact_uri}/note.txt") == "two"
     second = catch_up(experiment=EXPERIMENT)
-    assert [(one.settled, one.written) for one in second.runs] == [(True, 0)]
-    assert mirror_of(azureml, run).data.tags == mirrored.data.tags
+    assert [(one.in_sync, one.written) for one in second.runs] == [(True, 0)]
+    assert counterpart_of(azureml, run).data.tags == counterpart.data.tags
 
 
 def test_runs_from_before_are_brought_over(workspace, azureml):
@@ -160,12 +160,12 @@ def test_training_goes_on_while_azure_ml_is_away(workspace, azureml, caplog, tmp
     assert not flush()
     assert f"catch_up(run_ids=['{run.info.run_id}']) mends it" in caplog.text
     still = catch_up(experiment=EXPERIMENT)
-    assert [one.run_id for one in still.behind] == [run.info.run_id]
+    assert [one.run_id for one in still.out_of_sync] == [run.info.run_id]
     with pytest.raises(TrackingError, match=f"1 of 2 runs are not equal in both workspaces:\n  {run.info.run_id}"):
         still.check()
     artifacts.unlink()
     catch_up(experiment=EXPERIMENT).check()
-    assert mlflow.artifacts.load_text(f"{mirror_of(azureml, run).info.artifact_uri}/hello.txt") == "hello"
+    assert mlflow.artifacts.load_text(f"{counterpart_of(azureml, run).info.artifact_uri}/hello.txt") == "hello"
 
 
 def test_strict_lets_the_end_of_the_run_fail(workspace, tmp_path):
@@ -230,4 +230,4 @@ def test_without_a_workspace_tracking_stays_as_it_was(workspace, azureml, mode):
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run() as run:
         mlflow.log_metric("loss", 0.5)
-    assert mirror_of(azureml, run).data.metrics == {"loss": 0.5}
+    assert counterpart_of(azureml, run).data.metrics == {"loss": 0.5}

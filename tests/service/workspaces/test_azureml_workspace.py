@@ -71,7 +71,7 @@ class TestFound:
             assert f"<td>{shown}</td>" in html
 
     def test_stands_beside_the_databricks_one(self, azure, names, workspace):
-        # The stand-in for the tracking server, whose part is not this one's.
+        # The local backend for the tracking server, whose part is not this one's.
         found = replace(AzureMLWorkspace.get(**names), tracking_uri=workspace.tracking_uri)
         html = show_workspaces(DatabricksWorkspace.current(), found)._repr_html_()
         assert f"<tr><td>region</td><td></td><td>{found.location}</td></tr>" in html

@@ -1,4 +1,4 @@
-"""Without a cloud: the local stand-in, whose pages are those of MLflow's own UI."""
+"""Without a cloud: the local backend, whose pages are those of MLflow's own UI."""
 
 import os
 import subprocess

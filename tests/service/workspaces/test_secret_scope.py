@@ -1,4 +1,4 @@
-"""A service principal that Databricks keeps in a secret scope, read in a notebook with a stand-in `dbutils`."""
+"""A service principal that Databricks keeps in a secret scope, read in a notebook with an emulated `dbutils`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Clean-up between the stand-ins: what is this project's goes, whatever has such a name and is not stays."""
+"""Clean-up between the local backends: what is this project's goes, whatever has such a name and is not stays."""
 
 import re
 import signal
@@ -73,13 +73,13 @@ def test_a_dry_run_is_the_default_and_a_wrong_name_deletes_nothing(workspace, tr
 
 
 def test_neighbours_survive(workspace, train, azureml, databricks):
-    """Another experiment, a version of the same model from there, another model, another workspace's mirrors."""
+    """Another experiment, a version of the same model from there, another model, another workspace's counterparts."""
     ours, _ = train()
     theirs, version = train(experiment="/Users/ada@example.com/houses/rents")
     assert version.databricks == "2"
     train(experiment="/Users/ada@example.com/houses/rents", name="rents")
-    mirrored = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
-    stray = azureml.create_run(mirrored.experiment_id, tags={DATABRICKS_RUN_ID: "f" * 32}).info.run_id
+    counterpart = azureml.get_experiment_by_name(azureml_experiment_name(EXPERIMENT))
+    stray = azureml.create_run(counterpart.experiment_id, tags={DATABRICKS_RUN_ID: "f" * 32}).info.run_id
     found = inventory(SETTINGS, workspace=workspace)
     assert kinds(found) == ["model version", "model version", "run", "run"]
     assert [sentence.partition(" in ")[0] for sentence in found.left] == [
@@ -169,7 +169,7 @@ class TestTables:
 
     @pytest.fixture
     def model_uri(self, names, log_model):
-        """A version in the Databricks stand-in, whose run is not of the experiment."""
+        """A version in the local Databricks backend, whose run is not of the experiment."""
         track(mode="databricks")
         mlflow.set_experiment("/Users/ada@example.com/elsewhere")
         with mlflow.start_run():

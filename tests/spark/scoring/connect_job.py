@@ -48,9 +48,9 @@ def main(remote, store):
     except ScoringError as error:
         seen["failed"] = "failed" in str(error) or "stopped" in str(error)
     rows = {**how, "table": spark.table("remote_rows"), "mode": "full", "into": "remote_taken"}
-    score(**rows, refused_into="remote_refused")
+    score(**rows, rejected_into="remote_rejected")
     seen["frame"] = sorted(row["x"] for row in spark.table("remote_taken").collect())
-    seen["refused"] = spark.table("remote_refused").first()["refused"]
+    seen["rejected"] = spark.table("remote_rejected").first()["rejected"]
     held = spark.table("remote_predictions").select("x", "prediction").collect()
     seen["held"] = sorted([row["x"], row["prediction"]] for row in held)
     print(json.dumps(seen))

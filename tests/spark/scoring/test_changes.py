@@ -16,7 +16,7 @@ def source(into, spark):
     )
     yield name
     runtime.drop_table(name)
-    runtime.drop_table(f"{into}_refused")
+    runtime.drop_table(f"{into}_rejected")
 
 
 def held(into):
@@ -51,19 +51,19 @@ def test_rows_that_change_in_every_way(spark, source, times, into, tmp_path):
     assert held(into) == [(1, 20, "1"), (2, 60, "1"), (2, 90, "2"), (6, 12, "1"), (9, 14, "1")]
 
 
-def test_a_row_comes_to_be_refused_and_taken_again(spark, source, times, into, tmp_path):
+def test_a_row_comes_to_be_rejected_and_taken_again(spark, source, times, into, tmp_path):
     how = {"table": source, "model": times, "into": into, "keys": ["nr"], "checkpoints": str(tmp_path)}
-    how |= {"refused_into": f"{into}_refused"}
+    how |= {"rejected_into": f"{into}_rejected"}
     score(**how)
     spark.sql(f"UPDATE {source} SET x = 13 WHERE nr = 2")
     scored = score(**how)
-    assert (scored.rows, scored.refused) == (0, 1)
+    assert (scored.rows, scored.rejected) == (0, 1)
     assert [row[0] for row in held(into)] == [1, 3, 4]
-    assert spark.table(f"{into}_refused").first()["refused"] == "ValueError: 13 is not for me"
+    assert spark.table(f"{into}_rejected").first()["rejected"] == "ValueError: 13 is not for me"
     spark.sql(f"UPDATE {source} SET x = 14 WHERE nr = 2")
     assert score(**how).rows == 1
     assert (2, 28, "1") in held(into)
-    assert spark.table(f"{into}_refused").count() == 0
+    assert spark.table(f"{into}_rejected").count() == 0
 
 
 def test_keys_that_do_not_serve(spark, source, times, into, tmp_path):

@@ -89,7 +89,7 @@ def test_a_table_scored_through_a_server(environment, server, store):
         "full": 3,
         "streamed": 1,
         "frame": [1, 2, 3, 4],
-        "refused": "ValueError: 13 is not for me",
+        "rejected": "ValueError: 13 is not for me",
         "failed": True,
         "held": [[1, 2], [2, 4], [3, 6], [4, 8]],
     }

@@ -46,9 +46,9 @@ def models():
 
 
 @pytest.fixture
-def refused(into):
-    yield f"{into}_refused"
-    runtime.drop_table(f"{into}_refused")
+def rejected(into):
+    yield f"{into}_rejected"
+    runtime.drop_table(f"{into}_rejected")
 
 
 @pytest.fixture
@@ -65,23 +65,23 @@ def grow(spark, table, rows):
 
 
 def reasons(table):
-    return {row["x"]: row["refused"] for row in runtime.spark().table(table).collect()}
+    return {row["x"]: row["rejected"] for row in runtime.spark().table(table).collect()}
 
 
 def predictions(table):
     return {row["x"]: row["prediction"] for row in runtime.spark().table(table).collect()}
 
 
-def test_refused_rows_are_kept_aside_once(spark, models, source, into, refused, tmp_path, monkeypatch):
-    how = {"model": "models:/picky/1", "into": into, "refused_into": refused, "checkpoints": str(tmp_path)}
+def test_rejected_rows_are_kept_aside_once(spark, models, source, into, rejected, tmp_path, monkeypatch):
+    how = {"model": "models:/picky/1", "into": into, "rejected_into": rejected, "checkpoints": str(tmp_path)}
     scored = score(table=source, **how)
-    assert (scored.rows, scored.refused) == (2, 2)
-    assert f"2, in {refused}" in scored._repr_html_()
+    assert (scored.rows, scored.rejected) == (2, 2)
+    assert f"2, in {rejected}" in scored._repr_html_()
     assert predictions(into) == {1: 2, 4: 8}
-    assert reasons(refused)[13] == "ValueError: 13 is not for me"
-    assert "n" in reasons(refused)[3]
-    assert {row["model_uri"] for row in spark.table(refused).collect()} == {"models:/picky/1"}
-    assert (score(table=source, **how).rows, score(table=source, **how).refused) == (0, 0)
+    assert reasons(rejected)[13] == "ValueError: 13 is not for me"
+    assert "n" in reasons(rejected)[3]
+    assert {row["model_uri"] for row in spark.table(rejected).collect()} == {"models:/picky/1"}
+    assert (score(table=source, **how).rows, score(table=source, **how).rejected) == (0, 0)
     # A job that dies between the two tables.
     grow(spark, source, "(13D, 5L), (6D, 6L)")
     write = stream.write_once
@@ -98,39 +98,39 @@ def test_refused_rows_are_kept_aside_once(spark, models, source, into, refused, 
     again = score(table=source, **how)
     assert again.rows == 1
     assert predictions(into) == {1: 2, 4: 8, 6: 12}
-    assert spark.table(refused).count() == 3
+    assert spark.table(rejected).count() == 3
     # In full, both tables are replaced.
-    assert [getattr(score(table=source, mode="full", **how), name) for name in ("rows", "refused")] == [3, 3]
-    assert (spark.table(into).count(), spark.table(refused).count()) == (3, 3)
+    assert [getattr(score(table=source, mode="full", **how), name) for name in ("rows", "rejected")] == [3, 3]
+    assert (spark.table(into).count(), spark.table(rejected).count()) == (3, 3)
 
 
-def test_rows_of_a_frame_and_several_outputs(spark, models, source, into, refused):
+def test_rows_of_a_frame_and_several_outputs(spark, models, source, into, rejected):
     rows = spark.table(source)
-    how = {"model": "models:/picky_twice/1", "into": into, "refused_into": refused, "mode": "full"}
+    how = {"model": "models:/picky_twice/1", "into": into, "rejected_into": rejected, "mode": "full"}
     scored = score(table=rows, **how)
-    assert (scored.rows, scored.refused) == (2, 2)
+    assert (scored.rows, scored.rejected) == (2, 2)
     assert predictions(into)[4].asDict() == {"twice": 8, "said": "ok"}
-    assert set(reasons(refused)) == {13, 3}
+    assert set(reasons(rejected)) == {13, 3}
 
 
-def test_without_a_table_for_them_a_refused_row_fails_the_scoring(models, source, into):
+def test_without_a_table_for_them_a_rejected_row_fails_the_scoring(models, source, into):
     with pytest.raises(ScoringError, match=r"13 is not for me|n as integers"):
         score(table=source, model="models:/picky/1", into=into, mode="full")
 
 
-def test_tables_that_cannot_take_refused_rows(spark, models, source, into, refused):
+def test_tables_that_cannot_take_rejected_rows(spark, models, source, into, rejected):
     how = {"table": source, "model": "models:/picky/1", "into": into, "mode": "full"}
-    with pytest.raises(TableError, match=r"refused_into: .* takes the predictions"):
-        score(**how, refused_into=into)
-    with pytest.raises(TableError, match=r"refused_into: .* is the table to score itself"):
-        score(**how, refused_into=source)
-    spark.range(1).write.saveAsTable(refused, format="delta")
-    with pytest.raises(TableError, match=r"refused_into: .* exists with other columns: .*refused is missing"):
-        score(**how, refused_into=refused)
+    with pytest.raises(TableError, match=r"rejected_into: .* takes the predictions"):
+        score(**how, rejected_into=into)
+    with pytest.raises(TableError, match=r"rejected_into: .* is the table to score itself"):
+        score(**how, rejected_into=source)
+    spark.range(1).write.saveAsTable(rejected, format="delta")
+    with pytest.raises(TableError, match=r"rejected_into: .* exists with other columns: .*rejected is missing"):
+        score(**how, rejected_into=rejected)
     assert not runtime.table_exists(into)
 
 
-def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, refused):
+def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, rejected):
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(
             python_model=Picky(1),
@@ -141,11 +141,11 @@ def test_a_model_whose_rows_cannot_be_told_apart(models, source, into, refused):
             ),
             pip_requirements=["mlflow"],
         )
-    with pytest.raises(ScoringError, match="refused_into: the outputs of"):
-        score(table=source, model=info.model_uri, into=into, refused_into=refused, mode="full")
+    with pytest.raises(ScoringError, match="rejected_into: the outputs of"):
+        score(table=source, model=info.model_uri, into=into, rejected_into=rejected, mode="full")
 
 
-def test_what_scikit_learn_does_not_take(spark, into, refused):
+def test_what_scikit_learn_does_not_take(spark, into, rejected):
     """NaN, infinities, nulls, and a category that was never seen."""
     rows = pd.DataFrame({"x": [1.0, 2, 3, 4], "kind": ["a", "b", "a", "b"]})
     encoder = ColumnTransformer([("kind", OneHotEncoder(), ["kind"])], remainder="passthrough")
@@ -158,10 +158,10 @@ def test_what_scikit_learn_does_not_take(spark, into, refused):
     ).model_uri
     values = "(1D, 'a'), (5D, 'b'), (DOUBLE('NaN'), 'a'), (DOUBLE('Infinity'), 'b'), (NULL, 'b'), (6D, 'c'), (7D, NULL)"
     frame = spark.sql(f"SELECT * FROM VALUES {values} AS t(x, kind)")
-    scored = score(table=frame, model=uri, into=into, refused_into=refused, mode="full")
-    assert (scored.rows, scored.refused) == (2, 5)
+    scored = score(table=frame, model=uri, into=into, rejected_into=rejected, mode="full")
+    assert (scored.rows, scored.rejected) == (2, 5)
     assert predictions(into) == {1: pytest.approx(2), 5: pytest.approx(10)}
-    said = {(str(row["x"]), row["kind"]): row["refused"] for row in spark.table(refused).collect()}
+    said = {(str(row["x"]), row["kind"]): row["rejected"] for row in spark.table(rejected).collect()}
     assert "NaN" in said["nan", "a"]
     assert "infinity" in said["inf", "b"]
     assert "NaN" in said["None", "b"]

@@ -212,14 +212,14 @@ def test_classes_and_probabilities(spark, patients, into):
     frame = spark.createDataFrame(patients[[*FEATURES, "id"]])
     how = {"table": frame, "model": uri, "mode": "full", "probability_column": "probabilities"}
     score(**how, into=into)
-    score(**how, into=f"{into}_taken", refused_into=f"{into}_refused")
+    score(**how, into=f"{into}_taken", rejected_into=f"{into}_rejected")
     for table in (into, f"{into}_taken"):
         found = _rows(spark, table)
         assert list(found["prediction"]) == list(model.predict(patients[FEATURES]))
         assert np.allclose(np.vstack(found["probabilities"]), model.predict_proba(patients[FEATURES]))
         runtime.drop_table(table)
-    assert spark.table(f"{into}_refused").count() == 0
-    runtime.drop_table(f"{into}_refused")
+    assert spark.table(f"{into}_rejected").count() == 0
+    runtime.drop_table(f"{into}_rejected")
 
 
 def test_classes_and_probabilities_of_spark_ml(spark, patients, sklearn_models, features, into, tmp_path):

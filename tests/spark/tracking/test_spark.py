@@ -35,8 +35,8 @@ def test_spark_workers_log_into_the_run(both, spark, tmp_path, monkeypatch, has_
         log = log_part(mlflow.get_tracking_uri(), run.info.run_id, variables)
         assert spark.range(6, numPartitions=2).mapInPandas(log, "id long").count() == 6
     both.assert_equal(tmp_path)
-    assert len(both.secondary.get_metric_history(both.mirror_of(run.info.run_id).info.run_id, "part")) == 7
-    assert status(both.experiment).behind == ()
+    assert len(both.replica.get_metric_history(both.counterpart_of(run.info.run_id).info.run_id, "part")) == 7
+    assert status(both.experiment).out_of_sync == ()
 
 
 def test_spark_ml_autologging_reaches_both(both, spark, rows, tmp_path):
@@ -53,6 +53,6 @@ def test_spark_ml_autologging_reaches_both(both, spark, rows, tmp_path):
     finally:
         mlflow.pyspark.ml.autolog(disable=True)
     both.assert_equal(tmp_path)
-    mirrored = both.mirror_of(run.info.run_id)
-    assert mirrored.data.params["LinearRegression.maxIter"] == "3"
-    assert [entry.path for entry in both.secondary.list_artifacts(mirrored.info.run_id)] == ["estimator_info.json"]
+    counterpart = both.counterpart_of(run.info.run_id)
+    assert counterpart.data.params["LinearRegression.maxIter"] == "3"
+    assert [entry.path for entry in both.replica.list_artifacts(counterpart.info.run_id)] == ["estimator_info.json"]

@@ -26,7 +26,7 @@ import json, sys
 from adbazureml.azureml_mlflow.inherited_variables import find_inherited_variables
 asked, code = json.loads(sys.argv[1]), sys.argv[2]
 exec(code)
-found = [leaked_variables(uri) for uri in asked]
+found = [find_inherited_variables(uri) for uri in asked]
 print(json.dumps([[list(one.names), str(one)] if one else None for one in found]))
 """
 
@@ -38,7 +38,7 @@ def leaks(environment, *uris, code=""):
     return json.loads(done.stdout)
 
 
-def test_a_clean_environment_leaks_nothing():
+def test_a_clean_environment_has_nothing_inherited():
     assert leaks({}, HERE, "databricks") == [None, None]
 
 
@@ -68,7 +68,7 @@ def test_what_people_set_on_purpose_is_none():
     assert leaks({"MLFLOW_EXPERIMENT_ID": "7"}, "databricks") == [None]
 
 
-def test_an_experiment_of_another_server_is_a_leak_unless_this_process_chose_it():
+def test_an_experiment_of_another_server_is_inherited_unless_this_process_chose_it():
     inherited = {"MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_TRACKING_URI": "databricks"}
     [(names, _)] = leaks(inherited, HERE)
     assert names == ["MLFLOW_EXPERIMENT_ID"]

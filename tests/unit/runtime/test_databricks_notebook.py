@@ -1,4 +1,4 @@
-"""A notebook as Databricks runs it: a stand-in `dbutils` in its namespace, parameters that arrive as text."""
+"""A notebook as Databricks runs it: an emulated `dbutils` in its namespace, parameters that arrive as text."""
 
 import pytest
 from tests.emulators.dbutils import Dbutils

@@ -27,7 +27,7 @@ def fail_a_try(breaker, clock):
     breaker.failed()
 
 
-def test_it_lets_everything_through_while_the_secondary_answers(breaker):
+def test_it_lets_everything_through_while_the_replica_answers(breaker):
     for _ in range(3):
         assert breaker.wait() == 0
         breaker.begin()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 5.0
 # The states of a resource in which Azure has nothing under way, and those of them in which it is not whole.
 FAILED = ("Failed", "Canceled")
-SETTLED = ("Succeeded", "Created", "Ready", *FAILED)
+TERMINAL = ("Succeeded", "Created", "Ready", *FAILED)
 # A line of progress at least this often, in seconds.
 TOLD_EVERY = 30.0
 _RETRIES = {"retry_total": 5, "retry_backoff_factor": 0.5, "connection_timeout": 5, "read_timeout": 30}
@@ -79,7 +79,7 @@ def wait_for(poller: LROPoller[Result], *, what: str, timeout: float, if_late: s
             raise WorkspaceError(f"{what}: Azure has not finished within {timeout:g} s (it says {state!r}). {if_late}")
 
 
-def wait_until_settled(
+def wait_until_terminal(
     state: str | None, read: Callable[[], str | None], *, what: str, end: float, if_late: str
 ) -> str | None:
     """Wait while Azure has a change of a resource under way that is not this call's.
@@ -100,14 +100,14 @@ def wait_until_settled(
     Returns
     -------
     str or None
-        One of `SETTLED`, or None where it is not there.
+        One of `TERMINAL`, or None where it is not there.
 
     Raises
     ------
     WorkspaceError
         It has not ended in time.
     """
-    while state is not None and state not in SETTLED:
+    while state is not None and state not in TERMINAL:
         if time.monotonic() >= end:
             raise WorkspaceError(if_late.format(state=state))
         print(f"  {what}: {state}; waiting for it", flush=True)

@@ -45,7 +45,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
     """
 
     # None: MLflow's own time limits and retries.
-    patience: RetryPolicy | None = None
+    retry_policy: RetryPolicy | None = None
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None):
         super().__init__(artifact_uri)
@@ -80,7 +80,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
 
         path = self._path(remote_file_path)
         try:
-            found = self._ask(lambda client: _call(client, "get_content_information", self.patience, path=path))
+            found = self._ask(lambda client: _call(client, "get_content_information", self.retry_policy, path=path))
         except ResourceNotFoundError as error:
             raise mlflow_error(
                 f"There is no artifact {remote_file_path!r} in {self.artifact_uri}.", "RESOURCE_DOES_NOT_EXIST"
@@ -90,14 +90,14 @@ class AzureMLArtifactRepository(ArtifactRepository):
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         with (
             unfinished.open("wb") as file,
-            BlobClient.from_blob_url(found.content_uri, **blob_options(self.patience)) as blob,
+            BlobClient.from_blob_url(found.content_uri, **blob_options(self.retry_policy)) as blob,
         ):
 
             def read() -> None:
                 file.seek(0)
                 blob.download_blob().readinto(file)
 
-            transfer(read, remote_file_path, self.patience)
+            transfer(read, remote_file_path, self.retry_policy)
         os.replace(unfinished, local_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
@@ -158,7 +158,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
                 origin=self._origin,
                 container=self._container,
                 **arguments,
-                **time_limits(self.patience),
+                **time_limits(self.retry_policy),
             )
 
         return self._ask(call)
@@ -168,7 +168,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
 
     def _relative_paths(self) -> Iterator[str]:
         inside = f"{self._root}/" if self._root else ""
-        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container", self.patience)]):
+        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container", self.retry_policy)]):
             if path.startswith(inside):
                 yield path.removeprefix(inside)
 
@@ -189,7 +189,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
         """Create empty artifacts; return the signed address of each that was not there before."""
 
         def call(client: Any) -> Any:
-            return _create_empty(client, paths, self.patience)
+            return _create_empty(client, paths, self.retry_policy)
 
         answer = self._ask(call)
         for path, problem in (answer.errors or {}).items():
@@ -202,14 +202,14 @@ class AzureMLArtifactRepository(ArtifactRepository):
         from azure.storage.blob import BlobClient
 
         address = address or self._in_service("get_sas", path=path).content_uri
-        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options(self.patience)) as blob:
+        with file.open("rb") as content, BlobClient.from_blob_url(address, **blob_options(self.retry_policy)) as blob:
 
             def write() -> None:
                 content.seek(0)
                 # The path is ours alone: overwriting also makes an answer that was lost harmless.
                 blob.upload_blob(content, overwrite=True)
 
-            transfer(write, path, self.patience)
+            transfer(write, path, self.retry_policy)
 
 
 class AzureMLRunsArtifactRepository(RunsArtifactRepository):
@@ -264,7 +264,7 @@ def _scope(context: ServiceContext) -> tuple[str, str, str]:
     return context.subscription_id, context.resource_group_name, context.workspace_name
 
 
-def _call(client: Any, operation: str, patience: RetryPolicy | None, **arguments: Any) -> Any:
+def _call(client: Any, operation: str, retry_policy: RetryPolicy | None, **arguments: Any) -> Any:
     """Ask the service of runs for a run's artifacts, and the artifact service for others."""
     if _is_of_run(client):
         operations = client._client.run_artifacts
@@ -273,7 +273,7 @@ def _call(client: Any, operation: str, patience: RetryPolicy | None, **arguments
         operations = client._client.artifacts
         where = {"origin": client._origin, "container": client._container}
     return getattr(operations, operation)(
-        *_scope(client._service_context), **where, **{**time_limits(patience), **arguments}
+        *_scope(client._service_context), **where, **{**time_limits(retry_policy), **arguments}
     )
 
 
@@ -281,7 +281,7 @@ def _is_of_run(client: Any) -> bool:
     return hasattr(client, "_run_id")
 
 
-def _create_empty(client: Any, paths: list[str], patience: RetryPolicy | None) -> Any:
+def _create_empty(client: Any, paths: list[str], retry_policy: RetryPolicy | None) -> Any:
     from azureml.mlflow._restclient.artifact import models
     from azureml.mlflow._restclient.run_artifact import models as of_runs
 
@@ -289,6 +289,6 @@ def _create_empty(client: Any, paths: list[str], patience: RetryPolicy | None) -
     body = kinds.ArtifactPathList(paths=[kinds.ArtifactPath(path=path) for path in paths])
     # A repeat after a lost answer only makes the paths exist already, which `_send` overwrites.
     again: dict[str, Any] = {"retry_on_methods": frozenset(["POST"])}
-    if patience is None:
+    if retry_policy is None:
         again["retry_connect"] = 5
-    return _call(client, "batch_create_empty_artifacts", patience, body=body, **again)
+    return _call(client, "batch_create_empty_artifacts", retry_policy, body=body, **again)

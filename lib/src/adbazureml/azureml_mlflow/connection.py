@@ -100,7 +100,7 @@ class AzureMLRequests:
     service_context: ServiceContext
     get_host_creds: Callable[[], Any]
     # None: MLflow's own time limits and retries.
-    patience: RetryPolicy | None = None
+    retry_policy: RetryPolicy | None = None
 
     def send(self, endpoint: str, method: str, json_body: str | None, answer: Any, *, once: bool = False) -> Any:
         """Send a request, and again with a new token when the service answers 401.
@@ -132,7 +132,7 @@ class AzureMLRequests:
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
 
-        limits = self.patience.options() if self.patience else {}
+        limits = self.retry_policy.options() if self.retry_policy else {}
         if not once:
             return http_request(self.get_host_creds(), endpoint, method, **limits, **payload)
         host = self.get_host_creds()
@@ -180,7 +180,7 @@ def _raise_as_mlflow(response: Response, endpoint: str) -> None:
     raise RestException({"error_code": code, "message": redacted(message)})
 
 
-def create_once(create: Callable[[], Made], find: Callable[[], Made | None], patience: RetryPolicy | None = None) -> Made:
+def create_once(create: Callable[[], Made], find: Callable[[], Made | None], retry_policy: RetryPolicy | None = None) -> Made:
     """Create something that must not come into being twice, though answers may be lost.
 
     Parameters
@@ -189,7 +189,7 @@ def create_once(create: Callable[[], Made], find: Callable[[], Made | None], pat
         Sends the request once; raises `LostAnswerError` when it is not known whether the service carried it out.
     find : callable
         Looks for what an earlier attempt made.
-    patience : Patience, optional
+    retry_policy : RetryPolicy, optional
         How often to try; as MLflow does when left out.
 
     Raises
@@ -199,7 +199,7 @@ def create_once(create: Callable[[], Made], find: Callable[[], Made | None], pat
     """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
-    retries = patience.tries - 1 if patience else MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+    retries = retry_policy.tries - 1 if retry_policy else MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
     for attempt in range(retries + 1):
         try:
             return create()
@@ -208,8 +208,8 @@ def create_once(create: Callable[[], Made], find: Callable[[], Made | None], pat
                 raise mlflow_error(
                     f"Azure ML did not answer after {retries + 1} attempts: {error}", "TEMPORARILY_UNAVAILABLE"
                 ) from error
-            if patience:
-                backoff = patience.pause
+            if retry_policy:
+                backoff = retry_policy.pause
             elif error.wait is None:
                 backoff = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get() * 2**attempt / 2
             else:

@@ -10,7 +10,7 @@ DATABRICKS_EXPERIMENT = "adbazureml.databricks.experiment"
 
 
 def azureml_experiment_name(databricks_name: str) -> str:
-    """Give the Azure ML experiment that mirrors a Databricks experiment.
+    """Give the Azure ML experiment that is the counterpart of a Databricks experiment.
 
     Databricks names experiments by workspace paths, Azure ML by plain names of letters, digits, '-' and '_'. The last
     two parts of the path stay readable; eight hex digits of the whole path's SHA-256 keep different paths apart. A

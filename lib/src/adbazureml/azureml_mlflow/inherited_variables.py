@@ -17,7 +17,7 @@ _INHERITED = {name: os.environ.get(name) for name in (*_RUN_IDS, _EXPERIMENT_ID)
 
 
 @dataclass(frozen=True)
-class LeakedVariables:
+class InheritedVariables:
     """Environment variables of another run; as text, one sentence that says so and the way out.
 
     Attributes
@@ -39,11 +39,11 @@ class LeakedVariables:
         )
 
 
-def find_inherited_variables(tracking_uri: str) -> LeakedVariables | None:
+def find_inherited_variables(tracking_uri: str) -> InheritedVariables | None:
     """Find variables of another run in the environment; call it before ``mlflow.set_tracking_uri``.
 
     An Azure ML job, and a process that another run started, inherit a run and an experiment. They are their own, and
-    no leak, as long as the job tracks where ``MLFLOW_TRACKING_URI`` says: the ids mean nothing to another server. A run
+    nothing inherited, as long as the job tracks where ``MLFLOW_TRACKING_URI`` says: the ids mean nothing to another server. A run
     id breaks `mlflow.start_run` there, an experiment id too; ``AZUREML_RUN_ID`` keeps a run from being ended;
     ``MLFLOW_TRACKING_TOKEN`` beside a run id is taken for the token of that run. An experiment alone, which people set
     on purpose, counts only where it is of another server.
@@ -55,8 +55,8 @@ def find_inherited_variables(tracking_uri: str) -> LeakedVariables | None:
 
     Returns
     -------
-    LeakedVariables or None
-        None when nothing leaked in.
+    InheritedVariables or None
+        None when nothing was inherited.
     """
     inherited_uri = os.environ.get(_TRACKING_URI, "")
     if inherited_uri and _same_store(inherited_uri, tracking_uri):
@@ -67,7 +67,7 @@ def find_inherited_variables(tracking_uri: str) -> LeakedVariables | None:
     if experiment_id and experiment_id == _INHERITED[_EXPERIMENT_ID] and (of_a_run or inherited_uri):
         names.append(_EXPERIMENT_ID)
     names += [name for name in (_EXPERIMENT_NAME, _TOKEN) if of_a_run and os.environ.get(name)]
-    return LeakedVariables(tuple(names), inherited_uri) if names else None
+    return InheritedVariables(tuple(names), inherited_uri) if names else None
 
 
 def inherited_from(value: str) -> str:

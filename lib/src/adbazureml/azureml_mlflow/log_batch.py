@@ -58,7 +58,7 @@ class Limits:
     def __init__(self) -> None:
         self._longest: dict[tuple[Kind, str, str], tuple[int, str]] = {}
 
-    def said_of(self, kind: Kind, item: Any) -> str | None:
+    def rejection_of(self, kind: Kind, item: Any) -> str | None:
         """What the service said of items that are as long as this one; None when it may take it."""
         for part in ("Key", "Value"):
             longest, said = self._longest.get((kind, part, _scope(kind, item)), (None, ""))
@@ -94,7 +94,7 @@ class _Sending:
         """Items without those that are known to be too long."""
         kept = []
         for item in items:
-            if (said := self.limits.said_of(kind, item)) is None:
+            if (said := self.limits.rejection_of(kind, item)) is None:
                 kept.append(item)
             else:
                 self.rejected[kind, item.key] = said

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 # Marks a run that has logged models, for the service to search by.
-MARK = "adbazureml.logged_models"
+HAS_MODELS = "adbazureml.logged_models"
 _TAG = "adbazureml.model."
 _ID = re.compile(r"m-(?P<key>[0-9a-f]{8})-(?P<run_id>.+)")
 # Azure ML's limit for a tag's value; a longer record goes on in further tags.
@@ -105,7 +105,7 @@ class Record:
         text = json.dumps(kept, separators=(",", ":"), default=dict)
         parts = [text[start : start + _TAG_LENGTH] for start in range(0, len(text), _TAG_LENGTH)]
         names = [f"{_TAG}{self.key}" + (f".{number}" if number else "") for number in range(len(parts))]
-        return {MARK: "true", **dict(zip(names, parts, strict=True))}
+        return {HAS_MODELS: "true", **dict(zip(names, parts, strict=True))}
 
     def to_logged_model(self, run: Run) -> LoggedModel:
         """The model as MLflow's entity.

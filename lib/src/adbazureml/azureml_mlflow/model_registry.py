@@ -36,7 +36,7 @@ _REQUEST = "adbazureml.request_id"
 _ALIAS = "adbazureml.alias."
 
 
-class AzureMLRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
+class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry):
     """MLflow's model registry in an Azure ML workspace.
 
     Parameters

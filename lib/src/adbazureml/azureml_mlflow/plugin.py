@@ -36,7 +36,7 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:  # n
 
 def registry_store(store_uri: str, **_: Any) -> Any:
     """Build the model registry of an Azure ML workspace; that of an Azure ML registry is azureml-mlflow's own."""
-    from adbazureml.azureml_mlflow.model_registry import AzureMLRegistry
+    from adbazureml.azureml_mlflow.model_registry import AzureMLModelRegistry
     from adbazureml.azureml_mlflow.connection import connect
     from adbazureml.azure.workspace_address import WorkspaceAddress
 
@@ -45,7 +45,7 @@ def registry_store(store_uri: str, **_: Any) -> Any:
         from azureml.mlflow.entry_point_loaders import azureml_model_registry_builder
 
         return azureml_model_registry_builder(store_uri)
-    return AzureMLRegistry(connect(address), store_uri)
+    return AzureMLModelRegistry(connect(address), store_uri)
 
 
 def artifacts(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
@@ -68,7 +68,7 @@ def run_artifacts(artifact_uri: str, tracking_uri: str | None = None, registry_u
     return AzureMLRunsArtifactRepository(artifact_uri, **{name: uri for name, uri in given.items() if uri})
 
 
-class AzureMLTakeover(RunContextProvider):
+class AzureMLPlugin(RunContextProvider):
     """Gives no tags: it is here to be imported."""
 
     def in_context(self) -> bool:

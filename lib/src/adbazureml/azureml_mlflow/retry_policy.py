@@ -59,7 +59,7 @@ class RetryPolicy:
             "backoff_factor": self.pause,
             "backoff_jitter": 0.0,
             "timeout": self.timeouts,
-            # It may ask for a minute: the mirror's own pauses are as long, and hold up no request.
+            # It may ask for a minute: the replica's own pauses are as long, and hold up no request.
             "respect_retry_after_header": False,
         }
 

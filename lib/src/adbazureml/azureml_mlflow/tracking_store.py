@@ -96,7 +96,7 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         return connection.create_once(
             lambda: str(self.send(endpoint, method, body, CreateExperiment.Response(), once=True).experiment_id),
             find,
-            self.patience,
+            self.retry_policy,
         )
 
     def get_experiment(self, experiment_id: str) -> Experiment:
@@ -154,11 +154,11 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         return connection.create_once(
             lambda: Run.from_proto(self.send(endpoint, method, body, CreateRun.Response(), once=True).run),
             find,
-            self.patience,
+            self.retry_policy,
         )
 
     def get_run(self, run_id: str) -> Run:
-        """Return a run with its logged models as outputs; an unknown id that leaked in is told as such."""
+        """Return a run with its logged models as outputs; an unknown id that was inherited is told as such."""
         try:
             return _with_outputs(super().get_run(run_id))
         except RestException as error:

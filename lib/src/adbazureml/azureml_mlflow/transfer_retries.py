@@ -23,20 +23,20 @@ _LONGEST_WAIT = 60.0
 logger("urllib3.connectionpool")
 
 
-def time_limits(patience: RetryPolicy | None) -> dict[str, Any]:
+def time_limits(retry_policy: RetryPolicy | None) -> dict[str, Any]:
     """How long MLflow lets a request take, unless told otherwise; azure-core would wait five minutes."""
-    if patience:
-        return patience.azure_options()
+    if retry_policy:
+        return retry_policy.azure_options()
     seconds = float(settings.MLFLOW_HTTP_REQUEST_TIMEOUT.get())
     return {"connection_timeout": seconds, "read_timeout": seconds}
 
 
-def blob_options(patience: RetryPolicy | None) -> dict[str, Any]:
+def blob_options(retry_policy: RetryPolicy | None) -> dict[str, Any]:
     """Retries as MLflow makes them for its other requests; azure-storage's own first pause is 15 s."""
     from azure.storage.blob import ExponentialRetry
 
-    limits = time_limits(patience)
-    pause: Any = patience.pause if patience else settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
+    limits = time_limits(retry_policy)
+    pause: Any = retry_policy.pause if retry_policy else settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
     return {
         "connection_timeout": limits["connection_timeout"],
         "read_timeout": limits["read_timeout"],
@@ -44,16 +44,16 @@ def blob_options(patience: RetryPolicy | None) -> dict[str, Any]:
             initial_backoff=0,
             increment_base=pause,
             random_jitter_range=settings.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.get(),
-            retry_total=_retries(patience),
+            retry_total=_retries(retry_policy),
         ),
     }
 
 
-def _retries(patience: RetryPolicy | None) -> int:
-    return patience.tries - 1 if patience else settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+def _retries(retry_policy: RetryPolicy | None) -> int:
+    return retry_policy.tries - 1 if retry_policy else settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
 
 
-def transfer(call: Callable[[], object], path: str, patience: RetryPolicy | None) -> None:
+def transfer(call: Callable[[], object], path: str, retry_policy: RetryPolicy | None) -> None:
     """Run a transfer from or to blob storage; what goes wrong is told without the signed address.
 
     Raises
@@ -63,14 +63,14 @@ def transfer(call: Callable[[], object], path: str, patience: RetryPolicy | None
     """
     from azure.core.exceptions import AzureError
 
-    for left in range(_retries(patience), -1, -1):
+    for left in range(_retries(retry_policy), -1, -1):
         try:
             call()
         except AzureError as error:
             status = getattr(error, "status_code", None)
             if status == 429 and left:
                 # azure-storage tries all else that passes again, but not this.
-                time.sleep(patience.pause if patience else _asked_to_wait(error))
+                time.sleep(retry_policy.pause if retry_policy else _asked_to_wait(error))
                 continue
             said = f"blob storage answered {status}" if status else f"{type(error).__name__}, the connection broke"
             advice = "Call again to complete it."

@@ -7,7 +7,7 @@ import re
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 
 # By the names of MLflow's REST messages (service.proto, model_registry.proto).
-_LACKING = (
+_UNSUPPORTED = (
     (re.compile(r"Trace|Assessment|Span"), "traces", "set the tracking URI to Databricks to trace"),
     (re.compile(r"Scorer"), "scorers", "register scorers in Databricks"),
     (re.compile(r"Dataset(?!s?Input)"), "evaluation datasets", "keep them in Databricks"),
@@ -26,6 +26,6 @@ def check_supported(message: str) -> None:
     mlflow.exceptions.MlflowException
         Says what Azure ML lacks, and what to do.
     """
-    for pattern, what, instead in _LACKING:
+    for pattern, what, instead in _UNSUPPORTED:
         if pattern.search(message):
             raise mlflow_error(f"Azure ML has no {what}: {instead}.", "NOT_IMPLEMENTED")

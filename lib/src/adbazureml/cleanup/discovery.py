@@ -33,7 +33,7 @@ Found = tuple[list[Item], list[str]]
 def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) -> Inventory:
     """List the project's endpoint, model versions, runs, tables and checkpoints, and what holds them; changes nothing.
 
-    A name is not enough. Runs are those of the experiment, in Azure ML those that mirror them; a model version has to
+    A name is not enough. Runs are those of the experiment, in Azure ML their counterparts; a model version has to
     come from one of these runs; a table has to be one that this package wrote, for these models only. What has such a
     name and fails this is told apart, and never deleted.
 
@@ -55,11 +55,11 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
     versions, listed, left = [], _active(databricks, runs), []
     places: list[tuple[Workspace, list[str]]] = [(databricks, _models(settings))]
     if workspace is not None:
-        mirrored, others = _mirrored_runs(workspace, settings.experiment_name, known)
-        listed += _active(workspace, mirrored)
+        counterparts, others = _counterpart_runs(workspace, settings.experiment_name, known)
+        listed += _active(workspace, counterparts)
         if others:
-            left.append(f"{others} runs of that experiment in Azure ML mirror another Databricks workspace.")
-        known |= {run.info.run_id for run in mirrored}
+            left.append(f"{others} runs of that experiment in Azure ML are counterparts of those in another Databricks workspace.")
+        known |= {run.info.run_id for run in counterparts}
         places.append((workspace, [azureml_model_name(model) for model in _models(settings)]))
     for place, models in places:
         for model in models:
@@ -171,20 +171,20 @@ def _all_versions(place: Workspace, model: str) -> Iterator[ModelVersion]:
             return
 
 
-def _mirrored_runs(workspace: AzureMLWorkspace, experiment: str, known: set[str]) -> tuple[list[Run], int]:
+def _counterpart_runs(workspace: AzureMLWorkspace, experiment: str, known: set[str]) -> tuple[list[Run], int]:
     """The runs in Azure ML of a Databricks experiment, and how many others share their experiment there.
 
     A run without the tag was tracked in Azure ML alone, under the experiment's own name or the one it has there.
     """
-    mirrors, others = {}, 0
+    counterparts, others = {}, 0
     for name in {experiment_names.azureml_experiment_name(experiment), experiment}:
         for run in _all_runs(workspace, name):
             origin = run.data.tags.get(run_tags.DATABRICKS_RUN_ID)
             if origin is None or origin in known:
-                mirrors[run.info.run_id] = run
+                counterparts[run.info.run_id] = run
             else:
                 others += 1
-    return list(mirrors.values()), others
+    return list(counterparts.values()), others
 
 
 def _all_runs(place: Workspace, experiment: str) -> list[Run]:

@@ -42,7 +42,7 @@ _MOST_NAMED = 5
 
 
 def resource_group(settings: Settings, workspace: AzureMLWorkspace | None) -> tuple[list[Item], list[str]]:
-    """List the workspace's resource group, or tell why it may not be deleted; nothing for a stand-in."""
+    """List the workspace's resource group, or tell why it may not be deleted; nothing for a local backend."""
     from azure.core.exceptions import AzureError, ResourceNotFoundError
 
     if workspace is None or not workspace.arm_id:

@@ -28,7 +28,7 @@ def tables(settings: Settings) -> tuple[list[Item], list[str]]:
     """
     items: list[Item] = []
     left: list[str] = []
-    for table in _there(settings.predictions_table, settings.refused_table, settings.drift_table):
+    for table in _there(settings.predictions_table, settings.rejected_table, settings.drift_table):
         others = _other_models(table, settings)
         if others:
             left.append(f"table {table}: {others}.")

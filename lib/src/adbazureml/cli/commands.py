@@ -42,7 +42,7 @@ def main() -> None:
 
     The Databricks workspace is the one that this machine is signed in to, as for the Databricks CLI: DATABRICKS_HOST
     and DATABRICKS_TOKEN, or the profile that DATABRICKS_CONFIG_PROFILE names, or the profile DEFAULT. With none of
-    these, and with DATABRICKS_CONFIG_FILE=/dev/null, it is the local stand-in. The Azure ML workspace is named by
+    these, and with DATABRICKS_CONFIG_FILE=/dev/null, it is the local backend. The Azure ML workspace is named by
     options or by ADBAZUREML_… variables, and signed in to as azure-identity does. Nobody is asked for a password.
     """
 
@@ -194,7 +194,7 @@ _experiment = click.option("--experiment", default=None, help="MLflow experiment
 @azureml_options
 @_experiment
 def status_command(**names: str) -> None:
-    """Show which runs are equal in both workspaces, and which are behind and why."""
+    """Show which runs are equal in both workspaces, and which are out of sync and why."""
     from adbazureml.tracking import status, track
 
     settings = settings_of(names)
@@ -206,9 +206,9 @@ def status_command(**names: str) -> None:
 @main.command("catch-up")
 @azureml_options
 @_experiment
-@click.option("--recheck", is_flag=True, help="Compare everything, also of runs recorded as settled.")
+@click.option("--recheck", is_flag=True, help="Compare everything, also of runs recorded as in sync.")
 def catch_up_command(recheck: bool, **names: str) -> None:
-    """Make the runs of the experiment equal in both workspaces; ends with 1 where one still is behind."""
+    """Make the runs of the experiment equal in both workspaces; ends with 1 where one still is out of sync."""
     from adbazureml.tracking import catch_up, track
 
     settings = settings_of(names)
@@ -216,7 +216,7 @@ def catch_up_command(recheck: bool, **names: str) -> None:
         track(workspace, mode=settings.tracking)
         done = catch_up(experiment=experiment, recheck=recheck)
     click.echo(str(done))
-    if done.behind:
+    if done.out_of_sync:
         raise SystemExit(1)
 
 

@@ -41,7 +41,7 @@ def settings_of(given: Mapping[str, str | None]) -> Settings:
 
 
 def azureml_of(settings: Settings) -> AzureMLWorkspace:
-    """Find the Azure ML workspace that a link leads to; a stand-in has none.
+    """Find the Azure ML workspace that a link leads to; a local backend has none.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_named(settings: Settings) -> None:
 def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, str]]:
     """Find both workspaces, say which they are, and give the Azure ML one and the experiment's name.
 
-    The Databricks workspace is the one that this machine is signed in to, or the stand-in where it is to none.
+    The Databricks workspace is the one that this machine is signed in to, or the local backend where it is to none.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, st
         if workspace is not None and workspace.arm_id:
             probe_service(workspace)
         in_cloud = is_signed_in() or runtime.on_databricks()
-        click.echo(f"Databricks: {databricks.url if in_cloud else _stand_in(databricks.name)}", err=True)
-        azureml = "not used" if workspace is None else workspace.url if workspace.arm_id else _stand_in(workspace.name)
+        click.echo(f"Databricks: {databricks.url if in_cloud else _local_backend(databricks.name)}", err=True)
+        azureml = "not used" if workspace is None else workspace.url if workspace.arm_id else _local_backend(workspace.name)
         click.echo(f"Azure ML:   {azureml}", err=True)
         yield workspace, settings.experiment_name
 
 
-def _stand_in(folder: str) -> str:
-    return f"the local stand-in in {folder}"
+def _local_backend(folder: str) -> str:
+    return f"the local backend in {folder}"
 
 
 def _variable(name: str) -> str:

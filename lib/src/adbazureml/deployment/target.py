@@ -1,14 +1,14 @@
-"""What a place that serves models has to do for the front: the contract that every target keeps.
+"""What a place that serves models has to do for the api: the contract that every target keeps.
 
 A target is found by its kind, and its module is imported then: Azure's clients are an extra of the wheel. An endpoint
-has a name and holds deployments; each is one model, and traffic is shared among them in percent. The front decides what
+has a name and holds deployments; each is one model, and traffic is shared among them in percent. The api decides what
 is made, compared, moved and removed; a target does it, with the client that its users would use.
 
 What every target does alike:
 
 - A deployment carries its model's URI and its fingerprint where the service keeps tags (`MODEL_TAG` and
   `FINGERPRINT_TAG`), so that another process finds it. One without was not made by this package: it is shown, may
-  serve, and is never removed by the front.
+  serve, and is never removed by the api.
 - Whatever waits, waits until a `Deadline`, and tells its progress.
 - What a service refuses is a `DeploymentError` of one sentence that names the setting and what to do. Where a log tells
   more, `with_log` adds its end. Keys and tokens never appear in either.
@@ -182,7 +182,7 @@ class Target(Protocol):
     kind : str
         What `deploy` calls it.
     registry : {"azureml", "databricks"} or None
-        Registry that the model has to be in; the front registers it there before `check`, as far as it can.
+        Registry that the model has to be in; the api registers it there before `check`, as far as it can.
     splits_traffic : bool
         Whether two deployments can share the traffic; otherwise `shift` is asked for 100 percent only.
     timeout : float

@@ -76,7 +76,7 @@ def create_azureml_monitor(
     """Create a daily monitoring schedule in Azure ML, or bring one of this package up to date.
 
     It compares the population stability index of each column, and of the predictions, with the baseline that was logged
-    with the model: `Baseline.log` keeps it in the run as rows too, and the mirrored run has them.
+    with the model: `Baseline.log` keeps it in the run as rows too, and the counterpart has them.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def create_azureml_monitor(
     Raises
     ------
     SettingsError
-        Neither or both of `deployment` and `data` are given, or `workspace` is the local stand-in.
+        Neither or both of `deployment` and `data` are given, or `workspace` is the local backend.
     TrackingError
         There is no such model version, or its run holds no baseline.
     WorkspaceError
@@ -115,7 +115,7 @@ def create_azureml_monitor(
     if bool(deployment) == bool(data):
         raise SettingsError("deployment, data: give one of them, what the monitor is to watch.")
     if not workspace.arm_id:
-        raise SettingsError("workspace: the local stand-in has no monitors; name an Azure ML workspace.")
+        raise SettingsError("workspace: the local backend has no monitors; name an Azure ML workspace.")
     baseline, run_id = _baseline_in(workspace, model, version)
     client = ml_client(workspace)
     tag = f"{model}/{version}"

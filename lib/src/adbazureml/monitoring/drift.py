@@ -140,7 +140,7 @@ def _reports(
 
 
 def _judged(column: ColumnDrift, p_adjusted: float, thresholds: Thresholds) -> ColumnDrift:
-    drifted = p_adjusted <= LEVEL and bool(thresholds.reached(asdict(column)))
+    drifted = p_adjusted <= LEVEL and bool(thresholds.exceeded(asdict(column)))
     return replace(column, p_adjusted=p_adjusted, drifted=drifted)
 
 

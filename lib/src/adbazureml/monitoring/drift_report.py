@@ -162,7 +162,7 @@ class DriftReport:
         """
         if self.drifted:
             named = ", ".join(
-                f"{column.column} ({', '.join(self.thresholds.reached(asdict(column)))}, p {column.p_adjusted:.2g})"
+                f"{column.column} ({', '.join(self.thresholds.exceeded(asdict(column)))}, p {column.p_adjusted:.2g})"
                 for column in self.columns
                 if column.drifted
             )

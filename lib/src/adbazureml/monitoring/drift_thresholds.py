@@ -38,7 +38,7 @@ class Thresholds:
         """Those that are not None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def reached(self, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    def exceeded(self, figures: Mapping[str, Any]) -> tuple[str, ...]:
         """Those of a column's figures, by name, that reach their threshold, such as ``"PSI 0.312"``."""
         return tuple(
             f"{NAMES[name]} {figures[name]:.3f}"

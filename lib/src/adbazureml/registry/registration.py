@@ -36,7 +36,7 @@ def register(
     """Register a model; again for the same model, return the versions made before.
 
     Databricks comes first. If Azure ML then fails, the first version stays, and calling again completes the second.
-    In Azure ML the version belongs to the run that mirrors the Databricks run; a run that has no mirror yet gets one.
+    In Azure ML the version belongs to the run that is the counterpart of the Databricks run; a run that has no counterpart yet gets one.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _in_azureml(
     elif found.run is None:
         run_id, source = "", found.location
     else:
-        run_id, source = _mirrored(ours, workspace, found)
+        run_id, source = _replicated(ours, workspace, found)
     _create_model(workspace, name, made_for=model_names.databricks_model_name(databricks_name))
     with tempfile.TemporaryDirectory() as folder:
         if not run_id and workspace.tracking_uri.startswith("azureml:"):
@@ -180,22 +180,22 @@ def _origin(found: SourceModel) -> dict[str, str]:
     return {key: value for key, value in {version_tags.RUN_ID: found.run_id, version_tags.MODEL: found.key}.items() if value}
 
 
-def _mirrored(ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: SourceModel) -> tuple[str, str]:
-    """The run in Azure ML that mirrors the model's run, and the address of the model in it."""
+def _replicated(ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: SourceModel) -> tuple[str, str]:
+    """The run in Azure ML that is the counterpart of the model's run, and the address of the model in it."""
     from adbazureml.tracking import flush
-    from adbazureml.tracking.store_pair import Pair
-    from adbazureml.tracking.reconciler import Mirror
+    from adbazureml.tracking.store_pair import StorePair
+    from adbazureml.tracking.reconciler import Reconciler
 
     assert found.run is not None
     flush()
-    settled = Mirror(Pair.of(ours, workspace)).settle(found.run_id)
+    result = Reconciler(StorePair.of(ours, workspace)).reconcile(found.run_id)
     client = workspace.client()
-    folders = {entry.path for entry in client.list_artifacts(settled.mirrored_run_id)}
+    folders = {entry.path for entry in client.list_artifacts(result.counterpart_run_id)}
     # The newest model of a name has the name; an older one of the same run carries its id as well.
     folder = next((one for one in (f"{found.name}-{found.key}", found.name) if one in folders), None)
     if folder is None:
-        raise RegistryError(f"run {found.run_id} has no model {found.name!r} there yet: {settled.reason}.")
-    return settled.mirrored_run_id, f"{client.get_run(settled.mirrored_run_id).info.artifact_uri}/{folder}"
+        raise RegistryError(f"run {found.run_id} has no model {found.name!r} there yet: {result.reason}.")
+    return result.counterpart_run_id, f"{client.get_run(result.counterpart_run_id).info.artifact_uri}/{folder}"
 
 
 def _create_model(place: Workspace, name: str, *, made_for: str = "") -> None:

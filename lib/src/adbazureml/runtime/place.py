@@ -1,4 +1,4 @@
-"""Which of the three places this is, and the one local folder that holds every stand-in."""
+"""Which of the three places this is, and the one local folder that holds every local backend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def on_databricks() -> bool:
 
 
 def home_path() -> Path:
-    """Where the local stand-ins and endpoints live.
+    """Where the local backends and endpoints live.
 
     It is ``ADBAZUREML_HOME``; without it ``.local`` beside the project's ``bundle.yml``, searched upwards from the
     working directory; without that ``.local`` in the working directory. On Databricks it is on the driver's own disk:
@@ -46,7 +46,7 @@ def home_path() -> Path:
 
 
 def home() -> Path:
-    """Return the folder of the local stand-ins, made if needed.
+    """Return the folder of the local backends, made if needed.
 
     Raises
     ------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["incremental", "full", "stream"]
 _WRITTEN_BESIDE = (*MODEL_COLUMNS, "scored_at")
-_REFUSED = "refused"
+_REJECTED = "rejected"
 
 
 @overload
@@ -42,7 +42,7 @@ def score(
     into: str,
     mode: Literal["incremental", "full"] = ...,
     checkpoints: str = ...,
-    refused_into: str = ...,
+    rejected_into: str = ...,
     keys: Sequence[str] = ...,
 ) -> ScoringResult: ...
 @overload
@@ -58,7 +58,7 @@ def score(
     into: str,
     mode: Literal["stream"],
     checkpoints: str = ...,
-    refused_into: str = ...,
+    rejected_into: str = ...,
     keys: Sequence[str] = ...,
 ) -> ScoringStream: ...
 def score(
@@ -73,7 +73,7 @@ def score(
     into: str,
     mode: Mode = "incremental",
     checkpoints: str = "",
-    refused_into: str = "",
+    rejected_into: str = "",
     keys: Sequence[str] = (),
 ) -> ScoringResult | ScoringStream:
     """Score the rows of a table and keep the predictions in a Delta table, each row once.
@@ -109,15 +109,15 @@ def score(
         each batch's transaction once. Rows of a DataFrame, a view or a table of another format can be scored in full
         mode only, where doing it again replaces the rows.
     checkpoints : str
-        Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the local stand-ins' folder.
-    refused_into : str
-        The Delta table that takes the rows which the model fails on, with the reason in ``refused`` instead of a
+        Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the local local backends' folder.
+    rejected_into : str
+        The Delta table that takes the rows which the model fails on, with the reason in ``rejected`` instead of a
         prediction; exactly once as well. Empty: one such row fails the call.
     keys : sequence of str
         Columns that tell the rows of the table apart. With them rows may change: a row that was updated is scored anew
         in the place of what this model, in whatever version, predicted for it, and the predictions of one that was
         deleted go. The table's property ``delta.enableChangeDataFeed`` must be on. Without them, a table whose rows
-        were changed is refused.
+        were changed is rejected.
 
     Returns
     -------
@@ -140,13 +140,13 @@ def score(
     _check_mode(mode, keys)
     where = (where or "").strip() or None
     rows = select_rows(table, where)
-    _check_names(rows, table, (target_column, probability_column), refused_into)
+    _check_names(rows, table, (target_column, probability_column), rejected_into)
     source = _model_for(into, model, probabilities=bool(probability_column))
     kept = find_columns(rows, keep, asked_by="keep=") if keep is not None else rows.columns
 
     def predictions(frame: DataFrame) -> DataFrame:
-        refused = _REFUSED if refused_into else ""
-        names = {"target_column": target_column, "probability_column": probability_column, "refused_column": refused}
+        rejected = _REJECTED if rejected_into else ""
+        names = {"target_column": target_column, "probability_column": probability_column, "rejected_column": rejected}
         scored = prepare(frame, source=source, columns=columns, **names)
         made = [name for name in names.values() if name]
         return _with_origin(scored.select(*map(identifier, [*kept, *made])), source)
@@ -162,7 +162,7 @@ def score(
     if keys and delta_table is not None:
         changes = Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
     given = tuple(name for name in (target_column, probability_column) if name)
-    targets = TargetTables(into, given, refused_into, _REFUSED)
+    targets = TargetTables(into, given, rejected_into, _REJECTED)
     result = predictions(rows)
     missing = targets.check(result, detail)
     empty = mode == "full" and is_empty(rows, table, where)
@@ -170,9 +170,9 @@ def score(
         make_target(target, schema)
 
     def scored(counts: tuple[int, int]) -> ScoringResult:
-        written, refused = counts
+        written, rejected = counts
         seconds = time.monotonic() - started
-        return ScoringResult(shown(table), into, target_column, source.uri, written, seconds, refused, refused_into)
+        return ScoringResult(shown(table), into, target_column, source.uri, written, seconds, rejected, rejected_into)
 
     if empty:
         return scored((0, 0))
@@ -213,8 +213,8 @@ def _model_for(into: str, model: ModelURI, *, probabilities: bool) -> ModelSourc
     return source
 
 
-def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str], refused_into: str) -> None:
-    own = (*_WRITTEN_BESIDE, _REFUSED) if refused_into else _WRITTEN_BESIDE
+def _check_names(rows: DataFrame, table: str | DataFrame, made: tuple[str, str], rejected_into: str) -> None:
+    own = (*_WRITTEN_BESIDE, _REJECTED) if rejected_into else _WRITTEN_BESIDE
     if taken := [name for name in rows.columns if name.lower() in own]:
         raise TableError(
             f"table: {shown(table)} has {', '.join(taken)}, a column that scoring writes itself; rename it."

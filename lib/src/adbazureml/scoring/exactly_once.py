@@ -104,7 +104,7 @@ class Checkpoints:
     targets : Targets
         The tables to write, which exist. The one of the predictions notes in a property how they were made.
     root : str
-        Folder of all checkpoints; empty for the local stand-in's.
+        Folder of all checkpoints; empty for the local backend's.
     """
 
     source: Row
@@ -261,7 +261,7 @@ def checkpoints_of(into: str, *, root: str) -> list[Path]:
     Parameters
     ----------
     root : str
-        Folder of all checkpoints; empty for the local stand-in's, and on Databricks for none.
+        Folder of all checkpoints; empty for the local backend's, and on Databricks for none.
     """
     if not root and runtime.on_databricks():
         return []

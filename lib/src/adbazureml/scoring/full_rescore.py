@@ -37,7 +37,7 @@ def rescore(
     Returns
     -------
     tuple of int
-        Rows scored, and refused.
+        Rows scored, and rejected.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def rescore(
     started = time.time()
     key, version = (checkpoint.key, checkpoint.rescore) if checkpoint is not None else ("", 0)
     mark = f"{_mark(checkpoint, model_uri)}{uuid.uuid4().hex}"
-    counts = {targets.refused_into: 0}
+    counts = {targets.rejected_into: 0}
     try:
         with runtime.progress(f"Scoring {source}"), kept_once(result, targets) as kept:
             for target, part in targets.parts(kept):
@@ -75,7 +75,7 @@ def rescore(
         ) from error
     if checkpoint is not None:
         checkpoint.mark_scored()
-    return counts[targets.into], counts[targets.refused_into]
+    return counts[targets.into], counts[targets.rejected_into]
 
 
 def is_rescored(checkpoint: Checkpoint, targets: TargetTables) -> bool:

@@ -36,25 +36,25 @@ class TargetTables:
         The table of the predictions.
     made_columns : tuple of str
         Its columns of what the model gives.
-    refused_into, refused_column : str
+    rejected_into, rejected_column : str
         The table of the rows that the model does not take, and its column of reasons; empty where there is none.
     """
 
     into: str
     made_columns: tuple[str, ...]
-    refused_into: str
-    refused_column: str
+    rejected_into: str
+    rejected_column: str
 
     @property
     def all(self) -> tuple[str, ...]:
         """The tables in the order in which they are written."""
-        return (self.refused_into, self.into) if self.refused_into else (self.into,)
+        return (self.rejected_into, self.into) if self.rejected_into else (self.into,)
 
     def check(self, result: DataFrame, source: Row | None) -> dict[str, StructType]:
         """The tables that are to be made, with their columns; see `check_target` for parameters and errors."""
-        if self.refused_into and self.refused_into.lower() == self.into.lower():
-            raise TableError(f"refused_into: {self.into!r} takes the predictions; name another.")
-        settings = ("refused_into", "into") if self.refused_into else ("into",)
+        if self.rejected_into and self.rejected_into.lower() == self.into.lower():
+            raise TableError(f"rejected_into: {self.into!r} takes the predictions; name another.")
+        settings = ("rejected_into", "into") if self.rejected_into else ("into",)
         wanted = {
             target: (setting, rows.schema) for setting, (target, rows) in zip(settings, self.parts(result), strict=True)
         }
@@ -68,12 +68,12 @@ class TargetTables:
         """Each table with the rows that belong there; first those without a prediction."""
         from pyspark.sql import functions
 
-        if not self.refused_into:
+        if not self.rejected_into:
             return [(self.into, result)]
-        reason_given = functions.col(identifier(self.refused_column)).isNotNull()
+        reason_given = functions.col(identifier(self.rejected_column)).isNotNull()
         return [
-            (self.refused_into, result.where(reason_given).drop(*self.made_columns)),
-            (self.into, result.where(~reason_given).drop(self.refused_column)),
+            (self.rejected_into, result.where(reason_given).drop(*self.made_columns)),
+            (self.into, result.where(~reason_given).drop(self.rejected_column)),
         ]
 
 
@@ -182,7 +182,7 @@ def kept_once(rows: DataFrame, targets: TargetTables, *, merging: bool = False) 
 
     Serverless compute keeps none: there the model runs once for each table.
     """
-    if not (merging or targets.refused_into) or runtime.place() is runtime.Place.SERVERLESS:
+    if not (merging or targets.rejected_into) or runtime.place() is runtime.Place.SERVERLESS:
         yield rows
         return
     kept = rows.persist()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _REASON_LENGTH = 500
 
 
-class Refusing(PythonModel):
-    """Predicts in batches; in one that fails, seeks out the rows that the inner model refuses, half by half.
+class RowRejectingModel(PythonModel):
+    """Predicts in batches; in one that fails, seeks out the rows that the inner model rejects, half by half.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class Refusing(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Give for each row a list with its prediction, and an empty reason; or an empty list, and the reason."""
-        values, refused = self._outcomes(model_input)
-        return pd.DataFrame({"value": pd.Series(values, dtype=object), "refused": refused})
+        values, rejected = self._outcomes(model_input)
+        return pd.DataFrame({"value": pd.Series(values, dtype=object), "rejected": rejected})
 
     def _outcomes(self, rows: pd.DataFrame) -> tuple[list[list[Any]], list[str]]:
         try:
@@ -64,7 +64,7 @@ class Refusing(PythonModel):
         return [[value] for value in values], [""] * len(values)
 
     def _values(self, rows: pd.DataFrame) -> list[Any]:
-        # A null makes floats of a whole batch's integers, which MLflow refuses; the rows without one are taken.
+        # A null makes floats of a whole batch's integers, which MLflow rejects; the rows without one are taken.
         found = self._model.predict(
             rows.astype({name: _numpy_type(kind) for name, kind in self._whole.items() if not rows[name].isna().any()})
         )
@@ -89,7 +89,7 @@ def row_rejecting_model(info: ModelInfo, uri: str, kind: DataType | None) -> tup
     str
         Folder of a pyfunc model that takes the inputs of the given one in one struct. It stays until the process ends.
     pyspark StructType
-        Of what it gives: ``value``, an array with the prediction or none, and ``refused``.
+        Of what it gives: ``value``, an array with the prediction or none, and ``rejected``.
 
     Raises
     ------
@@ -107,11 +107,11 @@ def row_rejecting_model(info: ModelInfo, uri: str, kind: DataType | None) -> tup
     folder = tempfile.mkdtemp(dir=_folder_of_this_process().name)
     mlflow.pyfunc.save_model(
         f"{folder}/model",
-        python_model=Refusing(fields, depth),
+        python_model=RowRejectingModel(fields, depth),
         artifacts={"model": mlflow.artifacts.download_artifacts(uri, dst_path=str(Path(folder, "inner")))},
         pip_requirements=[],
     )
-    return f"{folder}/model", StructType([StructField("value", ArrayType(kind)), StructField("refused", StringType())])
+    return f"{folder}/model", StructType([StructField("value", ArrayType(kind)), StructField("rejected", StringType())])
 
 
 def _prediction_type(info: ModelInfo, uri: str) -> DataType:
@@ -121,8 +121,8 @@ def _prediction_type(info: ModelInfo, uri: str) -> DataType:
     specs = info.signature.outputs.inputs if info.signature and info.signature.outputs else []
     if any(is_tensor(spec) or not isinstance(spec.type, MlflowType) for spec in specs):
         raise ScoringError(
-            f"refused_into: the outputs of {uri!r} are no columns of numbers or text, so that single rows can't be "
-            "set aside; leave refused_into empty."
+            f"rejected_into: the outputs of {uri!r} are no columns of numbers or text, so that single rows can't be "
+            "set aside; leave rejected_into empty."
         )
     if len(specs) > 1:
         return StructType([StructField(spec.name or str(i), spec.type.to_spark()) for i, spec in enumerate(specs)])
@@ -132,4 +132,4 @@ def _prediction_type(info: ModelInfo, uri: str) -> DataType:
 
 @cache
 def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="adbazureml-refusing-")
+    return tempfile.TemporaryDirectory(prefix="adbazureml-rejecting-")

@@ -41,9 +41,9 @@ class ScoringResult:
         Rows scored this time.
     seconds : float
         From the first check to the last row.
-    refused : int
+    rejected : int
         Rows that the model did not take this time.
-    refused_into : str
+    rejected_into : str
         The Delta table that took them, with the reasons; empty: one would have failed the scoring.
     """
 
@@ -53,8 +53,8 @@ class ScoringResult:
     model_uri: str
     rows: int
     seconds: float
-    refused: int = 0
-    refused_into: str = ""
+    rejected: int = 0
+    rejected_into: str = ""
 
     @property
     def held(self) -> int:
@@ -75,10 +75,10 @@ class ScoringResult:
 
     def __str__(self) -> str:
         where = f"{self.into}, column {self.target_column}"
-        if not self.rows and not self.refused:
+        if not self.rows and not self.rejected:
             return f"Nothing new to score in {self.table}; {where} holds {self.total:,} rows."
-        refused = f", {self.refused:,} refused into {self.refused_into}" if self.refused else ""
-        return f"{self.rows:,} rows of {self.table} scored by {self.model_uri} into {where}{refused}."
+        rejected = f", {self.rejected:,} rejected into {self.rejected_into}" if self.rejected else ""
+        return f"{self.rows:,} rows of {self.table} scored by {self.model_uri} into {where}{rejected}."
 
     def show(self) -> None:
         """Show some of the predictions: of this model version, or of all versions where it has none."""
@@ -157,11 +157,11 @@ class ScoringResult:
             "model": self.model_uri,
             "into": f"{self.into}, column {self.target_column}",
             "rows": f"{self.rows:,}",
-            **({"refused rows": f"{self.refused:,}, in {self.refused_into}"} if self.refused_into else {}),
+            **({"rejected rows": f"{self.rejected:,}, in {self.rejected_into}"} if self.rejected_into else {}),
             "rows there now": f"{self.held:,}",
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }
-        nothing_new = "" if self.rows or self.refused else f"<p>{escape(str(self))}</p>"
+        nothing_new = "" if self.rows or self.rejected else f"<p>{escape(str(self))}</p>"
         return nothing_new + html.html_table(shown_rows.items())
 
 

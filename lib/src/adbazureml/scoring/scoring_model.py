@@ -60,7 +60,7 @@ class ModelSource:
 
     @cached_property
     def row_by_row(self) -> Callable[..., Column]:
-        """The model as a Spark function of one struct, which tells of each row why it was refused."""
+        """The model as a Spark function of one struct, which tells of each row why it was rejected."""
         from adbazureml.scoring.rejected_rows import row_rejecting_model
 
         return _udf(*row_rejecting_model(self.info, *self._shape))
@@ -135,11 +135,11 @@ def prepare(
     columns: Sequence[str] | None,
     target_column: str,
     probability_column: str = "",
-    refused_column: str = "",
+    rejected_column: str = "",
 ) -> DataFrame:
     """Check a frame against a model and plan its predictions; see `predict` for parameters and errors.
 
-    With `refused_column`, a row that the model does not take has no prediction and there the reason; of other rows it
+    With `rejected_column`, a row that the model does not take has no prediction and there the reason; of other rows it
     is null. `source` says whether there are probabilities for `probability_column`.
     """
     taken_names = {name.lower() for name in frame.columns}
@@ -152,15 +152,15 @@ def prepare(
     given = arguments(frame, taken, specs, source.uri)
     input_names = names or [str(name) for name in taken]
     if "spark" in info.flavors:
-        if refused_column:
+        if rejected_column:
             raise ScoringError(
-                f"refused_into: {source.uri!r} is a Spark ML model, which takes all rows or none; leave refused_into "
+                f"rejected_into: {source.uri!r} is a Spark ML model, which takes all rows or none; leave rejected_into "
                 "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
             )
         inputs_by_name = dict(zip(input_names, given, strict=True))
         return transformed(frame, source.uri, inputs_by_name, target_column, probability_column)
-    if refused_column:
-        scored = _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, refused_column)
+    if rejected_column:
+        scored = _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, rejected_column)
         return _parted(scored, target_column, probability_column)
     kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
     for i, (column, kind) in enumerate(zip(taken, kinds, strict=False)):
@@ -188,7 +188,7 @@ def _row(given: list[Column], names: list[str]) -> Column:
     return functions.struct(*(column.alias(name) for column, name in zip(given, names, strict=True)))
 
 
-def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, refused_column: str) -> DataFrame:
+def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, rejected_column: str) -> DataFrame:
     from pyspark.sql import functions
 
     # In one column first: Spark would run the model for each use of it.
@@ -198,7 +198,7 @@ def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, refused
         .withColumns(
             {
                 target_column: functions.try_element_at(f"{outcome}.value", functions.lit(1)),
-                refused_column: functions.nullif(functions.col(f"{outcome}.refused"), functions.lit("")),
+                rejected_column: functions.nullif(functions.col(f"{outcome}.rejected"), functions.lit("")),
             }
         )
         .drop(outcome)
@@ -206,7 +206,7 @@ def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, refused
 
 
 def _not_null(column: Column, name: str) -> Column:
-    """Fail on a null where the model takes integers: pandas makes floats of such a column, which MLflow refuses."""
+    """Fail on a null where the model takes integers: pandas makes floats of such a column, which MLflow rejects."""
     from pyspark.sql import functions
 
     said = (

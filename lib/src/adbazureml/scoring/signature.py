@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
-# Which Spark types go into which MLflow type without a value changing. MLflow itself refuses long for double when it
+# Which Spark types go into which MLflow type without a value changing. MLflow itself rejects long for double when it
 # meets the first value beyond 0 and 1; whole numbers up to 2**53 are exact, so the cast is made here, on Spark.
 _FITS = {
     "boolean": {"boolean"},

@@ -64,9 +64,9 @@ class Batches:
             raise
 
     def count(self) -> tuple[int, int]:
-        """Rows scored, and refused by the model, so far."""
+        """Rows scored, and rejected by the model, so far."""
         counted = {target: rows_marked(target, self._mark, since=self._started) or 0 for target in self.targets.all}
-        return counted[self.targets.into], counted.get(self.targets.refused_into, 0)
+        return counted[self.targets.into], counted.get(self.targets.rejected_into, 0)
 
     def _check_last(self) -> None:
         # The rows may have been left out, and what began later reads them.

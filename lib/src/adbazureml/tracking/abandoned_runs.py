@@ -1,4 +1,4 @@
-"""Find the runs that a process left behind when it ended before their mirrors were whole."""
+"""Find the runs that a process left behind when it ended before their counterparts were whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adbazureml.tracking.sync_record import snapshot_digest, has_ended, out_of_s
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from adbazureml.tracking.store_pair import Pair
+    from adbazureml.tracking.store_pair import StorePair
 
 _DAYS = 7
 _EXPERIMENTS, _RUNS = 100, 200
@@ -21,12 +21,12 @@ _EXPERIMENTS, _RUNS = 100, 200
 _SECONDS_ELSEWHERE = 600.0
 
 
-def find_abandoned_runs(pair: Pair, experiment_ids: Sequence[str] | None) -> list[str]:
-    """Ids of the runs of the last days, tracked in both workspaces, that ended and are not settled, nor being so.
+def find_abandoned_runs(pair: StorePair, experiment_ids: Sequence[str] | None) -> list[str]:
+    """Ids of the runs of the last days, tracked in both workspaces, that ended and are not in sync, nor being reconciled.
 
     Parameters
     ----------
-    pair : Pair
+    pair : StorePair
     experiment_ids : sequence of str or None
         Where to look; None: the experiments that were changed last.
     """
@@ -45,7 +45,7 @@ def find_abandoned_runs(pair: Pair, experiment_ids: Sequence[str] | None) -> lis
 
 
 def _is_recorded(run: Run) -> bool:
-    return run.data.tags.get(run_tags.SETTLED, "").endswith(f" {snapshot_digest(run)}") and not out_of_sync_tags(run)
+    return run.data.tags.get(run_tags.IN_SYNC, "").endswith(f" {snapshot_digest(run)}") and not out_of_sync_tags(run)
 
 
 def _is_left(run: Run) -> bool:

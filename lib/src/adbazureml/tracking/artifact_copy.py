@@ -29,20 +29,20 @@ class Copied:
     ----------
     files : int
         How many files were written.
-    refused : dict of str to str
-        Files that the mirror refuses for good, and its message.
+    rejected : dict of str to str
+        Files that the counterpart rejects for good, and its message.
     failures : list of str
         Other failures; the copy stops at the third.
     """
 
     files: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: Copied) -> None:
         """Count another copy in."""
         self.files += other.files
-        self.refused.update(other.refused)
+        self.rejected.update(other.rejected)
         self.failures += other.failures
 
     @property
@@ -101,13 +101,13 @@ def copy_missing(
     source: Any,
     target: Any,
     folder: str,
-    refused: Mapping[str, str],
+    rejected: Mapping[str, str],
     listing: Listing,
     *,
     is_empty: bool,
     progress: Callable[[int], None],
 ) -> Copied:
-    """Copy each file that the mirror lacks or holds otherwise.
+    """Copy each file that the counterpart lacks or holds otherwise.
 
     A few files at a time go through a temporary folder, so neither memory nor disk grows with the run. One that fails
     does not stop the others.
@@ -118,8 +118,8 @@ def copy_missing(
         Where the files are, and where they go.
     folder : str
         Where in the target.
-    refused : mapping of str to str
-        Files known to be refused, by `file_name`.
+    rejected : mapping of str to str
+        Files known to be rejected, by `file_name`.
     listing : Listing
         Counts the files in.
     is_empty : bool
@@ -135,7 +135,7 @@ def copy_missing(
             break
         listing.add(folder, path, size)
         wanted = posixpath.join(folder, path)
-        if file_name(wanted, size) in refused:
+        if file_name(wanted, size) in rejected:
             continue
         if wanted in there:
             transfer.copy_if_other(path, size)
@@ -150,7 +150,7 @@ def copy_missing(
 
 
 def file_name(path: str, size: int | None) -> str:
-    """Name of a file among the refused."""
+    """Name of a file among the rejected."""
     return f"file {path} {size or 0}"
 
 
@@ -182,7 +182,7 @@ class _Transfer:
                     self.copy([file])
 
     def copy_if_other(self, path: str, size: int | None) -> None:
-        """Replace a file of the mirror unless it is the same; both are read, as a listing tells at most the size."""
+        """Replace a file of the counterpart unless it is the same; both are read, as a listing tells at most the size."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 ours, theirs = Path(scratch, "ours", path), Path(scratch, "theirs", path)
@@ -204,7 +204,7 @@ class _Transfer:
 
     def _note_failure(self, path: str, size: int | None, error: Exception) -> None:
         if is_rejection(error):
-            self.copied.refused[file_name(self._wanted(path), size)] = explain_error(error)
+            self.copied.rejected[file_name(self._wanted(path), size)] = explain_error(error)
         else:
             self.copied.failures.append(f"file {self._wanted(path)}: {explain_error(error)}")
 

@@ -1,7 +1,7 @@
-"""Copy a run's artifacts and logged models to its mirror.
+"""Copy a run's artifacts and logged models to its counterpart.
 
 Artifacts never pass through a tracking store: each side's artifact repository is asked itself. Azure ML has no logged
-models, so a logged model becomes a folder of the mirrored run's artifacts, where ``runs:/<run id>/<name>`` finds it as
+models, so a logged model becomes a folder of the counterpart's artifacts, where ``runs:/<run id>/<name>`` finds it as
 MLflow 2 did.
 """
 
@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_copy import Copied, Listing, copy_missing, repository
 from adbazureml.azureml_mlflow.mlflow_errors import is_missing
-from adbazureml.tracking.replica_store import MIRROR
+from adbazureml.tracking.replica_store import REPLICA_REQUESTS
 from adbazureml.tracking.sync_record import listed_before
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.store.tracking.abstract_store import AbstractStore
 
-    from adbazureml.tracking.counterpart_run import MirroredRun
-    from adbazureml.tracking.store_pair import Pair
+    from adbazureml.tracking.counterpart_run import CounterpartRun
+    from adbazureml.tracking.store_pair import StorePair
 
 
 def copy_files(
-    pair: Pair, run: Run, look: Run, mirrored: MirroredRun, *, quick: bool, progress: Callable[[int], None]
+    pair: StorePair, run: Run, snapshot: Run, counterpart: CounterpartRun, *, quick: bool, progress: Callable[[int], None]
 ) -> tuple[Copied, str]:
-    """Copy the artifacts and models that the mirror lacks or holds otherwise.
+    """Copy the artifacts and models that the counterpart lacks or holds otherwise.
 
     Parameters
     ----------
-    run, look : Run
-        The run, and its mirror.
+    run, snapshot : Run
+        The run, and its counterpart.
     quick : bool
         Whether nothing is to be read where the run's end and the names and sizes of its files are those of the record.
     progress : callable
@@ -46,30 +46,30 @@ def copy_files(
     """
     from mlflow.entities import RunTag
 
-    target = repository(look.info.artifact_uri, pair.secondary_uri)
-    if hasattr(target, "patience"):
-        target.patience = MIRROR
+    target = repository(snapshot.info.artifact_uri, pair.replica_uri)
+    if hasattr(target, "retry_policy"):
+        target.retry_policy = REPLICA_REQUESTS
     models = logged_models(pair.primary, run)
     prefix = run_tags.COPIED_MODEL
-    before = {key.removeprefix(prefix): folder for key, folder in look.data.tags.items() if key.startswith(prefix)}
+    before = {key.removeprefix(prefix): folder for key, folder in snapshot.data.tags.items() if key.startswith(prefix)}
     folders = model_folders(models, before)
     sources = {"": repository(run.info.artifact_uri, pair.primary_uri)}
     for model in models:
         if model.model_id in folders:
             sources[folders[model.model_id]] = repository(model.artifact_location, pair.primary_uri)
-    if quick and (recorded := listed_before(look.data.tags.get(run_tags.SETTLED, ""))):
+    if quick and (recorded := listed_before(snapshot.data.tags.get(run_tags.IN_SYNC, ""))):
         listed = Listing.of(sources, run.info.end_time).digest
         if listed == recorded:
             return Copied(), listed
-    mirrored.write(tags=[RunTag(prefix + key, folder) for key, folder in folders.items() if key not in before])
-    empty = set(folders.values()) - set(before.values()) | (set() if mirrored.holds_files else {""})
-    mirrored.holds_files = True
+    counterpart.write(tags=[RunTag(prefix + key, folder) for key, folder in folders.items() if key not in before])
+    empty = set(folders.values()) - set(before.values()) | (set() if counterpart.holds_files else {""})
+    counterpart.holds_files = True
     copied, listing = Copied(), Listing(run.info.end_time)
     for folder, source in sources.items():
         if not copied.hopeless:
             is_empty = folder in empty
             copied.add(
-                copy_missing(source, target, folder, mirrored.refused, listing, is_empty=is_empty, progress=progress)
+                copy_missing(source, target, folder, counterpart.rejected, listing, is_empty=is_empty, progress=progress)
             )
     return copied, listing.digest
 

@@ -13,16 +13,16 @@ from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
 from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.tracking.outbox import flush_all, outbox_of
-from adbazureml.tracking.store_pair import Pair, current_pair
+from adbazureml.tracking.store_pair import StorePair, current_pair
 from adbazureml.tracking.progress_bar import Progress
-from adbazureml.tracking.reconciler import Mirror, Settled
+from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
 from adbazureml.tracking.sync_record import is_in_sync
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
 
-# Runs that are settled at once; a few more are read ahead.
+# Runs that are reconciled at once; a few more are read ahead.
 _AT_ONCE = 4
 _PAGE = 500
 # Seconds that this process's own work is waited for first.
@@ -33,14 +33,14 @@ _ERRORS_IN_A_ROW = 3
 
 @dataclass(frozen=True, repr=False)
 class CatchUp:
-    """What `catch_up` found and did, a `Settled` for each run."""
+    """What `catch_up` found and did, a `ReconcileResult` for each run."""
 
-    runs: tuple[Settled, ...]
+    runs: tuple[ReconcileResult, ...]
 
     @property
-    def behind(self) -> tuple[Settled, ...]:
+    def out_of_sync(self) -> tuple[ReconcileResult, ...]:
         """The runs that are still not equal."""
-        return tuple(run for run in self.runs if not run.settled)
+        return tuple(run for run in self.runs if not run.in_sync)
 
     def check(self) -> None:
         """Do nothing where all runs are equal.
@@ -50,10 +50,10 @@ class CatchUp:
         TrackingError
             Names the runs that are not, each with the reason.
         """
-        if self.behind:
-            rows = "\n  ".join(f"{run.run_id} {run.run_name}: {run.reason}" for run in self.behind)
+        if self.out_of_sync:
+            rows = "\n  ".join(f"{run.run_id} {run.run_name}: {run.reason}" for run in self.out_of_sync)
             raise TrackingError(
-                f"{len(self.behind)} of {len(self.runs)} runs are not equal in both workspaces:\n  {rows}"
+                f"{len(self.out_of_sync)} of {len(self.runs)} runs are not equal in both workspaces:\n  {rows}"
             )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -76,12 +76,12 @@ class CatchUp:
     def _head(self) -> str:
         if not self.runs:
             return _NOTHING
-        equal, written = len(self.runs) - len(self.behind), sum(run.written for run in self.runs)
+        equal, written = len(self.runs) - len(self.out_of_sync), sum(run.written for run in self.runs)
         return f"{equal} of {len(self.runs)} runs are equal in both workspaces; {written} items were written."
 
     def _told(self) -> CatchUp:
         """The runs of which there is more to tell than that they are equal."""
-        return CatchUp(tuple(run for run in self.runs if run.written or not run.settled or run.reason))
+        return CatchUp(tuple(run for run in self.runs if run.written or not run.in_sync or run.reason))
 
 
 _NOTHING = "No runs: runs are tracked in one workspace, or there are none."
@@ -108,15 +108,15 @@ def catch_up(
     since : datetime or str, optional
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
     recheck : bool
-        Compare everything, also of runs that are recorded as settled, and try again what Azure ML refused. A settled
-        run is otherwise compared only when a look at it shows a change or a process with this package wrote to it:
+        Compare everything, also of runs that are recorded as in sync, and try again what Azure ML rejected. A run that
+        is in sync is otherwise compared only when a snapshot of it shows a change or a process with this package wrote to it:
         what a client without this package added to an ended run unseen, such as a file, is found by this alone; so is
         a file that was written again with the same size after the run had ended.
 
     Returns
     -------
     CatchUp
-        One row a run: its mirror, what was written, and what is still behind and why. Empty when runs are tracked in
+        One row a run: its counterpart, what was written, and what is still out of sync and why. Empty when runs are tracked in
         one workspace only.
 
     Raises
@@ -132,47 +132,47 @@ def catch_up(
     # What this process still has to write, it writes itself.
     flush_all(_FLUSH, insist=False)
     progress = Progress(None if run_ids is None else len(run_ids))
-    mirror = Mirror(pair, progress=progress.wrote)
+    reconciler = Reconciler(pair, progress=progress.wrote)
     if run_ids is not None:
         wanted: Iterator[tuple[str, Run | None, str]] = ((run_id, None, "") for run_id in run_ids)
     elif experiment is not None:
-        wanted = _runs_of_experiment(mirror, experiment)
+        wanted = _runs_of_experiment(reconciler, experiment)
     else:
         wanted = ((run.info.run_id, None, "") for run in _runs_since(pair, _milliseconds(since)))
     try:
-        outcome = CatchUp(tuple(_settle_all(mirror, wanted, progress, recheck=recheck)))
+        outcome = CatchUp(tuple(_reconcile_all(reconciler, wanted, progress, recheck=recheck)))
     finally:
         progress.close()
     return outcome
 
 
-def _settle_all(
-    mirror: Mirror, wanted: Iterator[tuple[str, Run | None, str]], progress: Progress, *, recheck: bool
-) -> Iterator[Settled]:
-    """Settle runs, a few at once, in their order."""
+def _reconcile_all(
+    reconciler: Reconciler, wanted: Iterator[tuple[str, Run | None, str]], progress: Progress, *, recheck: bool
+) -> Iterator[ReconcileResult]:
+    """Reconcile runs, a few at once, in their order."""
     errors = 0
 
-    def settle(run_id: str) -> Settled:
+    def reconcile(run_id: str) -> ReconcileResult:
         nonlocal errors
         if errors >= _ERRORS_IN_A_ROW:
-            return Settled(run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away")
+            return ReconcileResult(run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away")
         try:
-            outcome = mirror.settle(run_id, recheck=recheck)
+            outcome = reconciler.reconcile(run_id, recheck=recheck)
         except Exception as error:
             errors += 1
-            return Settled(run_id=run_id, reason=explain_error(error))
+            return ReconcileResult(run_id=run_id, reason=explain_error(error))
         errors = 0
-        if outcome.settled:
-            outbox_of(mirror.pair).settled_elsewhere(run_id)
+        if outcome.in_sync:
+            outbox_of(reconciler.pair).reconciled_elsewhere(run_id)
         return outcome
 
-    under_way: deque[Future[Settled]] = deque()
+    under_way: deque[Future[ReconcileResult]] = deque()
     with ThreadPoolExecutor(_AT_ONCE, "adbazureml-catch-up") as pool:
         for run_id, run, record in wanted:
             if run is not None and not recheck and is_in_sync(run, record):
                 under_way.append(_already(run))
             else:
-                under_way.append(pool.submit(settle, run_id))
+                under_way.append(pool.submit(reconcile, run_id))
             while under_way and (under_way[0].done() or len(under_way) > 2 * _AT_ONCE):
                 yield under_way.popleft().result()
                 progress.run()
@@ -181,47 +181,47 @@ def _settle_all(
             progress.run()
 
 
-def _already(run: Run) -> Future[Settled]:
-    future: Future[Settled] = Future()
+def _already(run: Run) -> Future[ReconcileResult]:
+    future: Future[ReconcileResult] = Future()
     future.set_result(
-        Settled(
+        ReconcileResult(
             run_id=run.info.run_id,
             run_name=run.info.run_name or "",
-            mirrored_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
-            settled=True,
+            counterpart_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
+            in_sync=True,
         )
     )
     return future
 
 
-def _runs_of_experiment(mirror: Mirror, name: str) -> Iterator[tuple[str, Run | None, str]]:
-    """The runs of an experiment, each with the record on its mirror; two lists tell it for all that are settled."""
-    found = mirror.pair.primary.get_experiment_by_name(name)
+def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[tuple[str, Run | None, str]]:
+    """The runs of an experiment, each with the record on its counterpart; two lists tell it for all that are in sync."""
+    found = reconciler.pair.primary.get_experiment_by_name(name)
     if found is None:
         raise TrackingError(f"experiment {name!r}: there is none of that name in Databricks.")
     try:
-        records = _records(mirror, found.experiment_id)
+        records = _records(reconciler, found.experiment_id)
     except Exception:
         # The runs will tell what is wrong, each in its row.
         records = {}
-    for run in _pages(mirror.pair.primary, [found.experiment_id], ""):
+    for run in _pages(reconciler.pair.primary, [found.experiment_id], ""):
         record = records.get(run.data.tags.get(run_tags.AZUREML_RUN_ID, ""), "")
         yield run.info.run_id, run if run.info.lifecycle_stage == "active" else None, record
 
 
-def _records(mirror: Mirror, experiment_id: str) -> dict[str, str]:
-    """The records on the mirrors of an experiment's runs, by the mirrors' ids."""
-    mirrored = mirror.pairing.mirrored_experiment(experiment_id, make=False)
-    if mirrored is None:
+def _records(reconciler: Reconciler, experiment_id: str) -> dict[str, str]:
+    """The records on the counterparts of an experiment's runs, by the counterparts' ids."""
+    counterpart = reconciler.lookup.counterpart_experiment(experiment_id, make=False)
+    if counterpart is None:
         return {}
     return {
-        run.info.run_id: run.data.tags[run_tags.SETTLED]
-        for run in _pages(mirror.pair.secondary, [mirrored], "")
-        if run.info.lifecycle_stage == "active" and run_tags.SETTLED in run.data.tags
+        run.info.run_id: run.data.tags[run_tags.IN_SYNC]
+        for run in _pages(reconciler.pair.replica, [counterpart], "")
+        if run.info.lifecycle_stage == "active" and run_tags.IN_SYNC in run.data.tags
     }
 
 
-def _runs_since(pair: Pair, milliseconds: int) -> Iterator[Run]:
+def _runs_since(pair: StorePair, milliseconds: int) -> Iterator[Run]:
     primary, token = pair.primary, None
     while True:
         page = primary.search_experiments(page_token=token)

@@ -1,4 +1,4 @@
-"""Whether the secondary is asked at all, after it failed."""
+"""Whether the replica is asked at all, after it failed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 
 
 class State(Enum):
-    """How the secondary is treated."""
+    """How the replica is treated."""
 
-    CLOSED = "the secondary answers: everything goes there"
-    OPEN = "the secondary failed: nothing goes there until a pause is over"
-    HALF_OPEN = "the pause is over: one job tries whether the secondary is back"
+    CLOSED = "the replica answers: everything goes there"
+    OPEN = "the replica failed: nothing goes there until a pause is over"
+    HALF_OPEN = "the pause is over: one job tries whether the replica is back"
 
 
 class CircuitBreaker:
@@ -44,13 +44,13 @@ class CircuitBreaker:
             self.state = State.HALF_OPEN
 
     def succeeded(self) -> bool:
-        """Note that the secondary answered; tell whether that is news."""
+        """Note that the replica answered; tell whether that is news."""
         was, self.state = self.state, State.CLOSED
         self._pause = 0.0
         return was is not State.CLOSED
 
     def failed(self) -> bool:
-        """Note that the secondary is away; tell whether that is news.
+        """Note that the replica is away; tell whether that is news.
 
         Each try in vain doubles the pause. Jobs that began together and fail together count once.
         """

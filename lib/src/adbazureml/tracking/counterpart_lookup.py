@@ -1,8 +1,8 @@
-"""Find the mirror of a run, or make it, once.
+"""Find the counterpart of a run, or make it, once.
 
-A mirror carries the id of its run as a tag, so that anybody finds it; the run carries the mirror's id, which saves the
-search. A create whose answer was lost, or two processes that make the same mirror at once, leave two: every process
-then keeps the one with the smallest id, and tags the other as its twin and deletes it.
+A counterpart carries the id of its run as a tag, so that anybody finds it; the run carries the counterpart's id, which saves the
+search. A create whose answer was lost, or two processes that make the same counterpart at once, leave two: every process
+then keeps the one with the smallest id, and tags the other as its duplicate and deletes it.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ from adbazureml.text import logger
 from adbazureml.azureml_mlflow import experiment_names
 from adbazureml.tracking import run_tags
 from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection, explain_error
-from adbazureml.tracking.sync_record import PARENT, mirrored_tags
+from adbazureml.tracking.sync_record import PARENT, counterpart_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
-    from adbazureml.tracking.store_pair import Pair
+    from adbazureml.tracking.store_pair import StorePair
 
 _logger = logger(__name__)
 
 
-class Pairing:
-    """Which run of the secondary mirrors which of the primary."""
+class CounterpartLookup:
+    """Which run of the replica is the counterpart of which of the primary."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: StorePair) -> None:
         self._pair = pair
         self._experiments: dict[str, str] = {}
-        # Runs that this process tried to make a mirror of, and so may have one although they are new.
+        # Runs that this process tried to make a counterpart of, and so may have one although they are new.
         self._tried: set[str] = set()
-        # One at a time: two children may need the mirror of one parent at once.
+        # One at a time: two children may need the counterpart of one parent at once.
         self._lock = threading.RLock()
 
     def find(self, run: Run) -> str | None:
-        """Id of the run's mirror; None when there is none."""
-        if run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.secondary_uri and (
+        """Id of the run's counterpart; None when there is none."""
+        if run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.replica_uri and (
             linked := run.data.tags.get(run_tags.AZUREML_RUN_ID)
         ):
             return linked
         return self.search(run)
 
     def search(self, run: Run) -> str | None:
-        """Id of the run's mirror by the tag that it carries; several become one."""
+        """Id of the run's counterpart by the tag that it carries; several become one."""
         with self._lock:
             found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
-            kept = next((one for one in found if run_tags.TWIN_OF not in one.data.tags), None)
+            kept = next((one for one in found if run_tags.DUPLICATE_OF not in one.data.tags), None)
             for other in found:
                 if other is not kept:
                     self._retire(other, kept=kept, of=run)
         return kept.info.run_id if kept is not None else None
 
     def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
-        """Id of the run's mirror, and whether it was made just now.
+        """Id of the run's counterpart, and whether it was made just now.
 
         Parameters
         ----------
         run : Run
             A run of the primary.
         is_new : bool
-            Whether it was made by this process, so that it has no mirror unless one was tried before.
+            Whether it was made by this process, so that it has no counterpart unless one was tried before.
         """
         with self._lock:
             run_id = run.info.run_id
@@ -74,8 +74,8 @@ class Pairing:
         self.link(run, made)
         return made.info.run_id, True
 
-    def mirrored_parent(self, run: Run) -> str | None:
-        """Id of the mirror of the run's parent, made where there is none; None for a run that has no parent."""
+    def counterpart_parent(self, run: Run) -> str | None:
+        """Id of the counterpart of the run's parent, made where there is none; None for a run that has no parent."""
         parent_id = run.data.tags.get(PARENT)
         if not parent_id:
             return None
@@ -87,34 +87,34 @@ class Pairing:
             raise
         return self.find_or_make(parent)[0]
 
-    def link(self, run: Run, mirrored: Run) -> None:
-        """Tag the primary run with the way to its mirror."""
+    def link(self, run: Run, counterpart: Run) -> None:
+        """Tag the primary run with the way to its counterpart."""
         from mlflow.entities import RunTag
 
-        lacking = {key: value for key, value in self.links(mirrored).items() if run.data.tags.get(key) != value}
-        if lacking and run.info.lifecycle_stage == "active":
-            self._pair.primary.log_batch(run.info.run_id, [], [], [RunTag(*item) for item in lacking.items()])
+        missing = {key: value for key, value in self.links(counterpart).items() if run.data.tags.get(key) != value}
+        if missing and run.info.lifecycle_stage == "active":
+            self._pair.primary.log_batch(run.info.run_id, [], [], [RunTag(*item) for item in missing.items()])
 
-    def replace(self, run: Run, lost: str, mirrored: Run) -> None:
-        """Give the place of a lost mirror to another: in the link, and above the mirrors of the run's children."""
+    def replace(self, run: Run, lost: str, counterpart: Run) -> None:
+        """Give the place of a lost counterpart to another: in the link, and above the counterparts of the run's children."""
         from mlflow.entities import RunTag, ViewType
 
-        self.link(run, mirrored)
-        store = self._pair.secondary
+        self.link(run, counterpart)
+        store = self._pair.replica
         children = f"tags.`{PARENT}` = '{lost}'"
-        for child in store.search_runs([mirrored.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000):
-            store.set_tag(child.info.run_id, RunTag(PARENT, mirrored.info.run_id))
+        for child in store.search_runs([counterpart.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000):
+            store.set_tag(child.info.run_id, RunTag(PARENT, counterpart.info.run_id))
 
-    def links(self, mirrored: Run) -> Mapping[str, str]:
-        """Tags that lead to a mirrored run."""
+    def links(self, counterpart: Run) -> Mapping[str, str]:
+        """Tags that lead to a counterpart."""
         return {
-            run_tags.AZUREML_RUN_ID: mirrored.info.run_id,
-            run_tags.AZUREML_TRACKING_URI: self._pair.secondary_uri,
-            run_tags.AZUREML_RUN_URL: self._pair.secondary_url(mirrored),
+            run_tags.AZUREML_RUN_ID: counterpart.info.run_id,
+            run_tags.AZUREML_TRACKING_URI: self._pair.replica_uri,
+            run_tags.AZUREML_RUN_URL: self._pair.replica_url(counterpart),
         }
 
-    def mirrored_experiment(self, experiment_id: str, *, make: bool) -> str | None:
-        """Id of the experiment that mirrors one of the primary; None when there is none and none is to be made."""
+    def counterpart_experiment(self, experiment_id: str, *, make: bool) -> str | None:
+        """Id of the experiment that is the counterpart of one of the primary; None when there is none and none is to be made."""
         with self._lock:
             if experiment_id not in self._experiments:
                 found = self._experiment(self._pair.primary.get_experiment(experiment_id), make=make)
@@ -131,7 +131,7 @@ class Pairing:
         from mlflow.entities import ExperimentTag
 
         name = experiment_names.azureml_experiment_name(experiment.name)
-        store = self._pair.secondary
+        store = self._pair.replica
         found = store.get_experiment_by_name(name)
         if found is None and not make:
             return None
@@ -157,21 +157,21 @@ class Pairing:
         from mlflow.entities import ExperimentTag
 
         try:
-            self._pair.secondary.set_experiment_tag(experiment_id, ExperimentTag(key, value))
+            self._pair.replica.set_experiment_tag(experiment_id, ExperimentTag(key, value))
         except Exception as error:
-            # The tags of an experiment, as a long description, never keep its runs behind.
+            # The tags of an experiment, as a long description, never keep its runs out of sync.
             if not is_rejection(error) and not is_missing(error):
                 raise
-            _logger.warning("Tag %s of the experiment is refused in Azure ML: %s.", key, explain_error(error))
+            _logger.warning("Tag %s of the experiment is rejected in Azure ML: %s.", key, explain_error(error))
 
     def _candidates(self, run: Run) -> list[Run]:
         from mlflow.entities import ViewType
 
-        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=False)
+        experiment_id = self.counterpart_experiment(run.info.experiment_id, make=False)
         if experiment_id is None:
             return []
         wanted = f"tags.`{run_tags.DATABRICKS_RUN_ID}` = '{run.info.run_id}'"
-        return list(self._pair.secondary.search_runs([experiment_id], wanted, ViewType.ALL, max_results=100))
+        return list(self._pair.replica.search_runs([experiment_id], wanted, ViewType.ALL, max_results=100))
 
     def _make(self, run: Run) -> Run:
         from mlflow.entities import RunTag
@@ -179,14 +179,14 @@ class Pairing:
         tags = {
             run_tags.DATABRICKS_RUN_ID: run.info.run_id,
             run_tags.DATABRICKS_RUN_URL: self._pair.primary_url(run),
-            **{key: value for key, value in mirrored_tags(run).items() if key.startswith("mlflow.")},
+            **{key: value for key, value in counterpart_tags(run).items() if key.startswith("mlflow.")},
         }
-        if parent := self.mirrored_parent(run):
+        if parent := self.counterpart_parent(run):
             tags[PARENT] = parent
-        experiment_id = self.mirrored_experiment(run.info.experiment_id, make=True)
+        experiment_id = self.counterpart_experiment(run.info.experiment_id, make=True)
 
         def create(tags: Mapping[str, str], run_name: str | None) -> Run:
-            return self._pair.secondary.create_run(
+            return self._pair.replica.create_run(
                 experiment_id=experiment_id,
                 user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
                 start_time=run.info.start_time,
@@ -199,23 +199,23 @@ class Pairing:
         except Exception as error:
             if not is_rejection(error):
                 raise
-        # A tag that is refused shall not keep the whole run away: what else there is, the comparison brings.
+        # A tag that is rejected shall not keep the whole run away: what else there is, the comparison brings.
         return create({key: value for key, value in tags.items() if key.startswith(run_tags.PREFIX)}, None)
 
-    def _retire(self, twin: Run, *, kept: Run | None, of: Run) -> None:
+    def _retire(self, duplicate: Run, *, kept: Run | None, of: Run) -> None:
         from mlflow.entities import RunTag
 
-        store = self._pair.secondary
-        is_active = twin.info.lifecycle_stage == "active"
-        if run_tags.TWIN_OF not in twin.data.tags:
+        store = self._pair.replica
+        is_active = duplicate.info.lifecycle_stage == "active"
+        if run_tags.DUPLICATE_OF not in duplicate.data.tags:
             if not is_active:
-                store.restore_run(twin.info.run_id)
+                store.restore_run(duplicate.info.run_id)
             # The first without the tag is kept, and this is not the first.
             assert kept is not None
-            store.set_tag(twin.info.run_id, RunTag(run_tags.TWIN_OF, kept.info.run_id))
+            store.set_tag(duplicate.info.run_id, RunTag(run_tags.DUPLICATE_OF, kept.info.run_id))
         elif not is_active:
             return
         if kept is not None:
             # Whoever made it may be done with it, and with children below it, and never look again.
-            self.replace(self._pair.primary.get_run(of.info.run_id), twin.info.run_id, kept)
-        store.delete_run(twin.info.run_id)
+            self.replace(self._pair.primary.get_run(of.info.run_id), duplicate.info.run_id, kept)
+        store.delete_run(duplicate.info.run_id)

@@ -1,4 +1,4 @@
-"""Write to a mirrored run: in the largest batches a request takes, and around what the service refuses."""
+"""Write to a counterpart: in the largest batches a request takes, and around what the service rejects."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 # Limits of one log-batch request (MLflow's REST API).
 _ITEMS, _PARAMS, _TAGS = 1000, 100, 100
-# So many points of a kind that are refused, and none that is taken, stand for all of them: each costs requests.
-_REFUSALS = 10
-# Before the digests of refused items for whose names a record has no room.
+# So many points of a kind that are rejected, and none that is taken, stand for all of them: each costs requests.
+_REJECTIONS = 10
+# Before the digests of rejected items for whose names a record has no room.
 _DIGESTS = "#"
 
 
-# What is known of the reason why an earlier session found something refused.
-REFUSED_BEFORE = "refused before"
+# What is known of the reason why an earlier session found something rejected.
+REJECTED_BEFORE = "rejected before"
 
 
-class MirrorLostError(Exception):
-    """The mirrored run was deleted, or gave way to another mirror of the same run: find or make it again."""
+class CounterpartLostError(Exception):
+    """The counterpart was deleted, or gave way to another counterpart of the same run: find or make it again."""
 
 
-class MirroredRun:
-    """A run of the secondary that mirrors one of the primary.
+class CounterpartRun:
+    """A run of the replica that is the counterpart of one of the primary.
 
     Attributes
     ----------
     run_id : str
-        Its id in the secondary.
+        Its id in the replica.
     tallies : dict of str to Tally
-        The points that the secondary acknowledged through this object, by metric.
-    refused : dict of str to str
-        What the secondary refuses for good, and its message; the key also tells the value, so that another value is
+        The points that the replica acknowledged through this object, by metric.
+    rejected : dict of str to str
+        What the replica rejects for good, and its message; the key also tells the value, so that another value is
         tried.
     holds_files : bool
         Whether it may hold artifacts already.
@@ -59,54 +59,54 @@ class MirroredRun:
         self.run_id = run_id
         self._source_run_id = source_run_id
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
-        self.refused: dict[str, str] = {}
+        self.rejected: dict[str, str] = {}
         self.holds_files = True
         self.taken: set[str] | None = None
-        # Kinds that the run takes no more of, and what the service said; digests of what was refused before.
+        # Kinds that the run takes no more of, and what the service said; digests of what was rejected before.
         self._full: dict[str, str] = {}
-        self._refused_digests: set[str] = set()
-        self._refusals: Counter[str] = Counter()
+        self._rejected_digests: set[str] = set()
+        self._rejections: Counter[str] = Counter()
         self._taken_kinds: set[str] = set()
 
-    def look(self) -> Run:
-        """Read the run; what earlier sessions found refused is known from then on.
+    def snapshot(self) -> Run:
+        """Read the run; what earlier sessions found rejected is known from then on.
 
         Raises
         ------
-        MirrorLostError
-            There is no such run, or it mirrors another one now.
+        CounterpartLostError
+            There is no such run, or it is the counterpart of another one now.
         """
         try:
             run = self._store.get_run(self.run_id)
         except Exception as error:
             if is_missing(error):
-                raise MirrorLostError(f"the mirrored run {self.run_id} is gone") from error
+                raise CounterpartLostError(f"the counterpart {self.run_id} is gone") from error
             raise
-        if run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id or run_tags.TWIN_OF in run.data.tags:
-            raise MirrorLostError(f"run {self.run_id} is no longer the mirror of {self._source_run_id}")
-        for item in json.loads(run.data.tags.get(run_tags.REFUSED, "[]")):
+        if run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id or run_tags.DUPLICATE_OF in run.data.tags:
+            raise CounterpartLostError(f"run {self.run_id} is no longer the counterpart of {self._source_run_id}")
+        for item in json.loads(run.data.tags.get(run_tags.REJECTED_ITEMS, "[]")):
             if item.startswith(_DIGESTS):
-                self._refused_digests |= key_digests(item.removeprefix(_DIGESTS))
+                self._rejected_digests |= key_digests(item.removeprefix(_DIGESTS))
             else:
-                self.refused.setdefault(item, REFUSED_BEFORE)
+                self.rejected.setdefault(item, REJECTED_BEFORE)
         self.taken = key_digests(run.data.tags.get(run_tags.TAKEN_TAGS, ""))
         return run
 
     def write(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
         """Write points, params and tags that the run lacks, all in as few requests as possible.
 
-        What the secondary refuses is sought out, put into `refused`, and left out; the rest is written. Tags are
+        What the replica rejects is sought out, put into `rejected`, and left out; the rest is written. Tags are
         recorded as taken over in the request that brings them: one that is deleted in the primary later is so told
-        from one that a person set in the secondary.
+        from one that a person set in the replica.
         """
-        metrics = [_bare(metric) for metric in metrics if not self.refuses_point(metric)]
+        metrics = [_bare(metric) for metric in metrics if not self.rejects_point(metric)]
         if said := self._full.get("param"):
-            self.refused |= {self.pair_name("param", param.key, param.value): said for param in params}
+            self.rejected |= {self.pair_name("param", param.key, param.value): said for param in params}
             params = ()
         taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
         if taken:
             if self.taken is None:
-                self.look()
+                self.snapshot()
             taken |= self.taken or set()
             if taken != self.taken:
                 tags = [taken_tag(taken), *tags]
@@ -133,10 +133,10 @@ class MirroredRun:
         by_key = defaultdict(list)
         for metric in metrics:
             by_key[metric.key].append(metric)
-        lacking = []
+        missing = []
         for key, some in by_key.items():
-            lacking += Fingerprints(points(self._store, self.run_id, key)).missing(some)
-        return lacking
+            missing += Fingerprints(points(self._store, self.run_id, key)).missing(some)
+        return missing
 
     def delete_tag(self, key: str) -> None:
         """Delete a tag, whether or not it is there."""
@@ -152,50 +152,50 @@ class MirroredRun:
             self.attempt(self.dataset_name(dataset), partial(self._store.log_inputs, self.run_id, datasets=[dataset]))
 
     def attempt(self, item: str, send: Callable[[], object]) -> None:
-        """Send something of its own; put it into `refused` where the secondary refuses it."""
+        """Send something of its own; put it into `rejected` where the replica rejects it."""
         try:
             send()
         except Exception as error:
             if not is_rejection(error) and not is_missing(error):
                 raise
-            self.refused[item] = _first_line(str(error))
+            self.rejected[item] = _first_line(str(error))
 
     @property
-    def is_refusing(self) -> bool:
-        """Whether the secondary is known to refuse anything."""
-        return bool(self.refused or self._refused_digests)
+    def is_rejecting(self) -> bool:
+        """Whether the replica is known to reject anything."""
+        return bool(self.rejected or self._rejected_digests)
 
-    def refuses(self, item: str) -> bool:
-        """Whether the secondary is known to refuse an item of that name."""
-        return item in self.refused or key_digest(item) in self._refused_digests
+    def rejects(self, item: str) -> bool:
+        """Whether the replica is known to reject an item of that name."""
+        return item in self.rejected or key_digest(item) in self._rejected_digests
 
-    def refuses_point(self, metric: Metric) -> bool:
-        """Whether the secondary is known to refuse a point, or all of its kind."""
-        return self.is_refusing and (self.refuses(self.point_name(metric)) or self.refuses(self.kind_name(metric)))
+    def rejects_point(self, metric: Metric) -> bool:
+        """Whether the replica is known to reject a point, or all of its kind."""
+        return self.is_rejecting and (self.rejects(self.point_name(metric)) or self.rejects(self.kind_name(metric)))
 
-    def try_refused_again(self) -> None:
-        """Forget what was refused, here and in the record."""
-        if self.is_refusing:
-            self.delete_tag(run_tags.REFUSED)
-        for forgotten in (self.refused, self._refused_digests, self._full):
+    def retry_rejected(self) -> None:
+        """Forget what was rejected, here and in the record."""
+        if self.is_rejecting:
+            self.delete_tag(run_tags.REJECTED_ITEMS)
+        for forgotten in (self.rejected, self._rejected_digests, self._full):
             forgotten.clear()
 
-    def forget_taken(self, look: Run) -> None:
-        """Drop from `refused` the params and tags that are there after all, as a look at the run shows."""
-        for kind, there in (("param", look.data.params), ("tag", look.data.tags)):
+    def forget_taken(self, snapshot: Run) -> None:
+        """Drop from `rejected` the params and tags that are there after all, as a snapshot of the run shows."""
+        for kind, there in (("param", snapshot.data.params), ("tag", snapshot.data.tags)):
             for key, value in there.items():
-                self.refused.pop(self.pair_name(kind, key, value), None)
+                self.rejected.pop(self.pair_name(kind, key, value), None)
 
-    def refused_tag(self) -> str:
-        """What the tag that keeps the refused items shall hold: names, then digests, of some 190 items.
+    def rejected_tag(self) -> str:
+        """What the tag that keeps the rejected items shall hold: names, then digests, of some 190 items.
 
         Any more are tried again when the run is next compared.
         """
         # Whole kinds first: they stand for the most.
-        items = sorted(self.refused, key=lambda item: (not item.endswith("*"), item))
-        if len(text := json.dumps(items)) <= run_tags.TAG_LENGTH and not self._refused_digests:
+        items = sorted(self.rejected, key=lambda item: (not item.endswith("*"), item))
+        if len(text := json.dumps(items)) <= run_tags.TAG_LENGTH and not self._rejected_digests:
             return text
-        digests = sorted({key_digest(item) for item in items} | self._refused_digests)
+        digests = sorted({key_digest(item) for item in items} | self._rejected_digests)
         kinds = [item for item in items if item.endswith("*")]
         while len(text := json.dumps([*kinds, _DIGESTS + "".join(digests)])) > run_tags.TAG_LENGTH:
             (digests or kinds).pop()
@@ -203,22 +203,22 @@ class MirroredRun:
 
     @staticmethod
     def dataset_name(dataset: DatasetInput) -> str:
-        """Name of a dataset input among the refused."""
+        """Name of a dataset input among the rejected."""
         return f"dataset {dataset.dataset.name} {dataset.dataset.digest}"
 
     @staticmethod
     def pair_name(kind: str, key: str, value: str) -> str:
-        """Name of a param or tag with its value among the refused."""
+        """Name of a param or tag with its value among the rejected."""
         return f"{kind} {key} {hashlib.sha256(value.encode()).hexdigest()[:8]}"
 
     @staticmethod
     def point_name(metric: Metric) -> str:
-        """Name of a point among the refused."""
+        """Name of a point among the rejected."""
         return f"metric {metric.key} {metric.step} {metric.timestamp}"
 
     @staticmethod
     def kind_name(metric: Metric) -> str:
-        """Name, among the refused, of all points of a metric that are finite, NaN or infinite as this one is."""
+        """Name, among the rejected, of all points of a metric that are finite, NaN or infinite as this one is."""
         value = "finite" if math.isfinite(metric.value) else str(metric.value)
         return f"metric {metric.key} {value} *"
 
@@ -232,14 +232,14 @@ class MirroredRun:
         """Take in what the store sought out itself."""
         for param in params:
             if said := error.rejected.get(("param", param.key)):
-                self.refused[self.pair_name("param", param.key, param.value)] = _first_line(said)
+                self.rejected[self.pair_name("param", param.key, param.value)] = _first_line(said)
         for tag in tags:
             if said := error.rejected.get(("tag", tag.key)):
-                self.refused[self.pair_name("tag", tag.key, tag.value)] = _first_line(said)
+                self.rejected[self.pair_name("tag", tag.key, tag.value)] = _first_line(said)
         taken = []
         for metric in metrics:
             if said := error.rejected.get(("metric", metric.key)):
-                self.refused[self.kind_name(metric)] = _first_line(said)
+                self.rejected[self.kind_name(metric)] = _first_line(said)
             else:
                 taken.append(metric)
         if "param" in error.full:
@@ -250,13 +250,13 @@ class MirroredRun:
             self._acknowledged(taken)
 
     def _write_around(self, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> None:
-        """Write one by one kind, then half by half, until only what is refused is left."""
-        # A repeated batch with a NaN is refused although all of it is there: never send what is there already.
-        there = self.look()
+        """Write one by one kind, then half by half, until only what is rejected is left."""
+        # A repeated batch with a NaN is rejected although all of it is there: never send what is there already.
+        there = self.snapshot()
         if there.info.lifecycle_stage == "deleted":
-            raise MirrorLostError(f"the mirrored run {self.run_id} was deleted")
-        lacking = self.missing_points(metrics)
-        absent = {fingerprint(metric) for metric in lacking}
+            raise CounterpartLostError(f"the counterpart {self.run_id} was deleted")
+        missing = self.missing_points(metrics)
+        absent = {fingerprint(metric) for metric in missing}
         self._acknowledged(metric for metric in metrics if fingerprint(metric) not in absent)
         self._halve(
             [param for param in params if there.data.params.get(param.key) != param.value],
@@ -270,14 +270,14 @@ class MirroredRun:
         )
 
         by_kind = defaultdict(list)
-        for metric in lacking:
+        for metric in missing:
             by_kind[self.kind_name(metric)].append(metric)
         for kind, some in by_kind.items():
             self._write_points_around(kind, some)
 
     def _write_points_around(self, kind: str, metrics: Sequence[Metric]) -> None:
-        """Write points of one kind, of which some may be refused; after ten refusals and nothing else, all are."""
-        if self.refuses(kind):
+        """Write points of one kind, of which some may be rejected; after ten rejections and nothing else, all are."""
+        if self.rejects(kind):
             return
         try:
             self._store.log_batch(self.run_id, list(metrics), [], [])
@@ -289,10 +289,10 @@ class MirroredRun:
                 self._write_points_around(kind, half)
             if not middle:
                 message = _first_line(str(error))
-                self.refused[self.point_name(metrics[0])] = message
-                self._refusals[kind] += 1
-                if self._refusals[kind] == _REFUSALS and kind not in self._taken_kinds:
-                    self.refused[kind] = message
+                self.rejected[self.point_name(metrics[0])] = message
+                self._rejections[kind] += 1
+                if self._rejections[kind] == _REJECTIONS and kind not in self._taken_kinds:
+                    self.rejected[kind] = message
         else:
             self._taken_kinds.add(kind)
             self._acknowledged(metrics)

@@ -1,7 +1,7 @@
 """MLflow's own tracking store, which also hands what was written to the outbox while mode "both" is on.
 
 Reads, and all that is not named here, are the parent's. A write is first the parent's, and fails as it does; only what
-the primary took goes to the secondary. While nothing is mirrored, a write is the parent's and nothing else.
+the primary took goes to the replica. While nothing is replicated, a write is the parent's and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from adbazureml.errors import TrackingError
 from adbazureml.text import logger
 from adbazureml.tracking import run_tags
-from adbazureml.tracking.store_pair import Pair, current_pair
+from adbazureml.tracking.store_pair import StorePair, current_pair
 
 if TYPE_CHECKING:
     from mlflow.entities import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from adbazureml.tracking.outbox import Outbox
 
 _logger = logger(__name__)
-# Seconds that the end of a run waits for its mirror in a strict pair; otherwise it does not wait.
+# Seconds that the end of a run waits for its counterpart in a strict pair; otherwise it does not wait.
 _STRICT_DEADLINE = 60.0
 
 Answer = TypeVar("Answer")
@@ -43,10 +43,10 @@ _inside = threading.local()
 
 
 @cache
-def mirrored_class(store_class: Any) -> Any:
+def dual_store_class(store_class: Any) -> Any:
     """Make the subclass of one of MLflow's store classes that hands writes to the outbox."""
 
-    class MirroredStore(store_class):
+    class DualStore(store_class):
         """MLflow's own store, and the outbox."""
 
         adbazureml_uri: str
@@ -56,7 +56,7 @@ def mirrored_class(store_class: Any) -> Any:
 
             outbox = _outbox(self)
             if outbox is not None:
-                # Should this process die before the run has a mirror, the next one finds it by this.
+                # Should this process die before the run has a counterpart, the next one finds it by this.
                 tags = [*(tags or ()), RunTag(run_tags.TRACKED, run_tags.tracked_by())]
             run: Run = _alone(lambda: store_class.create_run(self, experiment_id, user_id, start_time, tags, run_name))
             if outbox is not None:
@@ -126,12 +126,12 @@ def mirrored_class(store_class: Any) -> Any:
             )
 
         def log_outputs(self, run_id: str, models: list[LoggedModelOutput]) -> None:
-            _write(self, run_id, lambda: store_class.log_outputs(self, run_id, models), _look_again, hidden=True)
+            _write(self, run_id, lambda: store_class.log_outputs(self, run_id, models), _compare_again, hidden=True)
 
         def finalize_logged_model(self, model_id: str, status: Any) -> LoggedModel:
             model: LoggedModel = _alone(lambda: store_class.finalize_logged_model(self, model_id, status))
             if model.source_run_id:
-                _write(self, model.source_run_id, lambda: None, _look_again, hidden=True)
+                _write(self, model.source_run_id, lambda: None, _compare_again, hidden=True)
             return model
 
         def update_run_info(self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None) -> RunInfo:
@@ -170,8 +170,8 @@ def mirrored_class(store_class: Any) -> Any:
         def restore_run(self, run_id: str) -> None:
             _write(self, run_id, lambda: store_class.restore_run(self, run_id), _lifecycle("active"))
 
-    MirroredStore.__name__ = MirroredStore.__qualname__ = store_class.__name__
-    return MirroredStore
+    DualStore.__name__ = DualStore.__qualname__ = store_class.__name__
+    return DualStore
 
 
 def _make_folder(store: Any, path: str) -> None:
@@ -183,13 +183,13 @@ def _make_folder(store: Any, path: str) -> None:
     verify_rest_response(answer, endpoint)
 
 
-def _pair(store: Any) -> Pair | None:
+def _pair(store: Any) -> StorePair | None:
     pair = current_pair()
     return pair if pair is not None and pair.primary_uri == store.adbazureml_uri else None
 
 
 def _outbox(store: Any) -> Outbox | None:
-    """Where writes of a store go; None while nothing is mirrored, and inside another write."""
+    """Where writes of a store go; None while nothing is replicated, and inside another write."""
     pair = _pair(store)
     if pair is None or getattr(_inside, "write", False):
         return None
@@ -220,25 +220,25 @@ def _write(
     outbox = None if skip else _outbox(store)
     if outbox is None:
         return call()
-    ticket = outbox.begin(run_id, hidden=hidden, mark=lambda key, value: _mark(store, run_id, key, value))
+    ticket = outbox.begin(run_id, hidden=hidden, set_tag=lambda key, value: _tag_out_of_sync(store, run_id, key, value))
     answer = _alone(call)
     outbox.add(ticket, change)
     return answer
 
 
-def _mark(store: Any, run_id: str, key: str, value: str) -> None:
+def _tag_out_of_sync(store: Any, run_id: str, key: str, value: str) -> None:
     from mlflow.entities import RunTag
 
     try:
         store.set_tag(run_id, RunTag(key, value))
     except Exception:
         # The write itself will tell what is wrong.
-        _logger.debug("Run %s could not be marked as behind.", run_id, exc_info=True)
+        _logger.debug("Run %s could not be tagged as out of sync.", run_id, exc_info=True)
 
 
-def _look_again(changes: PendingChanges, _: bool) -> None:
+def _compare_again(changes: PendingChanges, _: bool) -> None:
     """What changed is found when the run is compared."""
-    changes.look = True
+    changes.needs_comparison = True
 
 
 def _lifecycle(stage: str) -> Callable[[PendingChanges, bool], None]:
@@ -248,13 +248,13 @@ def _lifecycle(stage: str) -> Callable[[PendingChanges, bool], None]:
     return change
 
 
-def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: Pair | None) -> None:
-    """Have a run settled that has just ended; only a strict pair waits for it.
+def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: StorePair | None) -> None:
+    """Have a run reconciled that has just ended; only a strict pair waits for it.
 
     Raises
     ------
     TrackingError
-        With ``strict`` only: the run could not be settled.
+        With ``strict`` only: the run could not be reconciled.
     """
     from mlflow.entities import RunStatus
 
@@ -263,9 +263,9 @@ def _status_changed(outbox: Outbox, run_id: str, status: Any, pair: Pair | None)
     if not RunStatus.is_terminated(status):
         outbox.resumed(run_id)
         return
-    writing = outbox.ended(run_id, deadline=_STRICT_DEADLINE if pair.strict else 0.0, insist=pair.strict)
-    if pair.strict and writing.outcome is None:
-        why = writing.reason or f"no end after {_STRICT_DEADLINE:.0f} s"
+    sync_state = outbox.ended(run_id, deadline=_STRICT_DEADLINE if pair.strict else 0.0, insist=pair.strict)
+    if pair.strict and sync_state.outcome is None:
+        why = sync_state.reason or f"no end after {_STRICT_DEADLINE:.0f} s"
         raise TrackingError(
             f"Run {run_id} is not whole in Azure ML yet ({why}); catch_up(run_ids=['{run_id}']) mends it."
         )

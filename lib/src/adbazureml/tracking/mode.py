@@ -10,7 +10,7 @@ from typing import Literal
 
 from adbazureml.errors import TrackingError
 from adbazureml.text import logger
-from adbazureml.tracking.store_pair import Pair, switch_off
+from adbazureml.tracking.store_pair import StorePair, switch_off
 from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace
 from adbazureml.azureml_mlflow.inherited_variables import find_inherited_variables
 
@@ -22,8 +22,8 @@ Mode = Literal["both", "databricks", "azureml"]
 def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", strict: bool = False) -> None:
     """Choose where `mlflow` tracks from now on; call `mlflow.set_experiment` after it.
 
-    In mode "both" nobody waits for Azure ML, whether it answers, hangs, refuses or cannot be reached: what is logged
-    goes there in threads of this process. What is guaranteed is the primary; the mirror follows
+    In mode "both" nobody waits for Azure ML, whether it answers, hangs, rejects or cannot be reached: what is logged
+    goes there in threads of this process. What is guaranteed is the primary; the replica follows
 
     - within seconds while the process lives, by itself also after an outage of whatever length;
     - at the end of the interpreter, which waits up to 8 s for what is left;
@@ -43,7 +43,7 @@ def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", str
         "both": Databricks is the primary tracking store, written and read at each call; Azure ML follows it within
         ten seconds. The others track in one workspace only.
     strict : bool
-        In mode "both", let the call that ends a run wait up to a minute, and fail when its mirror could not be made
+        In mode "both", let the call that ends a run wait up to a minute, and fail when its counterpart could not be made
         equal. Otherwise it does not wait, a failure is a warning, and this process goes on trying.
 
     Raises
@@ -64,16 +64,16 @@ def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", str
     switch_off()
     databricks = DatabricksWorkspace.current()
     primary = workspace if workspace is not None and mode == "azureml" else databricks
-    if leaked := find_inherited_variables(primary.tracking_uri):
-        _logger.warning(leaked)
+    if inherited := find_inherited_variables(primary.tracking_uri):
+        _logger.warning(inherited)
     if workspace is None or mode != "both":
         mlflow.set_tracking_uri(primary.tracking_uri)
         close_outboxes()
         return
-    pair = Pair.of(databricks, workspace, strict=strict)
+    pair = StorePair.of(databricks, workspace, strict=strict)
     # Made now: a URI that no store takes is told at once, and two threads never make the same SQLite file.
-    _ = pair.primary, pair.secondary
+    _ = pair.primary, pair.replica
     pair.switch_on()
     mlflow.set_tracking_uri(databricks.tracking_uri)
     close_outboxes(but=pair)
-    outbox_of(pair).look_for_left()
+    outbox_of(pair).bring_over_abandoned()

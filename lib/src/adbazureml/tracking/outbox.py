@@ -1,12 +1,12 @@
-"""Bring what was written to the primary to the secondary, behind the writer's back.
+"""Bring what was written to the primary to the replica, behind the writer's back.
 
 MLflow's own asynchronous queue does not serve here: it knows no bound, waits at exit for as long as the service hangs,
 is buffered by a setting that the user may want otherwise, and does not survive a fork. This outbox never blocks a
-writer and may forget at any time: the primary has everything. What it forgot, for want of room or because the secondary
-failed, makes the run *behind*, and a run that is behind is compared with the primary instead.
+writer and may forget at any time: the primary has everything. What it forgot, for want of room or because the replica
+failed, makes the run *out of sync*, and a run that is out of sync is compared with the primary instead.
 
-Two kinds of daemon threads work: one writes batches, so that a point is seen in the secondary a few seconds after it
-was logged; the others settle runs that ended, which may take as long as an upload. They end when the outbox is closed.
+Two kinds of daemon threads work: one writes batches, so that a point is seen in the replica a few seconds after it
+was logged; the others reconcile runs that ended, which may take as long as an upload. They end when the outbox is closed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from adbazureml.text import logger
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, State
 from adbazureml.tracking.pending_changes import PendingChanges
-from adbazureml.tracking.run_sync import Delivery, Writing
+from adbazureml.tracking.run_sync import RunSync, RunSyncState
 from adbazureml.azureml_mlflow.mlflow_errors import is_outage, explain_error
 from adbazureml.tracking.abandoned_runs import find_abandoned_runs
-from adbazureml.tracking.reconciler import Mirror, Settled
-from adbazureml.tracking.sync_record import mirrored_tags, now
+from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
+from adbazureml.tracking.sync_record import counterpart_tags, now
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from adbazureml.tracking.store_pair import Pair
+    from adbazureml.tracking.store_pair import StorePair
 
 _logger = logger(__name__)
 
@@ -40,27 +40,27 @@ _logger = logger(__name__)
 INTERVAL = 5.0
 # Things that wait, over all runs: about 60 MB.
 CAPACITY = 100_000
-# Seconds that the end of the interpreter waits for the secondary.
+# Seconds that the end of the interpreter waits for the replica.
 EXIT_DEADLINE = 8.0
 # A batch that fills a request is due at once.
 _FULL = 1000
-_SETTLERS = 4
-# Seconds between tries to settle a run that alone fails.
+_RECONCILERS = 4
+# Seconds between tries to reconcile a run that alone fails.
 _LONGEST_PAUSE = 60.0
 # More runs than these are not named one by one.
 _NAMED = 20
 _NEVER = float("inf")
 
-Ticket = tuple[Writing, int]
+Ticket = tuple[RunSyncState, int]
 
 
 class Outbox:
     """The write-behind queue of a pair; as a context manager, it is closed at the end of the block."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: StorePair) -> None:
         self._pair = pair
-        self._delivery = Delivery(Mirror(pair))
-        self._runs: dict[str, Writing] = {}
+        self._run_sync = RunSync(Reconciler(pair))
+        self._runs: dict[str, RunSyncState] = {}
         self._waiting = 0
         self._changed = threading.Condition()
         self._breaker = CircuitBreaker()
@@ -69,7 +69,7 @@ class Outbox:
         self._closed = threading.Event()
         self._threads: set[str] = set()
         self._process_id = os.getpid()
-        self._is_looking = False
+        self._is_searching = False
         self._seen_experiments: set[str] = set()
 
     def __enter__(self) -> Outbox:
@@ -79,7 +79,7 @@ class Outbox:
         self.flush(EXIT_DEADLINE)
         self.close()
 
-    def begin(self, run_id: str, *, hidden: bool, mark: Callable[[str, str], None]) -> Ticket:
+    def begin(self, run_id: str, *, hidden: bool, set_tag: Callable[[str, str], None]) -> Ticket:
         """Announce a write to a run, before it is done.
 
         Parameters
@@ -87,9 +87,9 @@ class Outbox:
         run_id : str
             A run of the primary.
         hidden : bool
-            Whether a look at the run may not show the write afterwards, as a point in the midst of a history.
-        mark : callable
-            Sets a tag of the run on the primary: should this process die, the mark tells that the run is behind.
+            Whether a snapshot of the run may not show the write afterwards, as a point in the midst of a history.
+        set_tag : callable
+            Sets a tag of the run on the primary: should this process die, the tag tells that the run is out of sync.
 
         Returns
         -------
@@ -97,15 +97,15 @@ class Outbox:
             For `add`.
         """
         with self._changed:
-            writing = self._runs.get(run_id)
-            if writing is None:
-                writing = self._runs[run_id] = Writing(run_id)
-            must_mark = hidden and not writing.is_own and not writing.mark
-            if must_mark:
-                writing.mark = now()
-            ticket = writing, writing.epoch
-        if must_mark:
-            mark(run_tags.own_out_of_sync_tag(), writing.mark)
+            sync_state = self._runs.get(run_id)
+            if sync_state is None:
+                sync_state = self._runs[run_id] = RunSyncState(run_id)
+            must_tag = hidden and not sync_state.is_own and not sync_state.tag_value
+            if must_tag:
+                sync_state.tag_value = now()
+            ticket = sync_state, sync_state.epoch
+        if must_tag:
+            set_tag(run_tags.own_out_of_sync_tag(), sync_state.tag_value)
         return ticket
 
     def add(self, ticket: Ticket, change: Callable[[PendingChanges, bool], None]) -> None:
@@ -116,36 +116,36 @@ class Outbox:
         ticket : Ticket
             What `begin` returned.
         change : callable
-            Puts it into `Changes`; its second argument tells whether the secondary may have it already.
+            Puts it into `PendingChanges`; its second argument tells whether the replica may have it already.
         """
         announced, epoch = ticket
         with self._changed:
-            # The run may have been settled since, and written to again.
-            writing = self._runs.setdefault(announced.run_id, announced)
-            writing.since = writing.since or now()
-            if not writing.is_behind:
-                before = writing.changes.size
-                change(writing.changes, writing.is_comparing or announced is not writing or epoch != writing.epoch)
-                self._waiting += writing.changes.size - before
+            # The run may have been in sync since, and written to again.
+            sync_state = self._runs.setdefault(announced.run_id, announced)
+            sync_state.since = sync_state.since or now()
+            if not sync_state.is_out_of_sync:
+                before = sync_state.changes.size
+                change(sync_state.changes, sync_state.is_comparing or announced is not sync_state or epoch != sync_state.epoch)
+                self._waiting += sync_state.changes.size - before
                 if self._waiting > CAPACITY:
-                    self._forget(writing)
-            self._soon(writing)
+                    self._forget(sync_state)
+            self._soon(sync_state)
 
     def created(self, run: Run) -> None:
         """Announce a run that this process created."""
         with self._changed:
-            writing = Writing(run.info.run_id, created=run, is_own=True, since=now())
-            writing.changes.tags.update(mirrored_tags(run))
-            self._runs[run.info.run_id] = writing
-            self._soon(writing)
+            sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, since=now())
+            sync_state.changes.tags.update(counterpart_tags(run))
+            self._runs[run.info.run_id] = sync_state
+            self._soon(sync_state)
             experiment_id = run.info.experiment_id
             is_first = experiment_id not in self._seen_experiments
             self._seen_experiments.add(experiment_id)
         if is_first:
-            self.look_for_left([experiment_id])
+            self.bring_over_abandoned([experiment_id])
 
-    def look_for_left(self, experiment_ids: Sequence[str] | None = None) -> None:
-        """Have the runs settled that other processes left behind, in a thread that ends once it knows them.
+    def bring_over_abandoned(self, experiment_ids: Sequence[str] | None = None) -> None:
+        """Have the runs reconciled that other processes left behind, in a thread that ends once it knows them.
 
         Parameters
         ----------
@@ -153,17 +153,17 @@ class Outbox:
             Where to look; the experiments that were changed last when left out.
         """
         with self._changed:
-            if self._is_looking:
+            if self._is_searching:
                 return
-            self._is_looking = True
+            self._is_searching = True
             self._open()
-            if not all(writing.is_idle for writing in self._runs.values()):
+            if not all(sync_state.is_idle for sync_state in self._runs.values()):
                 # From before it was closed.
                 self._start()
             closed = self._closed
-        _started("adbazureml-look", self._look, experiment_ids, closed)
+        _started("adbazureml-snapshot", self._bring_over, experiment_ids, closed)
 
-    def _look(self, experiment_ids: Sequence[str] | None, closed: threading.Event) -> None:
+    def _bring_over(self, experiment_ids: Sequence[str] | None, closed: threading.Event) -> None:
         try:
             for run_id in find_abandoned_runs(self._pair, experiment_ids):
                 with self._changed:
@@ -177,83 +177,83 @@ class Outbox:
             _logger.debug("Runs that were left behind could not be looked for.", exc_info=True)
         finally:
             with self._changed:
-                self._is_looking = False
+                self._is_searching = False
 
     def resumed(self, run_id: str) -> None:
         """Announce that this process takes a run up again."""
         with self._changed:
-            self._runs.setdefault(run_id, Writing(run_id)).is_own = True
+            self._runs.setdefault(run_id, RunSyncState(run_id)).is_own = True
 
     def experiment_changed(self, experiment_id: str) -> None:
         """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
-        self._delivery.experiment_changed(experiment_id)
+        self._run_sync.experiment_changed(experiment_id)
 
-    def ended(self, run_id: str, *, deadline: float, insist: bool = False) -> Writing:
-        """Have a run settled that has ended, and wait for it as long as is asked.
+    def ended(self, run_id: str, *, deadline: float, insist: bool = False) -> RunSyncState:
+        """Have a run reconciled that has ended, and wait for it as long as is asked.
 
         Parameters
         ----------
         run_id : str
             A run of the primary.
         deadline : float
-            Seconds to wait at most; 0 returns at once. A secondary that fails is not waited for.
+            Seconds to wait at most; 0 returns at once. A replica that fails is not waited for.
         insist : bool
-            Try at once even while a pause is made because the secondary failed.
+            Try at once even while a pause is made because the replica failed.
 
         Returns
         -------
-        Writing
+        RunSyncState
             With the outcome, None when the time was not enough.
         """
         with self._changed:
-            writing = self._runs.setdefault(run_id, Writing(run_id))
-            writing.is_ended, writing.outcome, writing.due, writing.failures = True, None, 0.0, 0
+            sync_state = self._runs.setdefault(run_id, RunSyncState(run_id))
+            sync_state.is_ended, sync_state.outcome, sync_state.due, sync_state.failures = True, None, 0.0, 0
             if insist:
                 self._breaker.insist()
             self._start()
             self._changed.notify_all()
             until = min(time.monotonic() + deadline, self._leave_at)
-            while writing.outcome is None:
+            while sync_state.outcome is None:
                 left = until - time.monotonic()
-                if left <= 0 or writing.failures or self._is_away():
+                if left <= 0 or sync_state.failures or self._is_away():
                     break
                 self._changed.wait(left)
-            return writing
+            return sync_state
 
     def flush(self, deadline: float, *, insist: bool = False) -> bool:
-        """Write what waits and settle what has ended, now; tell whether all of it was done in time.
+        """Write what waits and reconcile what has ended, now; tell whether all of it was done in time.
 
         Parameters
         ----------
         deadline : float
-            Seconds to wait at most. A secondary that fails is not waited for.
+            Seconds to wait at most. A replica that fails is not waited for.
         insist : bool
-            Try at once even while a pause is made because the secondary failed.
+            Try at once even while a pause is made because the replica failed.
         """
         until = time.monotonic() + deadline
         with self._changed:
             if insist:
                 self._breaker.insist()
-            if not all(writing.is_idle for writing in self._runs.values()):
+            if not all(sync_state.is_idle for sync_state in self._runs.values()):
                 self._start()
-            while busy := [writing for writing in self._runs.values() if not writing.is_idle]:
-                for writing in busy:
-                    if not writing.failures:
-                        writing.due = 0.0
+            while busy := [sync_state for sync_state in self._runs.values() if not sync_state.is_idle]:
+                for sync_state in busy:
+                    if not sync_state.failures:
+                        sync_state.due = 0.0
                 self._changed.notify_all()
                 left = until - time.monotonic()
-                if left <= 0 or all(writing.failures for writing in busy) or self._is_away():
+                if left <= 0 or all(sync_state.failures for sync_state in busy) or self._is_away():
                     return False
                 self._changed.wait(left)
             return True
 
-    def settled_elsewhere(self, run_id: str) -> None:
-        """Forget a run that was behind, and that somebody else made equal: the secondary is there, so no pause."""
+    def reconciled_elsewhere(self, run_id: str) -> None:
+        """Forget a run that was out of sync, and that somebody else made equal: the replica is there, so no pause."""
         with self._changed:
             self._breaker.succeeded()
             self._changed.notify_all()
-            writing = self._runs.get(run_id)
-            if writing is not None and writing.is_behind and not writing.is_busy and not writing.is_own:
+            sync_state = self._runs.get(run_id)
+            if sync_state is not None and sync_state.is_out_of_sync and not sync_state.is_busy and not sync_state.is_own:
                 del self._runs[run_id]
 
     @property
@@ -269,51 +269,51 @@ class Outbox:
         self._leave_at = time.monotonic() + EXIT_DEADLINE
         if self._threads:
             self.flush(EXIT_DEADLINE)
-        behind = [writing for writing in self.writings() if not writing.is_idle]
-        if len(behind) > _NAMED:
-            since = min(writing.since or now() for writing in behind)
-            _logger.warning("%d runs are not whole in Azure ML yet; catch_up(since=%r) mends it.", len(behind), since)
-        elif behind:
-            run_ids = [writing.run_id for writing in behind]
+        unfinished = [sync_state for sync_state in self.sync_states() if not sync_state.is_idle]
+        if len(unfinished) > _NAMED:
+            since = min(sync_state.since or now() for sync_state in unfinished)
+            _logger.warning("%d runs are not whole in Azure ML yet; catch_up(since=%r) mends it.", len(unfinished), since)
+        elif unfinished:
+            run_ids = [sync_state.run_id for sync_state in unfinished]
             _logger.warning("Not whole in Azure ML yet; catch_up(run_ids=%s) mends it.", run_ids)
 
     def close(self) -> None:
-        """Let the threads end once nothing is left for them, or at once while the secondary is away.
+        """Let the threads end once nothing is left for them, or at once while the replica is away.
 
         Nothing is waited for, and nothing that fails is tried again: no thread outlives the requests that it is at,
-        each of which takes `patience.MIRROR.total` seconds at most. What is left then is behind, as after the end of
+        each of which takes `retry_policy.REPLICA_REQUESTS.total` seconds at most. What is left then is out of sync, as after the end of
         the process. A later write opens the outbox again.
         """
         with self._changed:
             self._closed.set()
-            for writing in self._runs.values():
-                if not writing.is_idle and not writing.failures:
-                    writing.due, writing.aways = 0.0, 0
+            for sync_state in self._runs.values():
+                if not sync_state.is_idle and not sync_state.failures:
+                    sync_state.due, sync_state.aways = 0.0, 0
             self._changed.notify_all()
 
-    def writings(self) -> list[Writing]:
+    def sync_states(self) -> list[RunSyncState]:
         """The runs that this process has to do with."""
         with self._changed:
             return list(self._runs.values())
 
-    def _soon(self, writing: Writing) -> None:
+    def _soon(self, sync_state: RunSyncState) -> None:
         """Make a write due, and wake a thread that would sleep too long."""
-        wait = 0.0 if len(writing.changes.metrics) >= _FULL else INTERVAL
+        wait = 0.0 if len(sync_state.changes.metrics) >= _FULL else INTERVAL
         due = time.monotonic() + wait
-        # A run that failed has its time; one that is behind for want of room has none yet.
-        if due < writing.due and not writing.failures:
-            writing.due = due
+        # A run that failed has its time; one that is out of sync for want of room has none yet.
+        if due < sync_state.due and not sync_state.failures:
+            sync_state.due = due
             self._start()
             self._changed.notify_all()
 
-    def _forget(self, writing: Writing) -> None:
+    def _forget(self, sync_state: RunSyncState) -> None:
         """Drop what waits of a run: it is to be compared instead."""
-        self._waiting -= writing.changes.size
-        writing.changes = PendingChanges()
-        writing.is_behind, writing.is_known = True, False
+        self._waiting -= sync_state.changes.size
+        sync_state.changes = PendingChanges()
+        sync_state.is_out_of_sync, sync_state.is_known = True, False
 
     def _is_away(self) -> bool:
-        """Whether nothing is tried now, as the secondary failed."""
+        """Whether nothing is tried now, as the replica failed."""
         return self._breaker.state is State.OPEN and self._breaker.wait() > 0
 
     def _open(self) -> None:
@@ -328,45 +328,45 @@ class Outbox:
             if name not in self._threads and _started(name, self._work, name, fits):
                 self._threads.add(name)
 
-    def _work(self, name: str, fits: Callable[[Writing], bool]) -> None:
+    def _work(self, name: str, fits: Callable[[RunSyncState], bool]) -> None:
         while True:
             with self._changed:
-                writing = self._wait_for_job(fits)
-                if writing is None:
+                sync_state = self._wait_for_job(fits)
+                if sync_state is None:
                     self._threads.discard(name)
                     return
                 self._breaker.begin()
-                changes, writing.changes = writing.changes, PendingChanges()
+                changes, sync_state.changes = sync_state.changes, PendingChanges()
                 self._waiting -= changes.size
-                compare, is_ended = writing.is_behind, writing.is_ended
-                writing.is_busy, writing.is_comparing = True, compare or is_ended
-                writing.is_behind = writing.is_ended = False
-                writing.due = _NEVER
+                compare, is_ended = sync_state.is_out_of_sync, sync_state.is_ended
+                sync_state.is_busy, sync_state.is_comparing = True, compare or is_ended
+                sync_state.is_out_of_sync = sync_state.is_ended = False
+                sync_state.due = _NEVER
                 if is_ended:
-                    # This comparison may not see what is written from here on: it must be marked.
-                    writing.is_own, writing.mark = False, ""
+                    # This comparison may not see what is written from here on: it must be tagged.
+                    sync_state.is_own, sync_state.tag_value = False, ""
             try:
                 ended_elsewhere = False
                 outcome = None
                 if not compare:
-                    compare = not self._delivery.write(writing, changes)
+                    compare = not self._run_sync.write(sync_state, changes)
                 if compare or is_ended:
-                    outcome = self._delivery.settle(writing, files=is_ended)
-                elif not writing.is_own:
-                    ended_elsewhere = self._delivery.is_left_over(writing)
+                    outcome = self._run_sync.reconcile(sync_state, files=is_ended)
+                elif not sync_state.is_own:
+                    ended_elsewhere = self._run_sync.is_left_over(sync_state)
             except Exception as error:
-                self._failed(writing, explain_error(error), is_ended=is_ended, is_away=is_outage(error))
+                self._failed(sync_state, explain_error(error), is_ended=is_ended, is_away=is_outage(error))
                 continue
-            if is_ended and outcome is not None and not outcome.settled:
-                self._failed(writing, outcome.reason, is_ended=True, is_away=False)
+            if is_ended and outcome is not None and not outcome.in_sync:
+                self._failed(sync_state, outcome.reason, is_ended=True, is_away=False)
             else:
-                self._done(writing, outcome, is_ended=is_ended, ended_elsewhere=ended_elsewhere)
+                self._done(sync_state, outcome, is_ended=is_ended, ended_elsewhere=ended_elsewhere)
 
-    def _wait_for_job(self, fits: Callable[[Writing], bool]) -> Writing | None:
+    def _wait_for_job(self, fits: Callable[[RunSyncState], bool]) -> RunSyncState | None:
         """The next run that is due; None when the thread is to end."""
         while True:
-            waiting = [writing for writing in self._runs.values() if not writing.is_busy and fits(writing)]
-            first = min(waiting, key=lambda writing: writing.due, default=None)
+            waiting = [sync_state for sync_state in self._runs.values() if not sync_state.is_busy and fits(sync_state)]
+            first = min(waiting, key=lambda sync_state: sync_state.due, default=None)
             wait = None
             if first is not None:
                 wait = max(first.due - time.monotonic(), self._breaker.wait())
@@ -377,63 +377,63 @@ class Outbox:
             # A time without end is more than a wait takes.
             self._changed.wait(None if wait == _NEVER else wait)
 
-    def _is_left(self, fits: Callable[[Writing], bool]) -> bool:
+    def _is_left(self, fits: Callable[[RunSyncState], bool]) -> bool:
         """Whether there is, or may soon be, work for a thread that is to end."""
         return any(
-            writing.is_busy or (fits(writing) and not writing.failures and not writing.aways)
-            for writing in self._runs.values()
+            sync_state.is_busy or (fits(sync_state) and not sync_state.failures and not sync_state.aways)
+            for sync_state in self._runs.values()
         )
 
-    def _done(self, writing: Writing, outcome: Settled | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
+    def _done(self, sync_state: RunSyncState, outcome: ReconcileResult | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
         with self._changed:
-            if writing.failures and is_ended:
-                _logger.info("Run %s is whole in Azure ML now.", writing.run_id)
-            if outcome is not None and outcome.refused:
-                _logger.warning("Run %s stands in Azure ML, but: %s.", writing.run_id, outcome.reason)
+            if sync_state.failures and is_ended:
+                _logger.info("Run %s is whole in Azure ML now.", sync_state.run_id)
+            if outcome is not None and outcome.rejected:
+                _logger.warning("Run %s stands in Azure ML, but: %s.", sync_state.run_id, outcome.reason)
             if self._breaker.succeeded():
                 _logger.info("Azure ML answers again: what it lacks is brought over.")
-            writing.failures, writing.aways, writing.reason = 0, 0, ""
-            writing.is_busy = writing.is_comparing = False
+            sync_state.failures, sync_state.aways, sync_state.reason = 0, 0, ""
+            sync_state.is_busy = sync_state.is_comparing = False
             if outcome is not None:
-                writing.epoch += 1
-                writing.outcome = outcome
-            writing.is_ended = writing.is_ended or ended_elsewhere
-            if writing.is_idle:
-                writing.since = ""
+                sync_state.epoch += 1
+                sync_state.outcome = outcome
+            sync_state.is_ended = sync_state.is_ended or ended_elsewhere
+            if sync_state.is_idle:
+                sync_state.since = ""
                 if is_ended:
                     # Whoever writes to it again begins anew.
-                    self._runs.pop(writing.run_id, None)
+                    self._runs.pop(sync_state.run_id, None)
             else:
-                writing.due = min(writing.due, time.monotonic() + INTERVAL)
+                sync_state.due = min(sync_state.due, time.monotonic() + INTERVAL)
             self._changed.notify_all()
 
-    def _failed(self, writing: Writing, why: str, *, is_ended: bool, is_away: bool) -> None:
-        if is_ended and why != writing.reason:
+    def _failed(self, sync_state: RunSyncState, why: str, *, is_ended: bool, is_away: bool) -> None:
+        if is_ended and why != sync_state.reason:
             # For `status`, in whatever process.
-            writing.mark = f"{now()} {why}"
-            self._delivery.mark(writing)
+            sync_state.tag_value = f"{now()} {why}"
+            self._run_sync.tag_out_of_sync(sync_state)
         with self._changed:
-            writing.is_busy = writing.is_comparing = False
-            self._forget(writing)
-            writing.epoch += 1
-            writing.is_ended = writing.is_ended or is_ended
-            is_news, writing.reason = why != writing.reason, why
+            sync_state.is_busy = sync_state.is_comparing = False
+            self._forget(sync_state)
+            sync_state.epoch += 1
+            sync_state.is_ended = sync_state.is_ended or is_ended
+            is_news, sync_state.reason = why != sync_state.reason, why
             if is_away:
-                # One warning an outage. What makes the secondary fail shall not be the next try each time.
+                # One warning an outage. What makes the replica fail shall not be the next try each time.
                 is_news = self._breaker.failed()
-                writing.aways += 1
-                writing.due = time.monotonic() + min(2.0**writing.aways, LONGEST_PAUSE)
+                sync_state.aways += 1
+                sync_state.due = time.monotonic() + min(2.0**sync_state.aways, LONGEST_PAUSE)
             else:
                 self._breaker.succeeded()
-                writing.failures += 1
-                writing.due = time.monotonic() + min(2.0 ** (writing.failures - 1), _LONGEST_PAUSE)
+                sync_state.failures += 1
+                sync_state.due = time.monotonic() + min(2.0 ** (sync_state.failures - 1), _LONGEST_PAUSE)
             if is_news:
                 _logger.warning(
                     "Run %s is not whole in Azure ML yet (%s); catch_up(run_ids=['%s']) mends it. This process goes on"
                     " trying, for all its runs, and training goes on.",
-                    writing.run_id,
+                    sync_state.run_id,
                     why,
-                    writing.run_id,
+                    sync_state.run_id,
                 )
             self._changed.notify_all()
 
@@ -447,20 +447,20 @@ def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:
     return True
 
 
-def _is_write(writing: Writing) -> bool:
-    return bool(writing.changes) and not writing.is_behind and not writing.is_ended
+def _is_write(sync_state: RunSyncState) -> bool:
+    return bool(sync_state.changes) and not sync_state.is_out_of_sync and not sync_state.is_ended
 
 
-def _is_settle(writing: Writing) -> bool:
-    return writing.is_behind or writing.is_ended
+def _is_reconcile(sync_state: RunSyncState) -> bool:
+    return sync_state.is_out_of_sync or sync_state.is_ended
 
 
-_WORK = {"adbazureml-write": _is_write} | {f"adbazureml-settle-{number}": _is_settle for number in range(_SETTLERS)}
+_WORK = {"adbazureml-write": _is_write} | {f"adbazureml-reconcile-{number}": _is_reconcile for number in range(_RECONCILERS)}
 
-_outboxes: dict[Pair, Outbox] = {}
+_outboxes: dict[StorePair, Outbox] = {}
 
 
-def outbox_of(pair: Pair) -> Outbox:
+def outbox_of(pair: StorePair) -> Outbox:
     """The outbox of a pair in this process."""
     # One that another thread made meanwhile is kept; this one never started a thread.
     return _outboxes.get(pair) or _outboxes.setdefault(pair, Outbox(pair))
@@ -487,12 +487,12 @@ def _leave() -> None:
 
 
 def flush(deadline: float = 60.0) -> bool:
-    """Bring everything logged so far in this process to the secondary now, and settle the runs that have ended.
+    """Bring everything logged so far in this process to the replica now, and reconcile the runs that have ended.
 
     Parameters
     ----------
     deadline : float
-        Seconds to wait at most. A secondary that fails is not waited for.
+        Seconds to wait at most. A replica that fails is not waited for.
 
     Returns
     -------
@@ -518,7 +518,7 @@ def close(deadline: float = 60.0) -> bool:
     Parameters
     ----------
     deadline : float
-        Seconds to wait at most. A secondary that fails is not waited for.
+        Seconds to wait at most. A replica that fails is not waited for.
 
     Returns
     -------
@@ -530,7 +530,7 @@ def close(deadline: float = 60.0) -> bool:
     return done
 
 
-def close_outboxes(*, but: Pair | None = None) -> None:
+def close_outboxes(*, but: StorePair | None = None) -> None:
     """Let the threads of all pairs but one end, each when its work is done; nobody waits for it."""
     for pair, outbox in list(_outboxes.items()):
         if pair != but:

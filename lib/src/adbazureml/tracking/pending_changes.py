@@ -1,4 +1,4 @@
-"""What was written to one run and is not in the secondary yet."""
+"""What was written to one run and is not in the replica yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PendingChanges:
     Attributes
     ----------
     metrics, unsure : list of Metric
-        Points; of the unsure ones it is not known whether the secondary has them.
+        Points; of the unsure ones it is not known whether the replica has them.
     params : dict of str to str
     tags : dict of str to (str or None)
         None stands for a deleted tag.
@@ -26,7 +26,7 @@ class PendingChanges:
         The run's status, end and name.
     lifecycle : str
         "deleted" or "active" where the run was deleted or restored.
-    look : bool
+    needs_comparison : bool
         Whether something changed that only a comparison finds, as a logged model.
     """
 
@@ -37,10 +37,10 @@ class PendingChanges:
     datasets: list[DatasetInput] = field(default_factory=list)
     info: RunInfo | None = None
     lifecycle: str = ""
-    look: bool = False
+    needs_comparison: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.size or self.info or self.lifecycle or self.look)
+        return bool(self.size or self.info or self.lifecycle or self.needs_comparison)
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 Each gives the very store that MLflow itself builds for the scheme; its class is swapped for a subclass that hears of
 writes. Subclassing the store, rather than wrapping it under a scheme of our own, keeps everything that MLflow
 decides by the URI (`is_databricks_uri`) or by the class (`isinstance(store, RestStore)`) as it was, and every method
-that MLflow adds later. While nothing is mirrored, the subclass does nothing but call its parent.
+that MLflow adds later. While nothing is replicated, the subclass does nothing but call its parent.
 
 ``adbazureml://…`` is the path of an Azure ML tracking URI under another scheme, and once was what a cluster of a linked
 workspace had as ``MLFLOW_TRACKING_URI``. Such a cluster tracks in both: as MLflow is imported, before anybody asks, the
@@ -19,57 +19,57 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from adbazureml.tracking.store_pair import SCHEME, Pair
+from adbazureml.tracking.store_pair import SCHEME, StorePair
 
 _URI = "MLFLOW_TRACKING_URI"
 
 
 def databricks_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``databricks`` and ``databricks://<profile>``."""
-    return _mirrored("_get_databricks_rest_store", store_uri, artifact_uri)
+    return _replicated("_get_databricks_rest_store", store_uri, artifact_uri)
 
 
 def rest_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for an MLflow server at ``http://`` or ``https://``."""
-    return _mirrored("_get_rest_store", store_uri, artifact_uri)
+    return _replicated("_get_rest_store", store_uri, artifact_uri)
 
 
 def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
-    """Build MLflow's store for ``sqlite://``; a stand-in's artifacts lie beside its database."""
+    """Build MLflow's store for ``sqlite://``; a local backend's artifacts lie beside its database."""
     from adbazureml.workspaces import quiet_migrations, local_artifact_folder
 
     beside = local_artifact_folder(store_uri)
     if beside is not None:
         quiet_migrations()
-    return _mirrored("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
+    return _replicated("_get_sqlalchemy_store", store_uri, artifact_uri or beside)
 
 
 def dual_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Turn mode "both" on for an ``adbazureml://`` URI, and build MLflow's store for ``databricks``."""
     import mlflow
 
-    pair = Pair.at(store_uri)
+    pair = StorePair.at(store_uri)
     pair.switch_on()
     mlflow.set_tracking_uri(pair.primary_uri)
     return databricks_store(pair.primary_uri, artifact_uri)
 
 
-def _mirrored(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
+def _replicated(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
     from mlflow.tracking._tracking_service import utils
 
-    from adbazureml.tracking.dual_store import mirrored_class
+    from adbazureml.tracking.dual_store import dual_store_class
 
     # The private means, the same in 3.0 and 3.8 (pinned by tests): MLflow's own builders; and the queue of asynchronous
     # logging, which keeps the log_batch that the store had when it was built.
     store = getattr(utils, builder)(store_uri=store_uri, artifact_uri=artifact_uri)
     built_class: Any = type(store)
-    store.__class__ = mirrored_class(built_class)
+    store.__class__ = dual_store_class(built_class)
     store.adbazureml_uri = store_uri
     store._async_logging_queue._logging_func = store.log_batch
     return store
 
 
 if os.environ.get(_URI, "").startswith(f"{SCHEME}:"):
-    _pair = Pair.at(os.environ[_URI])
+    _pair = StorePair.at(os.environ[_URI])
     _pair.switch_on()
     os.environ[_URI] = _pair.primary_uri

@@ -12,7 +12,7 @@ _DELAY = 2.0
 
 
 class Progress:
-    """Counts runs, and what is written to their mirrors; threads may count at once.
+    """Counts runs, and what is written to their counterparts; threads may count at once.
 
     Parameters
     ----------

@@ -8,32 +8,32 @@ import socket
 import time
 from functools import lru_cache
 
-# Azure ML refuses ':' in tag keys (mlflow issue 8008); dots are fine in both.
+# Azure ML rejects ':' in tag keys (mlflow issue 8008); dots are fine in both.
 PREFIX = "adbazureml."
 
 # Azure ML takes no longer value of a tag.
 TAG_LENGTH = 1000
 
-# On the run in Databricks: where its mirror is; and, while the mirror lacks something, a mark for each process that
-# wrote to the run since it was settled: since when, and why.
+# On the run in Databricks: where its counterpart is; and, while the counterpart lacks something, a tag for each process that
+# wrote to the run since it was in sync: since when, and why.
 AZUREML_RUN_ID = "adbazureml.azureml.run_id"
 AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
 AZUREML_RUN_URL = "adbazureml.azureml.run_url"
-BEHIND = "adbazureml.behind."
+OUT_OF_SYNC = "adbazureml.out_of_sync."
 # On the run in Databricks, for people: what Azure ML rejects of it for good, and why.
 REJECTED = "adbazureml.rejected"
 # On the run in Databricks: the host and the id of the process that tracked it in both workspaces.
 TRACKED = "adbazureml.tracked"
-# On the mirrored run in Azure ML: where it comes from, whether another one took its place, what it took over, and what
+# On the counterpart in Azure ML: where it comes from, whether another one took its place, what it took over, and what
 # Azure ML would not take.
 DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"
 DATABRICKS_RUN_URL = "adbazureml.databricks.run_url"
-TWIN_OF = "adbazureml.twin_of"
+DUPLICATE_OF = "adbazureml.duplicate_of"
 TAKEN_TAGS = "adbazureml.taken_tags"
-REFUSED = "adbazureml.refused"
+REJECTED_ITEMS = "adbazureml.rejected_items"
 COPIED_MODEL = "adbazureml.copied_model."
 # On both, the same value once they are equal: since when, and a digest of what was equal.
-SETTLED = "adbazureml.settled"
+IN_SYNC = "adbazureml.in_sync"
 
 
 def azureml_tag_key(key: str) -> str:
@@ -56,11 +56,11 @@ def tracked_by() -> str:
 
 
 def own_out_of_sync_tag() -> str:
-    """Give the tag by which this process marks a run as behind."""
+    """Give the tag by which this process tags a run as out of sync."""
     return _own_mark(os.getpid())
 
 
 @lru_cache(maxsize=1)
 def _own_mark(process_id: int) -> str:
     who = f"{socket.gethostname()} {process_id} {time.time_ns()}"
-    return BEHIND + hashlib.sha256(who.encode()).hexdigest()[:8]
+    return OUT_OF_SYNC + hashlib.sha256(who.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""The two tracking stores that mode "both" keeps equal: the primary, which is the truth, and its secondary.
+"""The two tracking stores that mode "both" keeps equal: the primary, which is the truth, and its replica.
 
 The pair lives in one environment variable, so that processes started from a notebook share it and nothing of MLflow is
 patched by switching modes.
@@ -22,39 +22,39 @@ _VARIABLE = "_ADBAZUREML_BOTH"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A primary tracking store, usually Databricks, and the secondary that follows it, usually Azure ML.
+class StorePair:
+    """A primary tracking store, usually Databricks, and the replica that follows it, usually Azure ML.
 
     Attributes
     ----------
-    primary_uri, secondary_uri : str
+    primary_uri, replica_uri : str
         MLflow tracking URIs.
-    primary_page, secondary_page : str
+    primary_page, replica_page : str
         Address of a run's page, with ``{experiment_id}`` and ``{run_id}`` to be filled in.
     strict : bool
-        Whether the end of a run fails when its mirror could not be made equal.
+        Whether the end of a run fails when its counterpart could not be made equal.
     """
 
     primary_uri: str
     primary_page: str
-    secondary_uri: str
-    secondary_page: str
+    replica_uri: str
+    replica_page: str
     # No part of what a pair is: one that becomes strict keeps what its processes still have to write.
     strict: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, primary: Workspace, secondary: Workspace, *, strict: bool = False) -> Pair:
+    def of(cls, primary: Workspace, replica: Workspace, *, strict: bool = False) -> StorePair:
         """Pair two workspaces."""
         return cls(
             primary_uri=primary.tracking_uri,
             primary_page=primary.run_url("{experiment_id}", "{run_id}"),
-            secondary_uri=secondary.tracking_uri,
-            secondary_page=secondary.run_url("{experiment_id}", "{run_id}"),
+            replica_uri=replica.tracking_uri,
+            replica_page=replica.run_url("{experiment_id}", "{run_id}"),
             strict=strict,
         )
 
     @classmethod
-    def at(cls, uri: str) -> Pair:
+    def at(cls, uri: str) -> StorePair:
         """Pair the Databricks workspace at hand with the Azure ML workspace of an ``adbazureml://`` URI.
 
         Parameters
@@ -68,8 +68,8 @@ class Pair:
         return cls(
             primary_uri="databricks",
             primary_page="",
-            secondary_uri=azureml_uri,
-            secondary_page=AzureMLWorkspace.from_uri(azureml_uri).run_url("{experiment_id}", "{run_id}"),
+            replica_uri=azureml_uri,
+            replica_page=AzureMLWorkspace.from_uri(azureml_uri).run_url("{experiment_id}", "{run_id}"),
         )
 
     @property
@@ -78,28 +78,28 @@ class Pair:
         return _store(self.primary_uri)
 
     @property
-    def secondary(self) -> Any:
-        """The secondary's tracking store, an `AbstractStore` whose requests have the mirror's own time limits.
+    def replica(self) -> Any:
+        """The replica's tracking store, an `AbstractStore` whose requests have the replica's own time limits.
 
         Stores are used rather than `MlflowClient`, which prints a link when a run ends and adds the caller's active
         model to each metric.
         """
-        return _following_store(self.secondary_uri)
+        return _replica_store(self.replica_uri)
 
     def primary_url(self, run: Run) -> str:
         """Page of a run of the primary."""
         return _filled(self.primary_page or _databricks_page(self.primary_uri), run)
 
-    def secondary_url(self, run: Run) -> str:
-        """Page of a run of the secondary."""
-        return _filled(self.secondary_page, run)
+    def replica_url(self, run: Run) -> str:
+        """Page of a run of the replica."""
+        return _filled(self.replica_page, run)
 
     def switch_on(self) -> None:
-        """Let every store of the primary's URI, in this process and those it starts, mirror what is written."""
+        """Let every store of the primary's URI, in this process and those it starts, replicate what is written."""
         os.environ[_VARIABLE] = json.dumps(asdict(self))
 
 
-def current_pair() -> Pair | None:
+def current_pair() -> StorePair | None:
     """Return the pair that mode "both" keeps equal, None in the other modes."""
     text = os.environ.get(_VARIABLE)
     return _read(text) if text else None
@@ -111,8 +111,8 @@ def switch_off() -> None:
 
 
 @lru_cache(maxsize=8)
-def _read(text: str) -> Pair:
-    return Pair(**json.loads(text))
+def _read(text: str) -> StorePair:
+    return StorePair(**json.loads(text))
 
 
 def _store(uri: str) -> Any:
@@ -123,10 +123,10 @@ def _store(uri: str) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _following_store(uri: str) -> Any:
-    from adbazureml.tracking.replica_store import following_store
+def _replica_store(uri: str) -> Any:
+    from adbazureml.tracking.replica_store import replica_store
 
-    return following_store(_store(uri))
+    return replica_store(_store(uri))
 
 
 def _databricks_page(uri: str) -> str:

@@ -1,7 +1,7 @@
-"""What one look at a run shows: its name, status, params, tags and last metrics; and the record that it is settled.
+"""What one snapshot of a run shows: its name, status, params, tags and last metrics; and the record that it is in sync.
 
-A look does not show histories, artifacts and models. So a run is known to be settled when the record on both sides is
-the same, its digest is that of the run as it looks now, and no process has marked the run as behind.
+A snapshot does not show histories, artifacts and models. So a run is known to be in sync when the record on both sides is
+the same, its digest is that of the run as it looks now, and no process has tagged the run as out of sync.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _OWN_KEYS = (run_tags.PREFIX, "azureml.", "mlflow.")
 _KEY_DIGEST = 5
 
 
-def mirrored_tags(run: Run) -> dict[str, str]:
-    """Tags that the mirror of a run shall have: not the ways from one side to the other, not the parent's id."""
+def counterpart_tags(run: Run) -> dict[str, str]:
+    """Tags that the counterpart of a run shall have: not the ways from one side to the other, not the parent's id."""
     return {
         run_tags.azureml_tag_key(key): value
         for key, value in run.data.tags.items()
@@ -39,7 +39,7 @@ def users_keys(keys: Iterable[str]) -> list[str]:
 
 
 def taken_tag(digests: Iterable[str]) -> RunTag:
-    """The tag of a mirror that records the keys of the tags it took over, each as `key_digest` has it.
+    """The tag of a counterpart that records the keys of the tags it took over, each as `key_digest` has it.
 
     Some 200 find room, four times as many as Azure ML takes.
     """
@@ -66,42 +66,42 @@ def has_ended(run: Run) -> bool:
 
 
 def out_of_sync_tags(run: Run) -> dict[str, str]:
-    """The marks on a primary run that something is behind: key, and since when and why."""
-    return {key: value for key, value in run.data.tags.items() if key.startswith(run_tags.BEHIND)}
+    """The tags on a primary run that something is out of sync: key, and since when and why."""
+    return {key: value for key, value in run.data.tags.items() if key.startswith(run_tags.OUT_OF_SYNC)}
 
 
 def sync_record(run: Run, *, listed: str) -> str:
-    """The record that a run as it looks now is settled: the time, a digest of its files' listing, one of the look."""
+    """The record that a run as it looks now is in sync: the time, a digest of its files' listing, one of the snapshot."""
     return f"{now()} {listed} {snapshot_digest(run)}"
 
 
 def listed_before(record: str) -> str:
-    """The digest of the files' listing in a `settled_record`; empty where it tells nothing."""
+    """The digest of the files' listing in a `sync_record`; empty where it tells nothing."""
     found = record.split(" ")[1:-1]
     return found[0] if found and found[0] != "-" else ""
 
 
 def is_in_sync(run: Run, record: str) -> bool:
-    """Whether a primary run is settled, given the record on its mirror; costs no request."""
+    """Whether a primary run is in sync, given the record on its counterpart; costs no request."""
     return (
         bool(record)
-        and run.data.tags.get(run_tags.SETTLED) == record
+        and run.data.tags.get(run_tags.IN_SYNC) == record
         and record.endswith(f" {snapshot_digest(run)}")
         and not out_of_sync_tags(run)
     )
 
 
 def snapshot_digest(run: Run) -> str:
-    """Sixteen hex digits over all that a look at a primary run shows, but whether it is deleted."""
-    look = [
+    """Sixteen hex digits over all that a snapshot of a primary run shows, but whether it is deleted."""
+    snapshot = [
         run.info.status,
         run.info.end_time,
         run.info.run_name,
         sorted(run.data.params.items()),
-        sorted(mirrored_tags(run).items()),
+        sorted(counterpart_tags(run).items()),
         sorted((key, repr(float(value))) for key, value in run.data.metrics.items()),
     ]
-    return hashlib.sha256(json.dumps(look).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(snapshot).encode()).hexdigest()[:16]
 
 
 def now() -> str:

@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
 
-    from adbazureml.tracking.run_sync import Writing
+    from adbazureml.tracking.run_sync import RunSyncState
 
 _NEWEST = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """How far a run is equal to its mirror, as the run in Databricks tells.
+    """How far a run is equal to its counterpart, as the run in Databricks tells.
 
     Attributes
     ----------
-    run_id, run_name, mirrored_run_id : str
-        The run, and its mirror, empty when there is none yet.
-    state : {"settled", "running", "behind"}
-        A running run is followed, and settled at its end.
+    run_id, run_name, counterpart_run_id : str
+        The run, and its counterpart, empty when there is none yet.
+    state : {"in sync", "running", "out of sync"}
+        A running run is followed, and reconciled at its end.
     since : str
         Time, UTC.
     reason : str
-        Why it is behind; of a settled run, what Azure ML rejects of it, and why.
+        Why it is out of sync; of a run that is in sync, what Azure ML rejects of it, and why.
     link : str
-        Page of the mirror; empty when there is none yet.
+        Page of the counterpart; empty when there is none yet.
     """
 
     run_id: str
     run_name: str
-    mirrored_run_id: str
-    state: Literal["settled", "running", "behind"]
+    counterpart_run_id: str
+    state: Literal["in sync", "running", "out of sync"]
     since: str
     reason: str = ""
     link: str = ""
@@ -56,9 +56,9 @@ class Status:
     runs: tuple[RunState, ...]
 
     @property
-    def behind(self) -> tuple[RunState, ...]:
+    def out_of_sync(self) -> tuple[RunState, ...]:
         """The runs that are not equal."""
-        return tuple(run for run in self.runs if run.state == "behind")
+        return tuple(run for run in self.runs if run.state == "out of sync")
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a run."""
@@ -75,7 +75,7 @@ class Status:
 
 
 def status(experiment: str | None = None) -> Status:
-    """Show which runs of an experiment are settled in both workspaces, and which are behind, since when and why.
+    """Show which runs of an experiment are in sync in both workspaces, and which are out of sync, since when and why.
 
     Parameters
     ----------
@@ -110,31 +110,31 @@ def status(experiment: str | None = None) -> Status:
     from mlflow.entities import ViewType
 
     runs = pair.primary.search_runs([experiment_id], "", ViewType.ACTIVE_ONLY, _NEWEST, ["attributes.start_time DESC"])
-    here = {writing.run_id: writing for writing in outbox_of(pair).writings()}
+    here = {sync_state.run_id: sync_state for sync_state in outbox_of(pair).sync_states()}
     states = tuple(_state(run, here.get(run.info.run_id)) for run in runs)
-    equal = sum(state.state == "settled" for state in states)
-    return Status(f"Runs are tracked in both workspaces; {equal} of {len(states)} are settled.", states)
+    equal = sum(state.state == "in sync" for state in states)
+    return Status(f"Runs are tracked in both workspaces; {equal} of {len(states)} are in sync.", states)
 
 
-def _state(run: Run, writing: Writing | None) -> RunState:
-    record = run.data.tags.get(run_tags.SETTLED, "")
-    behind = min(out_of_sync_tags(run).values(), default="")
-    state: Literal["settled", "running", "behind"]
-    if record.endswith(f" {snapshot_digest(run)}") and not behind and (writing is None or writing.is_idle):
-        state, since, why = "settled", record.partition(" ")[0], run.data.tags.get(run_tags.REJECTED, "")
+def _state(run: Run, sync_state: RunSyncState | None) -> RunState:
+    record = run.data.tags.get(run_tags.IN_SYNC, "")
+    tag_value = min(out_of_sync_tags(run).values(), default="")
+    state: Literal["in sync", "running", "out of sync"]
+    if record.endswith(f" {snapshot_digest(run)}") and not tag_value and (sync_state is None or sync_state.is_idle):
+        state, since, why = "in sync", record.partition(" ")[0], run.data.tags.get(run_tags.REJECTED, "")
     else:
-        marked_at, _, why = behind.partition(" ")
-        if writing is not None:
-            why = writing.reason or why or (f"{writing.changes.size} items wait" if writing.changes else "")
-        if not has_ended(run) and not (writing and writing.reason):
+        tagged_at, _, why = tag_value.partition(" ")
+        if sync_state is not None:
+            why = sync_state.reason or why or (f"{sync_state.changes.size} items wait" if sync_state.changes else "")
+        if not has_ended(run) and not (sync_state and sync_state.reason):
             state, since = "running", time_text(run.info.start_time)
         else:
-            state, since = "behind", marked_at or time_text(run.info.end_time or run.info.start_time)
-            why = why or ("changed since it was settled" if record else "never settled")
+            state, since = "out of sync", tagged_at or time_text(run.info.end_time or run.info.start_time)
+            why = why or ("changed since it was in sync" if record else "never in sync")
     return RunState(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",
-        mirrored_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
+        counterpart_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
         state=state,
         since=since,
         reason=why,

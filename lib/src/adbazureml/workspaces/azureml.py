@@ -28,12 +28,12 @@ API_VERSION = "2024-04-01"
 
 @dataclass(frozen=True, kw_only=True, repr=True)
 class AzureMLWorkspace(Workspace):
-    """An Azure Machine Learning workspace, or its local stand-in.
+    """An Azure Machine Learning workspace, or its local backend.
 
     Attributes
     ----------
     location : str
-        Region, such as ``westeurope``. It and all that follows are empty for a stand-in.
+        Region, such as ``westeurope``. It and all that follows are empty for a local backend.
     arm_id : str
         Resource id in Azure Resource Manager.
     workspace_id : str
@@ -58,7 +58,7 @@ class AzureMLWorkspace(Workspace):
         secret_scope: str = "",
         service_credential: str = "",
     ) -> AzureMLWorkspace:
-        """Find the workspace in Azure Resource Manager; with all three names empty, the local stand-in.
+        """Find the workspace in Azure Resource Manager; with all three names empty, the local backend.
 
         Signs in with what `Credential` finds, and never asks anybody. Workspaces of several clouds go together in one
         process: ``AZUREML_CURRENT_CLOUD`` is read and never set. Another process that is given a tracking URI alone
@@ -85,7 +85,7 @@ class AzureMLWorkspace(Workspace):
             answer; or, on Databricks, no workspace is named.
         """
         if not (name or subscription_id or resource_group):
-            return cls._stand_in()
+            return cls._local_backend()
         sign_in_by(service_credential=service_credential, secret_scope=secret_scope)
         chosen = current_cloud(cloud)
         credential = credential_for(chosen)
@@ -169,17 +169,17 @@ class AzureMLWorkspace(Workspace):
 
     @property
     def subscription_id(self) -> str:
-        """Id of its subscription; empty for a stand-in."""
+        """Id of its subscription; empty for a local backend."""
         return parse_arm_id(self.arm_id).subscription_id if self.arm_id else ""
 
     @property
     def resource_group(self) -> str:
-        """Its resource group; empty for a stand-in."""
+        """Its resource group; empty for a local backend."""
         return parse_arm_id(self.arm_id).resource_group if self.arm_id else ""
 
     @property
     def cloud(self) -> Cloud:
-        """The Azure cloud that it is in; of a stand-in, the one in use."""
+        """The Azure cloud that it is in; of a local backend, the one in use."""
         address = WorkspaceAddress.find(self.tracking_uri)
         return cloud_of(address.host) if address else current_cloud()
 
@@ -213,7 +213,7 @@ class AzureMLWorkspace(Workspace):
         return self._page(f"model/{quote(name)}:{version}/details") or super().model_url(name, version)
 
     def endpoint_url(self, name: str) -> str:
-        """Address of an online endpoint's page in Azure Machine Learning studio; the workspace's own for a stand-in."""
+        """Address of an online endpoint's page in Azure Machine Learning studio; the workspace's own for a local backend."""
         return self._page(f"endpoints/realtime/{quote(name)}/detail") or self.url
 
     def monitoring_url(self) -> str:
@@ -226,14 +226,14 @@ class AzureMLWorkspace(Workspace):
         return {name: value for name, value in facts.items() if value}
 
     def _page(self, path: str) -> str:
-        """Address of a page of the studio; empty for a stand-in."""
+        """Address of a page of the studio; empty for a local backend."""
         return urlsplit(self.url)._replace(path=f"/{path}").geturl() if self.arm_id else ""
 
     @classmethod
-    def _stand_in(cls) -> AzureMLWorkspace:
+    def _local_backend(cls) -> AzureMLWorkspace:
         if runtime.on_databricks():
             raise WorkspaceError(
-                "name, subscription_id and resource_group are empty, and the local stand-in is for local"
+                "name, subscription_id and resource_group are empty, and the local backend is for local"
                 " machines: name the Azure ML workspace, or set tracking and registry to 'databricks'."
             )
         return cls(**local_backend("azureml"))

@@ -18,7 +18,7 @@ class Workspace:
     Attributes
     ----------
     name : str
-        Name of the workspace; of a local stand-in, its folder.
+        Name of the workspace; of a local backend, its folder.
     tracking_uri : str
         MLflow tracking URI.
     registry_uri : str

@@ -15,7 +15,7 @@ from adbazureml.azure.workspace_address import arm_id
 from adbazureml.workspaces.azureml import AzureMLWorkspace
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import Credential, credential_for, sign_in_by
-from adbazureml.azure.long_operations import FAILED, resource_client, wait_for, wait_until_settled
+from adbazureml.azure.long_operations import FAILED, resource_client, wait_for, wait_until_terminal
 from adbazureml.azure.refusals import explaining_errors
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
@@ -222,7 +222,7 @@ def _is_there(client: ResourceManagementClient, what: str, resource_id: str, api
         return str((found.properties or {}).get("provisioningState", "Succeeded"))
 
     late = f"{what}: Azure has not finished in time (it says {{state!r}}). {_GOES_ON}"
-    return wait_until_settled(read(), read, what=what, end=end, if_late=late) not in (None, *FAILED)
+    return wait_until_terminal(read(), read, what=what, end=end, if_late=late) not in (None, *FAILED)
 
 
 def _tenant(credential: Credential, subscription_id: str) -> str:

@@ -35,7 +35,7 @@ _signed_in: ContextVar[bool] = ContextVar("signed_in", default=False)
 
 @dataclass(frozen=True, kw_only=True, repr=True)
 class DatabricksWorkspace(Workspace):
-    """The Databricks workspace that runs the notebook, or its local stand-in."""
+    """The Databricks workspace that runs the notebook, or its local backend."""
 
     @classmethod
     def current(cls) -> DatabricksWorkspace:
@@ -68,7 +68,7 @@ class DatabricksWorkspace(Workspace):
         return super().model_url(name, version)
 
     def table_url(self, name: str) -> str:
-        """Address of a table's page; empty for a name without catalog and schema, and for a stand-in."""
+        """Address of a table's page; empty for a name without catalog and schema, and for a local backend."""
         parts = name_parts(name)
         if len(parts) != 3 or not self.url.endswith("/ml"):
             return ""

@@ -1,4 +1,4 @@
-"""Local stand-ins of the two workspaces: an MLflow store each, in a folder of this machine."""
+"""Local local backends of the two workspaces: an MLflow store each, in a folder of this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Literal
 
 from adbazureml import runtime
 
-# Where `make ui` shows the stand-ins' tracking stores; a file in the stand-in's folder names the port that it took last
+# Where `make ui` shows the local backends' tracking stores; a file in the local backend's folder names the port that it took last
 # where this one was not free.
 _UI_PORTS = {"databricks": 5000, "azureml": 5001}
 _UI_PORT_FILE = "ui_port"
 
 
 def local_backend(kind: Literal["databricks", "azureml"]) -> dict[str, str]:
-    """Name, tracking and registry URI and page of a stand-in, whose folder is made if needed."""
+    """Name, tracking and registry URI and page of a local backend, whose folder is made if needed."""
     folder = runtime.home() / kind
     folder.mkdir(exist_ok=True)
     database = folder / "mlflow.db"
@@ -53,7 +53,7 @@ def quiet_migrations() -> None:
 
 
 def keep_ui_port(folder: str, port: int) -> None:
-    """Note the port at which a stand-in's store is shown, where its links lead from now on."""
+    """Note the port at which a local backend's store is shown, where its links lead from now on."""
     (Path(folder) / _UI_PORT_FILE).write_text(str(port))
 
 
@@ -64,6 +64,6 @@ def _ui_port(folder: Path) -> int:
 
 
 def local_artifact_folder(tracking_uri: str) -> str | None:
-    """Folder for the artifacts of a stand-in's tracking store, beside its database; None for any other store."""
+    """Folder for the artifacts of a local backend's tracking store, beside its database; None for any other store."""
     folder = Path(tracking_uri.removeprefix("sqlite:///")).parent
     return str(folder / "artifacts") if folder.parent == runtime.home_path() else None

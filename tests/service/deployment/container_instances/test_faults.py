@@ -399,6 +399,6 @@ def wait_for(condition, child=None, seconds=300):
 
 
 def test_unreachable_workspace_is_told(options, deployables):
-    stand_in = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+    local_backend = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
     with pytest.raises(DeploymentError, match="resource group of an Azure ML workspace, so give one"):
-        connect(TargetOptions(workspace=stand_in)).check(NAME, deployables[1])
+        connect(TargetOptions(workspace=local_backend)).check(NAME, deployables[1])

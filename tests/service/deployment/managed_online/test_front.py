@@ -16,7 +16,7 @@ EXPERIMENT = "/Users/ada@example.com/front/lines"
 
 @pytest.fixture
 def in_databricks(workspace, rows, home, tmp_path, monkeypatch):
-    """A model of the Databricks stand-in, registered there: what `register` returned, and the id of its run."""
+    """A model of the local Databricks backend, registered there: what `register` returned, and the id of its run."""
     monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
     (tmp_path / "environments").symlink_to(home / "environments")
     track(mode="databricks")
@@ -44,8 +44,8 @@ def test_it_is_registered_on_the_way_replaced_put_back_and_cleaned_up(azure, ser
     endpoint = bring(first, workspace)
     assert endpoint.compare(rows, calls=1).largest_difference == 0
     azureml = workspace.client()
-    mirrored = azureml.get_run(azureml.get_model_version(MODEL, "1").run_id)
-    assert mirrored.data.tags["adbazureml.databricks.run_id"] == run_id
+    counterpart = azureml.get_run(azureml.get_model_version(MODEL, "1").run_id)
+    assert counterpart.data.tags["adbazureml.databricks.run_id"] == run_id
     # By its address, which tells less than what `register` returned.
     second = bring(in_databricks(5)[0].uri, workspace)
     assert second.compare(rows, calls=1).largest_difference == 0

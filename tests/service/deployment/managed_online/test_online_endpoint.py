@@ -169,5 +169,5 @@ def test_an_endpoint_that_is_something_else(azure, connect, models, served, monk
 
 
 def test_without_a_workspace():
-    with pytest.raises(DeploymentError, match="needs an Azure ML workspace, not the local stand-in"):
+    with pytest.raises(DeploymentError, match="needs an Azure ML workspace, not the local backend"):
         managed_online.connect(TargetOptions())

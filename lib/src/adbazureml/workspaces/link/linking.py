@@ -14,7 +14,7 @@ from adbazureml.workspaces.azureml import AzureMLWorkspace
 from adbazureml.azure.workspace_address import parse_arm_id
 from adbazureml.azure.credential import Credential, credential_for
 from adbazureml.workspaces.databricks import databricks_sign_in
-from adbazureml.azure.long_operations import SETTLED, databricks_client, wait_for, wait_until_settled
+from adbazureml.azure.long_operations import TERMINAL, databricks_client, wait_for, wait_until_terminal
 from adbazureml.azure.refusals import explaining_errors
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
@@ -32,7 +32,7 @@ class Link:
     Attributes
     ----------
     databricks : DatabricksResource or None
-        None for local stand-ins, and where it can't be seen.
+        None for local backends, and where it can't be seen.
     linked_to : str
         Resource id of the Azure ML workspace that it is linked to; empty for none.
     wanted : str
@@ -89,7 +89,7 @@ def show_link(workspace: AzureMLWorkspace | None, *, databricks: str = "", requi
     Parameters
     ----------
     workspace : AzureMLWorkspace or None
-        The Azure ML workspace to compare with. With a local stand-in or None there is nothing to ask, and the result
+        The Azure ML workspace to compare with. With a local backend or None there is nothing to ask, and the result
         says so.
     databricks : str
         Name or resource id of the Databricks workspace; empty: the one that this runs in or is signed in to. A name
@@ -205,7 +205,7 @@ class _Linking:
     def link(self, *, replace_other: bool, timeout: float) -> Link:
         end = time.monotonic() + timeout
         with self._explained():
-            self._wait_until_settled(end)
+            self._wait_until_terminal(end)
             if self._is(self.resource.linked_to):
                 print(f"  {self.resource.name} is linked to {self.workspace.name} already")
                 return self.shown()
@@ -221,7 +221,7 @@ class _Linking:
     def unlink(self, *, timeout: float) -> Link:
         end = time.monotonic() + timeout
         with self._explained():
-            self._wait_until_settled(end)
+            self._wait_until_terminal(end)
             linked_to = self.resource.linked_to
             if not linked_to:
                 print(f"  {self.resource.name} is not linked")
@@ -281,9 +281,9 @@ class _Linking:
         except ResourceExistsError:
             # Azure is at it: for somebody else, or for this very call, whose first answer was lost on its way.
             self._read()
-            if self.resource.state in SETTLED:
+            if self.resource.state in TERMINAL:
                 raise
-            self._wait_until_settled(end)
+            self._wait_until_terminal(end)
             if self.resource.linked_to.lower() != (linked_to or "").lower():
                 raise
             return
@@ -295,7 +295,7 @@ class _Linking:
         )
         self._read()
 
-    def _wait_until_settled(self, end: float) -> None:
+    def _wait_until_terminal(self, end: float) -> None:
         """Wait for what somebody, or an earlier call, has under way; Azure refuses a change meanwhile."""
 
         def read() -> str:
@@ -307,7 +307,7 @@ class _Linking:
             " end in time. Run this again later."
         )
         what = f"Databricks workspace {self.resource.name}"
-        wait_until_settled(self.resource.state, read, what=what, end=end, if_late=late)
+        wait_until_terminal(self.resource.state, read, what=what, end=end, if_late=late)
 
     def _read(self) -> None:
         group, name = self.resource.resource_group, self.resource.name
@@ -343,7 +343,7 @@ def _nothing_to_link(workspace: AzureMLWorkspace | None) -> Link:
         note = "Databricks is used alone: there is no Azure ML workspace to link to."
     else:
         note = (
-            "Both workspaces are local stand-ins, so there is nothing to link. With an Azure ML workspace named, this"
+            "Both workspaces are local backends, so there is nothing to link. With an Azure ML workspace named, this"
             " shows the link that Azure has, and `link_workspaces` sets amlWorkspaceId of the Databricks workspace, as"
             " the portal's button does."
         )

@@ -34,20 +34,20 @@ class ShownWorkspace:
 class Workspaces:
     """The workspaces in use, each of which answered."""
 
-    reached: tuple[ShownWorkspace, ...]
+    shown: tuple[ShownWorkspace, ...]
 
     def _repr_html_(self) -> str:
-        shown = [
+        described = [
             {
                 **one.workspace.described(),
                 "experiments": str(one.experiments),
                 "answered in": f"{one.seconds:.2f} s",
             }
-            for one in self.reached
+            for one in self.shown
         ]
-        names = dict.fromkeys(name for one in shown for name in one)
-        rows = [(name, *(one.get(name, "") for one in shown)) for name in names]
-        return html_table(rows, titles=("", *(type(one.workspace).__name__ for one in self.reached)))
+        names = dict.fromkeys(name for one in described for name in one)
+        rows = [(name, *(one.get(name, "") for one in described)) for name in names]
+        return html_table(rows, titles=("", *(type(one.workspace).__name__ for one in self.shown)))
 
 
 def show_workspaces(databricks: DatabricksWorkspace, azureml: AzureMLWorkspace | None) -> Workspaces:
@@ -63,10 +63,10 @@ def show_workspaces(databricks: DatabricksWorkspace, azureml: AzureMLWorkspace |
     WorkspaceError
         One of them does not answer.
     """
-    return Workspaces(tuple(_reach(workspace) for workspace in (databricks, azureml) if workspace is not None))
+    return Workspaces(tuple(_ask(workspace) for workspace in (databricks, azureml) if workspace is not None))
 
 
-def _reach(workspace: Workspace) -> ShownWorkspace:
+def _ask(workspace: Workspace) -> ShownWorkspace:
     start = time.perf_counter()
     try:
         experiments = len(workspace.client().search_experiments(max_results=1000))

@@ -341,7 +341,7 @@ class ContainerInstances(Target):
         workspace = self._options.workspace
         if workspace is None or not workspace.arm_id:
             raise DeploymentError(
-                "workspace is missing or a stand-in: target 'aci' makes its container groups in the resource group of"
+                "workspace is missing or a local backend: target 'aci' makes its container groups in the resource group of"
                 " an Azure ML workspace, so give one: deploy(…, workspace=AzureMLWorkspace.get(…))."
             )
         return workspace

@@ -70,7 +70,7 @@ class OnlineEndpoints(Target):
     def __post_init__(self) -> None:
         if self.options.workspace is None or not self.options.workspace.arm_id:
             raise DeploymentError(
-                f"target {self.kind!r} needs an Azure ML workspace, not the local stand-in: deploy(…,"
+                f"target {self.kind!r} needs an Azure ML workspace, not the local backend: deploy(…,"
                 " workspace=AzureMLWorkspace.get(…))."
             )
 
@@ -87,7 +87,7 @@ class OnlineEndpoints(Target):
     def _scorer(self) -> Scorer:
         return Scorer(self._client, timeout=self.options.request_timeout)
 
-    # What the front asks
+    # What the api asks
 
     def check(self, name: str, model: Deployable) -> None:
         """Raise for names, parameters, a model or an endpoint that can't be used; see `Target.check`."""

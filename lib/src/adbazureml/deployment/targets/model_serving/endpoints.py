@@ -113,7 +113,7 @@ class DatabricksServing(Target):
                 progress(f"{served_entities.status_message(endpoint, deployment) or 'waiting for an update'}, {waited:.0f} s")
             elif served_entities.serves(endpoint, entity):
                 return
-            elif asked and served_entities.update_of(endpoint) != served_entities.SETTLED:
+            elif asked and served_entities.update_of(endpoint) != served_entities.NOT_UPDATING:
                 raise self._failed(name, deployment, endpoint, progress=progress, deadline=deadline)
             else:
                 # Asked again, too, where somebody who updated at the same moment did not know of this one.
@@ -153,7 +153,7 @@ class DatabricksServing(Target):
                 progress(f"moving the traffic, {waited:.0f} s")
             elif {one: percent for one, percent in served_entities.traffic_of(endpoint).items() if percent} == wanted:
                 return
-            elif asked and served_entities.update_of(endpoint) != served_entities.SETTLED:
+            elif asked and served_entities.update_of(endpoint) != served_entities.NOT_UPDATING:
                 raise self._failed(name, next(iter(wanted)), endpoint, progress=progress, deadline=deadline)
             else:
                 known = {one.name for one in served_entities.entities(endpoint)}

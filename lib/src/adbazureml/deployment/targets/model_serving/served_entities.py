@@ -24,7 +24,7 @@ _STATES: Mapping[str, State] = {
     "DEPLOYMENT_FAILED": "failed",
     "DEPLOYMENT_ABORTED": "failed",
 }
-UPDATING, SETTLED = "IN_PROGRESS", "NOT_UPDATING"
+UPDATING, NOT_UPDATING = "IN_PROGRESS", "NOT_UPDATING"
 
 
 def entities(endpoint: serving.ServingEndpointDetailed) -> list[serving.ServedEntityOutput]:
@@ -69,7 +69,7 @@ def traffic_config(
 def update_of(endpoint: serving.ServingEndpointDetailed) -> str:
     """Whether an update is under way, as the service says it."""
     update = endpoint.state.config_update if endpoint.state else None
-    return update.value if update else SETTLED
+    return update.value if update else NOT_UPDATING
 
 
 def status_message(endpoint: serving.ServingEndpointDetailed, deployment: str) -> str:
@@ -91,7 +91,7 @@ def serves(endpoint: serving.ServingEndpointDetailed, wanted: serving.ServedEnti
 
 
 def state_of(entity: serving.ServedEntityOutput, traffic: int) -> DeploymentState:
-    """A served entity as the front knows it."""
+    """A served entity as the api knows it."""
     state, variables, made = entity.state, entity.environment_vars or {}, entity.creation_timestamp
     deployment = state.deployment.value if state and state.deployment else ""
     return DeploymentState(
