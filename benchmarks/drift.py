@@ -20,8 +20,8 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from adbazureml.monitoring.column_profile import CATEGORIES, Binned, _edges, _profile
 from adbazureml.monitoring.distances import population_stability_index
-from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 
 SIZES = [
     *((282, 30), (282, 89), (282, 178), (1_000, 100), (1_000, 1_000)),

@@ -17,10 +17,10 @@ from tests.emulators.dbutils import Dbutils
 from traitlets.config import Config
 
 from adbazureml import AzureMLWorkspace, Settings
-from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for, sign_in_by
 from adbazureml.azure.identities import identity_variables, use_service_credential
+from adbazureml.errors import EnvironmentNotReadyError
 
 SECRETS = ("azure-tenant-id", "azure-client-id", "azure-client-secret")
 PAGE = (ROOT / "docs" / "set-up-for-a-team.md").read_text()

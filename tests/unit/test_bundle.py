@@ -46,7 +46,8 @@ TYPED_BY_HAND = {
     "confirm_resource_group",
     *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
 }
-# The fields of a target, and of the file, that this bundle uses; https://docs.databricks.com/dev-tools/bundles/reference
+# The fields of a target, and of the file, that this bundle uses;
+# https://docs.databricks.com/dev-tools/bundles/reference
 TARGET_FIELDS = {"mode", "default", "presets", "workspace", "run_as", "permissions", "resources", "variables"}
 FILE_FIELDS = {"bundle", "include", "artifacts", "sync", "variables", "targets", "experimental"}
 # What the deployment makes for people and jobs, and what must stay when it is destroyed.

@@ -10,10 +10,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.azureml_mlflow.log_batch import Limits, send_around_rejected, within_limits
 from adbazureml.registry.model_names import azureml_model_name, databricks_model_name
 from adbazureml.text import identifier, literal, name_parts, table_name
-from adbazureml.azureml_mlflow.log_batch import Limits, send_around_rejected, within_limits
-from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 PART = st.text(
     st.characters(exclude_characters="/ \x7f", exclude_categories=("Cc", "Cs", "Zs")), min_size=1, max_size=40

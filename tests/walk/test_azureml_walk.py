@@ -58,7 +58,9 @@ def test_all_runs_stand_in_azure_ml_with_their_models(walked, azureml_emulator):
         assert told.startswith("rejected for good: param ") == bool(rejected)
         assert len(rejected) < 2 or f" and {len(rejected) - 1} more" in told
         assert all(len(run.data.params[key]) > 250 for key in rejected)
-        assert {item["key"]: item["value"] for item in counterpart["data"]["metrics"]} == pytest.approx(run.data.metrics)
+        assert {item["key"]: item["value"] for item in counterpart["data"]["metrics"]} == pytest.approx(
+            run.data.metrics
+        )
         assert counterpart["info"]["status"] == run.info.status == "FINISHED"
         stored = azureml_emulator.run_artifacts(counterpart["info"]["run_id"])
         assert any(path.endswith("/MLmodel") for path in stored) or run.info.run_name == "validate"

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
     from adbazureml.deployment import deploy, input_example
-    from adbazureml.workspaces.install import check, install_missing, model_requirements, verify
-    from adbazureml.workspaces.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.promotion import promote, rollback
-    from adbazureml.registry.registration import register
     from adbazureml.registry.registered_version import find_version
+    from adbazureml.registry.registration import register
     from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
     from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_runs, track
     from adbazureml.validation import validate
     from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace, create_workspace
+    from adbazureml.workspaces.install import check, install_missing, model_requirements, verify
+    from adbazureml.workspaces.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
 
 _ROOM_OF = {
     "AzureMLWorkspace": "workspaces",

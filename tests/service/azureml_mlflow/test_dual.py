@@ -10,8 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, catch_up, track
-from adbazureml.tracking import flush, status
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.tracking import flush, status
 
 EXPERIMENT = "/Users/ada@example.com/houses/both"
 

@@ -1,4 +1,4 @@
-"""Models registered in both registries, with Azure ML as the service itself answers, and Databricks as its local backend."""
+"""Models registered in both registries, Azure ML as the service itself answers, Databricks as its local backend."""
 
 import mlflow
 import pytest

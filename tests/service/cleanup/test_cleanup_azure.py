@@ -5,8 +5,8 @@ import pytest
 from tests.emulators.azureml.resources import STORAGE
 
 from adbazureml import AzureMLWorkspace, Settings, clean_up, inventory, link_workspaces, register, show_link, track
-from adbazureml.errors import CleanUpError, WorkspaceError
 from adbazureml.azure import long_operations
+from adbazureml.errors import CleanUpError, WorkspaceError
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
 GROUPS = "Microsoft.Resources/resourceGroups"

@@ -14,9 +14,9 @@ from tests.emulators.babbling import Babbling, BabblingHost
 from tests.emulators.databricks import DatabricksEmulator
 from tests.service.text.test_redaction import AZUREML, COMMANDS
 
-from adbazureml.cli import doctor, main
-from adbazureml.workspaces import probe, databricks
 from adbazureml.azure import credential, resource_manager
+from adbazureml.cli import doctor, main
+from adbazureml.workspaces import databricks, probe
 
 # Of each command, on a busy machine; without limits it takes minutes.
 SOON = 60.0

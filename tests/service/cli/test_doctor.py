@@ -8,9 +8,9 @@ from tests.emulators.azureml.messages import Answer
 from tests.emulators.babbling import Babbling
 from tests.emulators.databricks import DatabricksEmulator
 
-from adbazureml.cli import doctor, main
-from adbazureml.workspaces import probe, databricks
 from adbazureml.azure import resource_manager
+from adbazureml.cli import doctor, main
+from adbazureml.workspaces import databricks, probe
 
 CHECKS = (
     *("Databricks host", "Databricks sign-in", "catalog", "schema", "volume"),

@@ -17,8 +17,8 @@ from tests.bundle import ROOT
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 
 from adbazureml import check, install_missing, model_requirements, verify
-from adbazureml.workspaces import install
 from adbazureml.errors import EnvironmentNotReadyError, SettingsError, WorkspaceError
+from adbazureml.workspaces import install
 from adbazureml.workspaces.install import CLUSTER_ID_CONF, InstallReport, Row
 from adbazureml.workspaces.install.import_check import modules
 
@@ -132,7 +132,9 @@ class TestDeployTarget:
 
 class TestLocally:
     def test_says_which_packages_and_how(self):
-        with pytest.raises(EnvironmentNotReadyError, match=r"azureml-mlflow-duplicate>=1\.62,<2 \(found none\)") as raised:
+        with pytest.raises(
+            EnvironmentNotReadyError, match=r"azureml-mlflow-duplicate>=1\.62,<2 \(found none\)"
+        ) as raised:
             install_missing(REPORT)
         assert "databricks-sdk-duplicate>=0.49 (found 0.1.0)" in str(raised.value)
         assert "`make`" in str(raised.value)
@@ -198,7 +200,9 @@ class TestOnACluster:
             stale = InstallReport((Row("packaging", ">=24", None, fine=False),))
             assert install_missing(stale, client=client).missing == ()
             absent = InstallReport((ABSENT,))
-            with pytest.raises(EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-duplicate .*does not import"):
+            with pytest.raises(
+                EnvironmentNotReadyError, match=r"of no use: azureml-mlflow-duplicate .*does not import"
+            ):
                 install_missing(absent, client=client)
         finally:
             spark.conf.unset(CLUSTER_ID_CONF)

@@ -8,8 +8,8 @@ from tests.emulators.azureml.resources import DATABRICKS, MACHINE_LEARNING
 from tests.emulators.databricks import DatabricksEmulator
 
 from adbazureml import AzureMLWorkspace, link_workspaces, show_link, unlink_workspaces
-from adbazureml.errors import CredentialError, WorkspaceError
 from adbazureml.azure import clouds, long_operations
+from adbazureml.errors import CredentialError, WorkspaceError
 
 DATABRICKS_PATH = "Microsoft.Databricks/workspaces"
 

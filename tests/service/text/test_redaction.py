@@ -18,10 +18,10 @@ from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator
 from tests.service.tracking.both import eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, errors, runtime, show_workspaces, track
+from adbazureml.azure import long_operations, resource_manager
 from adbazureml.cli import main
 from adbazureml.text import first_line, keep_secret, logger, redact, redacted
 from adbazureml.tracking import flush, status
-from adbazureml.azure import long_operations, resource_manager
 
 SECRET = "dapi" + "0123456789abcdef" * 2
 # Text before, and what is left of it.
@@ -253,8 +253,8 @@ def _endpoints(_):
 
 
 def _install(_):
-    from adbazureml.workspaces.install import install_wheel
     from adbazureml.workspaces.databricks import databricks_sign_in
+    from adbazureml.workspaces.install import install_wheel
 
     install_wheel("/Workspace/x.whl", cluster_id="0101-one", client=databricks_sign_in(), timeout=1)
 

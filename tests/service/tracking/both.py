@@ -16,8 +16,8 @@ from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.proxy import Proxy
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.tracking import flush
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.tracking import flush
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Both:
         ours, theirs = files(run, self.primary, folder / "ours"), files(counterpart, self.replica, folder / "theirs")
         for model in self.models(run):
             folders = [
-                value for key, value in counterpart.data.tags.items() if key == f"adbazureml.copied_model.{model.model_id}"
+                value
+                for key, value in counterpart.data.tags.items()
+                if key == f"adbazureml.copied_model.{model.model_id}"
             ]
             assert len(folders) == 1
             local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.artifact_location))

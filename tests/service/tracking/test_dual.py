@@ -7,9 +7,9 @@ import pytest
 from tests.service.tracking.both import eventually, points
 
 from adbazureml import catch_up, track
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import flush, status
-from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
 def test_a_whole_run_is_in_sync_when_its_block_ends(both, tmp_path, log_model, rows):

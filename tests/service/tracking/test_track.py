@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from adbazureml import catch_up, track
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import flush
-from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
 

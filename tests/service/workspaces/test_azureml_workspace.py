@@ -10,12 +10,12 @@ from azure.ai.ml import MLClient
 from tests.emulators.azureml.messages import Problem
 
 from adbazureml import AzureMLWorkspace, Settings, show_workspaces
-from adbazureml.errors import CredentialError, WorkspaceError
-from adbazureml.workspaces import DatabricksWorkspace, azureml
 from adbazureml.azure import resource_manager
-from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import Credential
+from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.errors import CredentialError, WorkspaceError
+from adbazureml.workspaces import DatabricksWorkspace, azureml
 
 ARM = "^/subscriptions/"
 

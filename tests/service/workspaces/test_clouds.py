@@ -1,7 +1,7 @@
 import pytest
 
-from adbazureml.errors import WorkspaceError
 from adbazureml.azure.clouds import current_cloud
+from adbazureml.errors import WorkspaceError
 
 
 @pytest.mark.usefixtures("nobody")

@@ -5,8 +5,8 @@ from tests.emulators.azureml import AzureMLEmulator
 from tests.emulators.azureml.resources import INSIGHTS, LOGS, MACHINE_LEARNING, STORAGE, VAULTS
 
 from adbazureml import create_workspace
-from adbazureml.errors import SettingsError, WorkspaceError
 from adbazureml.azure import long_operations
+from adbazureml.errors import SettingsError, WorkspaceError
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from azure.core.credentials import SupportsTokenInfo, TokenCredential
 from tests.emulators.azureml.messages import Problem, json_answer
 
-from adbazureml.errors import CredentialError
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import Credential, credential_for
+from adbazureml.errors import CredentialError
 
 SIGN_INS = "oauth2/token"
 LATER = 4_000_000_000

@@ -7,8 +7,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.azure.credential import sign_in_from
+from adbazureml.errors import EnvironmentNotReadyError
 
 VARIABLES = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 

@@ -12,10 +12,10 @@ import pytest
 from mlflow.entities import ViewType
 
 from adbazureml import DatabricksWorkspace, Settings, clean_up, inventory, monitor, register, score, track
-from adbazureml.samples.diabetes import diabetes_tables, is_sample, new_patients
-from adbazureml.errors import CleanUpError
-from adbazureml.tracking.run_tags import DATABRICKS_RUN_ID
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.errors import CleanUpError
+from adbazureml.samples.diabetes import diabetes_tables, is_sample, new_patients
+from adbazureml.tracking.run_tags import DATABRICKS_RUN_ID
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
 SETTINGS = Settings(experiment=EXPERIMENT, model_name="prices")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from adbazureml.scoring import write_conflicts, waiting_query
+from adbazureml.scoring import waiting_query, write_conflicts
 from adbazureml.scoring.waiting_query import WaitingQuery
 
 

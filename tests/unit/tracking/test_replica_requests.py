@@ -1,5 +1,5 @@
-from adbazureml.tracking.replica_store import REPLICA_REQUESTS
 from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
+from adbazureml.tracking.replica_store import REPLICA_REQUESTS
 
 
 def test_a_request_to_the_replica_ends_within_a_known_time():

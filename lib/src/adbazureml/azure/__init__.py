@@ -1,7 +1,7 @@
 """Azure itself: signing in, the clouds, Resource Manager, waiting for long operations, and what a refusal means.
 
-It imports `runtime` and what is below, and knows neither MLflow nor any one service. Start reading at `credential`, then
-`refusals`. Names are loaded when first used: MLflow loads this room in the middle of its own import.
+It imports `runtime` and what is below, and knows neither MLflow nor any one service. Start reading at `credential`,
+then `refusals`. Names are loaded when first used: MLflow loads this room in the middle of its own import.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ _FILE_OF = {
     "wait_for": "long_operations",
 }
 
-__all__ = ["Cloud", "Credential", "RefusedError", "WorkspaceAddress", "credential_for", "current_cloud", "explaining_errors", "read_resource", "sign_in_by", "wait_for"]
+__all__ = [
+    "Cloud",
+    "Credential",
+    "RefusedError",
+    "WorkspaceAddress",
+    "credential_for",
+    "current_cloud",
+    "explaining_errors",
+    "read_resource",
+    "sign_in_by",
+    "wait_for",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,11 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
-from adbazureml.errors import CredentialError
-from adbazureml.text import keep_secret
-from adbazureml.azure.identities import CLIENT_ID, CLIENT_SECRET, IDENTITIES, TENANT_ID, Identity, identity_variables, use_service_credential
+from adbazureml.azure.identities import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    IDENTITIES,
+    TENANT_ID,
+    Identity,
+    identity_variables,
+    use_service_credential,
+)
 from adbazureml.azure.outages import within
 from adbazureml.azure.sign_in_errors import explain_sign_in_error
+from adbazureml.errors import CredentialError
+from adbazureml.text import keep_secret
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions

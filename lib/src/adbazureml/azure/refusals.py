@@ -100,7 +100,9 @@ def explaining_errors(meanings: Mapping[str, str], credential: Credential, **val
 
 
 def _meaning(error: HttpResponseError, meanings: Mapping[str, str]) -> str:
-    found = meanings.get(code_of(error)) or meanings.get(str(error.status_code)) or _MEANINGS.get(str(error.status_code))
+    found = (
+        meanings.get(code_of(error)) or meanings.get(str(error.status_code)) or _MEANINGS.get(str(error.status_code))
+    )
     return found or "Azure Resource Manager refused: {answer}."
 
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import requests
 
-from adbazureml.errors import WorkspaceError
-from adbazureml.text import is_page, redacted
 from adbazureml.azure.outages import outage
 from adbazureml.azure.refusals import RefusedError
+from adbazureml.errors import WorkspaceError
+from adbazureml.text import is_page, redacted
 
 if TYPE_CHECKING:
     from adbazureml.azure.clouds import Cloud

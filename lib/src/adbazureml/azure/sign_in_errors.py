@@ -7,8 +7,8 @@ import re
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
-from adbazureml.text import redacted
 from adbazureml.azure.identities import CLIENT_ID, CLIENT_SECRET, TENANT_ID
+from adbazureml.text import redacted
 
 if TYPE_CHECKING:
     from adbazureml.azure.clouds import Cloud

@@ -1,8 +1,8 @@
 """MLflow 3 on an Azure ML workspace: tracking store, artifacts, logged models and model registry for ``azureml://``.
 
 It imports `azure` and what is below, and knows neither the workspaces' pages nor dual tracking: it would serve by
-itself. Start reading at `tracking_store`, then `artifact_repository` and `model_registry`; `plugin` tells MLflow of them.
-Names are loaded when first used: MLflow loads this room in the middle of its own import.
+itself. Start reading at `tracking_store`, then `artifact_repository` and `model_registry`; `plugin` tells MLflow of
+them. Names are loaded when first used: MLflow loads this room in the middle of its own import.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ _FILE_OF = {
     "find_inherited_variables": "inherited_variables",
 }
 
-__all__ = ["AzureMLArtifactRepository", "AzureMLModelRegistry", "AzureMLStore", "azureml_experiment_name", "find_inherited_variables"]
+__all__ = [
+    "AzureMLArtifactRepository",
+    "AzureMLModelRegistry",
+    "AzureMLStore",
+    "azureml_experiment_name",
+    "find_inherited_variables",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,11 +18,11 @@ from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
+from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azureml_mlflow.connection import connect, renew
-from adbazureml.azureml_mlflow.transfer_retries import blob_options, explain_error, time_limits, transfer
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
-from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.azureml_mlflow.transfer_retries import blob_options, explain_error, time_limits, transfer
 
 if TYPE_CHECKING:
     from azureml.mlflow._client.artifact.base_artifact_client import BaseArtifactsClient
@@ -168,7 +168,9 @@ class AzureMLArtifactRepository(ArtifactRepository):
 
     def _relative_paths(self) -> Iterator[str]:
         inside = f"{self._root}/" if self._root else ""
-        for path in self._ask(lambda client: [one.path for one in _call(client, "list_in_container", self.retry_policy)]):
+        for path in self._ask(
+            lambda client: [one.path for one in _call(client, "list_in_container", self.retry_policy)]
+        ):
             if path.startswith(inside):
                 yield path.removeprefix(inside)
 

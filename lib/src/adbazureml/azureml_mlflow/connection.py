@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from adbazureml.text import redacted
-from adbazureml.azureml_mlflow.mlflow_errors import code_of, mlflow_error
-from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
-from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azure.clouds import Cloud, cloud_of
 from adbazureml.azure.credential import Credential, credential_for
+from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.azureml_mlflow.mlflow_errors import code_of, mlflow_error
+from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
+from adbazureml.text import redacted
 
 if TYPE_CHECKING:
     from azureml.mlflow._internal.utils import ServiceContext
@@ -180,7 +180,9 @@ def _raise_as_mlflow(response: Response, endpoint: str) -> None:
     raise RestException({"error_code": code, "message": redacted(message)})
 
 
-def create_once(create: Callable[[], Made], find: Callable[[], Made | None], retry_policy: RetryPolicy | None = None) -> Made:
+def create_once(
+    create: Callable[[], Made], find: Callable[[], Made | None], retry_policy: RetryPolicy | None = None
+) -> Made:
     """Create something that must not come into being twice, though answers may be lost.
 
     Parameters

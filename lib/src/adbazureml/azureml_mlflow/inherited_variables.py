@@ -43,10 +43,10 @@ def find_inherited_variables(tracking_uri: str) -> InheritedVariables | None:
     """Find variables of another run in the environment; call it before ``mlflow.set_tracking_uri``.
 
     An Azure ML job, and a process that another run started, inherit a run and an experiment. They are their own, and
-    nothing inherited, as long as the job tracks where ``MLFLOW_TRACKING_URI`` says: the ids mean nothing to another server. A run
-    id breaks `mlflow.start_run` there, an experiment id too; ``AZUREML_RUN_ID`` keeps a run from being ended;
-    ``MLFLOW_TRACKING_TOKEN`` beside a run id is taken for the token of that run. An experiment alone, which people set
-    on purpose, counts only where it is of another server.
+    nothing inherited, as long as the job tracks where ``MLFLOW_TRACKING_URI`` says: the ids mean nothing to another
+    server. A run id breaks `mlflow.start_run` there, an experiment id too; ``AZUREML_RUN_ID`` keeps a run from being
+    ended; ``MLFLOW_TRACKING_TOKEN`` beside a run id is taken for the token of that run. An experiment alone, which
+    people set on purpose, counts only where it is of another server.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from adbazureml.text import redacted
 from adbazureml.azureml_mlflow.mlflow_errors import is_rejection
+from adbazureml.text import redacted
 
 _VALUES_OF_A_METRIC = 250
 # So many of the rejected items are named in an error.

@@ -161,7 +161,11 @@ class LoggedModels:
         token = None
         while True:
             page = self.search_runs(
-                experiment_ids, f"tags.`{logged_model_record.HAS_MODELS}` = 'true'", 1, max_results=1000, page_token=token
+                experiment_ids,
+                f"tags.`{logged_model_record.HAS_MODELS}` = 'true'",
+                1,
+                max_results=1000,
+                page_token=token,
             )
             runs += page
             token = page.token

@@ -1,4 +1,4 @@
-"""What a service's errors mean in MLflow's codes: it is away and will be back, or it rejects this one thing for good."""
+"""What a service's errors mean in MLflow's codes: it will be back, or it rejects this one thing for good."""
 
 from __future__ import annotations
 

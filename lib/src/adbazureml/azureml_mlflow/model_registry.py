@@ -24,8 +24,8 @@ from mlflow.utils.proto_json_utils import message_to_json
 
 from adbazureml.azureml_mlflow import connection
 from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository, run_of
-from adbazureml.azureml_mlflow.unsupported import check_supported
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
+from adbazureml.azureml_mlflow.unsupported import check_supported
 
 if TYPE_CHECKING:
     from azureml.mlflow._internal.utils import ServiceContext

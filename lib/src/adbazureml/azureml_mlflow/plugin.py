@@ -23,8 +23,8 @@ _SCHEME = "azureml"
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:  # noqa: ARG001 (MLflow's signature)
     """Build the tracking store of an Azure ML workspace."""
-    from adbazureml.azureml_mlflow.tracking_store import AzureMLStore
     from adbazureml.azure.workspace_address import WorkspaceAddress
+    from adbazureml.azureml_mlflow.tracking_store import AzureMLStore
 
     address = WorkspaceAddress.find(store_uri)
     if address is None:
@@ -36,9 +36,9 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:  # n
 
 def registry_store(store_uri: str, **_: Any) -> Any:
     """Build the model registry of an Azure ML workspace; that of an Azure ML registry is azureml-mlflow's own."""
-    from adbazureml.azureml_mlflow.model_registry import AzureMLModelRegistry
-    from adbazureml.azureml_mlflow.connection import connect
     from adbazureml.azure.workspace_address import WorkspaceAddress
+    from adbazureml.azureml_mlflow.connection import connect
+    from adbazureml.azureml_mlflow.model_registry import AzureMLModelRegistry
 
     address = WorkspaceAddress.find(store_uri)
     if address is None:

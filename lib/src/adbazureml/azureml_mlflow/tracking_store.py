@@ -23,15 +23,14 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.proto_json_utils import message_to_json
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
-from adbazureml.text import logger
-from adbazureml.azureml_mlflow import experiment_names
-from adbazureml.azureml_mlflow import log_batch, connection, logged_model_record
-from adbazureml.azureml_mlflow.logged_models import LoggedModels
-from adbazureml.azureml_mlflow.unsupported import check_supported
-from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 from adbazureml.azure.clouds import cloud_of
-from adbazureml.azureml_mlflow.inherited_variables import inherited_from
 from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.azureml_mlflow import connection, experiment_names, log_batch, logged_model_record
+from adbazureml.azureml_mlflow.inherited_variables import inherited_from
+from adbazureml.azureml_mlflow.logged_models import LoggedModels
+from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
+from adbazureml.azureml_mlflow.unsupported import check_supported
+from adbazureml.text import logger
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

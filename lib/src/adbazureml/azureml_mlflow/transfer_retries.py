@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow import environment_variables as settings
 
-from adbazureml.text import first_line, logger
 from adbazureml.azureml_mlflow.mlflow_errors import code_of, mlflow_error
 from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
+from adbazureml.text import first_line, logger
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError

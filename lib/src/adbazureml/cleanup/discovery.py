@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adbazureml import runtime
+from adbazureml.azureml_mlflow import experiment_names
 from adbazureml.cleanup.items import KINDS, Inventory, Item, moment
 from adbazureml.cleanup.resource_group import resource_group
 from adbazureml.cleanup.tables import tables
 from adbazureml.deployment import endpoints
 from adbazureml.errors import AdbAzureMLError
-from adbazureml.workspaces.link import show_link
 from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.version_tags import RUN_ID
 from adbazureml.settings import Settings
 from adbazureml.text import first_line
-from adbazureml.azureml_mlflow import experiment_names
 from adbazureml.tracking import run_tags
 from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace, Workspace
+from adbazureml.workspaces.link import show_link
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,7 +58,7 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
         counterparts, others = _counterpart_runs(workspace, settings.experiment_name, known)
         listed += _active(workspace, counterparts)
         if others:
-            left.append(f"{others} runs of that experiment in Azure ML are counterparts of those in another Databricks workspace.")
+            left.append(f"{others} runs of that experiment in Azure ML belong to another Databricks workspace.")
         known |= {run.info.run_id for run in counterparts}
         places.append((workspace, [azureml_model_name(model) for model in _models(settings)]))
     for place, models in places:

@@ -11,13 +11,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from adbazureml.cleanup.items import Item
-from adbazureml.errors import CleanUpError
-from adbazureml.registry.model_names import azureml_model_name
-from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.long_operations import resource_client, wait_for
+from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
+from adbazureml.cleanup.items import Item
+from adbazureml.errors import CleanUpError
+from adbazureml.registry.model_names import azureml_model_name
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError

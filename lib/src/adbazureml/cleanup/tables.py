@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.cleanup.items import Item
-from adbazureml.samples.diabetes import is_sample
 from adbazureml.registry.model_names import azureml_model_name
+from adbazureml.samples.diabetes import is_sample
 from adbazureml.scoring.exactly_once import checkpoints_of
 from adbazureml.text import name_parts
 from adbazureml.workspaces import DatabricksWorkspace

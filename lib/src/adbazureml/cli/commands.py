@@ -89,9 +89,9 @@ def doctor_command(catalog: str, schema: str, volume: str, **names: str) -> None
 def import_notebooks_command(folder: str, overwrite: bool, wheel: str | None, cluster_id: str, start: bool) -> None:
     """Import the notebooks into FOLDER of the Databricks workspace (default: adbazureml in your home folder)."""
     from adbazureml.cli.notebook_import import attach_hint, import_notebooks, put_wheel
+    from adbazureml.workspaces.databricks import reached_databricks
     from adbazureml.workspaces.install import install_wheel
     from adbazureml.workspaces.install.cluster_libraries import is_stopped
-    from adbazureml.workspaces.databricks import reached_databricks
 
     client, _ = reached_databricks()
     imported = import_notebooks(client, folder=folder, overwrite=overwrite)

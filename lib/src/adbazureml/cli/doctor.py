@@ -10,19 +10,19 @@ from urllib.parse import urlsplit
 
 import requests
 
+from adbazureml.azure.clouds import current_cloud
+from adbazureml.azure.credential import credential_for, sign_in_by
+from adbazureml.azure.outages import outage, within
+from adbazureml.azure.refusals import RefusedError
+from adbazureml.azure.resource_manager import read_resource
 from adbazureml.cli.error_messages import explain_error
 from adbazureml.cli.options import NONE_NAMED
 from adbazureml.errors import AdbAzureMLError, WorkspaceError
 from adbazureml.settings import Settings
 from adbazureml.text import first_line, is_page
 from adbazureml.workspaces import AzureMLWorkspace
-from adbazureml.workspaces.probe import REGISTRY, TRACKING, probe_service
-from adbazureml.azure.clouds import current_cloud
-from adbazureml.azure.credential import credential_for, sign_in_by
 from adbazureml.workspaces.databricks import chosen_host, reached_databricks
-from adbazureml.azure.outages import outage, within
-from adbazureml.azure.refusals import RefusedError
-from adbazureml.azure.resource_manager import read_resource
+from adbazureml.workspaces.probe import REGISTRY, TRACKING, probe_service
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adbazureml.text import first_line
 from adbazureml.azure.outages import outage
+from adbazureml.text import first_line
 
 
 def explain_error(error: Exception) -> str:

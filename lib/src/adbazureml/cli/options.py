@@ -12,8 +12,8 @@ from adbazureml import runtime
 from adbazureml.errors import WorkspaceError
 from adbazureml.settings import Settings
 from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace
-from adbazureml.workspaces.probe import probe_service
 from adbazureml.workspaces.databricks import is_signed_in
+from adbazureml.workspaces.probe import probe_service
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 NONE_NAMED = "no Azure ML workspace is named: give --subscription-id, --resource-group and --workspace-name."
@@ -94,7 +94,9 @@ def talking_to(settings: Settings) -> Iterator[tuple[AzureMLWorkspace | None, st
             probe_service(workspace)
         in_cloud = is_signed_in() or runtime.on_databricks()
         click.echo(f"Databricks: {databricks.url if in_cloud else _local_backend(databricks.name)}", err=True)
-        azureml = "not used" if workspace is None else workspace.url if workspace.arm_id else _local_backend(workspace.name)
+        azureml = (
+            "not used" if workspace is None else workspace.url if workspace.arm_id else _local_backend(workspace.name)
+        )
         click.echo(f"Azure ML:   {azureml}", err=True)
         yield workspace, settings.experiment_name
 

@@ -5,8 +5,8 @@ the contract of the places in `targets`.
 """
 
 from adbazureml.deployment.answer_comparison import Comparison
-from adbazureml.deployment.endpoint import Endpoint, Endpoints
 from adbazureml.deployment.api import deploy, endpoints, find_endpoint, input_example
+from adbazureml.deployment.endpoint import Endpoint, Endpoints
 from adbazureml.deployment.target import DeploymentState, EndpointState
 
 __all__ = [

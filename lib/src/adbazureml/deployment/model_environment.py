@@ -113,7 +113,8 @@ def of_model(model_uri: str, model: Model) -> Requirements:
         listed = Path(_quietly(pyfunc.get_model_dependencies, model_uri)).read_text(encoding="utf-8")
     except Exception as error:  # each kind of store has errors of its own
         raise DeploymentError(
-            f"The requirements of {model_uri!r} can't be read ({_explain_error(str(error))}): log it with pip_requirements."
+            f"The requirements of {model_uri!r} can't be read ({_explain_error(str(error))}): log it with"
+            " pip_requirements."
         ) from error
     own = [line.strip() for line in listed.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     flavor = model.flavors["python_function"]

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adbazureml.deployment.answer_comparison import compare_answers
-from adbazureml.deployment.target import LOG_LINES, Deadline, DeploymentState, EndpointState, Progress, Target, TargetOptions, with_log
+from adbazureml.deployment.target import (
+    LOG_LINES,
+    Deadline,
+    DeploymentState,
+    EndpointState,
+    Progress,
+    Target,
+    TargetOptions,
+    with_log,
+)
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from adbazureml.runtime.clock import Clock
 from adbazureml.errors import DeploymentError
+from adbazureml.runtime.clock import Clock
 from adbazureml.text import html_table, link
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import SettingsError, TrackingError, WorkspaceError
 from adbazureml.monitoring.baseline import FOLDER, Baseline, read_baseline
-from adbazureml.text import html_table
-from adbazureml.text import redacted
+from adbazureml.text import html_table, redacted
 from adbazureml.workspaces import AzureMLWorkspace
 from adbazureml.workspaces.ml_client import ml_client
 

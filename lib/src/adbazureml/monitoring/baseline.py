@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adbazureml.errors import SettingsError, TableError, TrackingError
-from adbazureml.monitoring.column_profile import Binned, Kind, edges_of, frequent_categories, column_profiles
+from adbazureml.monitoring.column_profile import Binned, Kind, column_profiles, edges_of, frequent_categories
 from adbazureml.registry.model_uri import ModelURI, uri_of
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adbazureml import runtime
-from adbazureml.text import html
 from adbazureml.errors import SettingsError, TableError, WorkspaceError
 from adbazureml.monitoring.baseline import Baseline, baseline_of
-from adbazureml.text import name_parts
 from adbazureml.registry.model_uri import ModelURI, uri_of
+from adbazureml.text import html, name_parts
 from adbazureml.workspaces.databricks import databricks_sign_in
 
 if TYPE_CHECKING:

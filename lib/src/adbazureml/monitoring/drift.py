@@ -11,15 +11,20 @@ import numpy as np
 from adbazureml.errors import TableError
 from adbazureml.monitoring.baseline import Baseline, BaselineColumn, baseline_of, comparable, profile, types_of
 from adbazureml.monitoring.column_profile import Profile, column_profiles
-from adbazureml.monitoring.distances import jensen_shannon_distance, kolmogorov_smirnov, population_stability_index, wasserstein
+from adbazureml.monitoring.distances import (
+    jensen_shannon_distance,
+    kolmogorov_smirnov,
+    population_stability_index,
+    wasserstein,
+)
 from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
-from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.monitoring.drift_thresholds import Thresholds
-from adbazureml.scoring.scoring_model import find_model
-from adbazureml.scoring.version_predictions import predictions_of
-from adbazureml.scoring.source_table import select_rows, shown
-from adbazureml.scoring.predictions_table import MODEL_COLUMNS
+from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.registry.model_uri import ModelURI
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS
+from adbazureml.scoring.scoring_model import find_model
+from adbazureml.scoring.source_table import select_rows, shown
+from adbazureml.scoring.version_predictions import predictions_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

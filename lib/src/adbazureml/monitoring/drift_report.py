@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
-from adbazureml.monitoring.significance import smallest_shift
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.significance import smallest_shift
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ It imports `tracking`, as a version in Azure ML needs its run there, and what is
 
 from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
-from adbazureml.registry.registration import register
 from adbazureml.registry.registered_version import RegisteredVersion, find_version
+from adbazureml.registry.registration import register
 
 __all__ = [
     "CHAMPION",

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from adbazureml.errors import AdbAzureMLError, RegistryError
 from adbazureml.registry import model_names, version_tags
-from adbazureml.registry.lineage import tag_counterparts
 from adbazureml.registry.existing_version import delete_duplicates, find_existing_version
-from adbazureml.registry.source_model import SourceModel, find_source_model
+from adbazureml.registry.lineage import tag_counterparts
 from adbazureml.registry.registered_version import RegisteredVersion
+from adbazureml.registry.source_model import SourceModel, find_source_model
 from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace, Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def register(
     """Register a model; again for the same model, return the versions made before.
 
     Databricks comes first. If Azure ML then fails, the first version stays, and calling again completes the second.
-    In Azure ML the version belongs to the run that is the counterpart of the Databricks run; a run that has no counterpart yet gets one.
+    In Azure ML the version belongs to the run that is the counterpart of the Databricks run; a run that has no
+    counterpart yet gets one.
 
     Parameters
     ----------
@@ -177,14 +178,16 @@ def _in_azureml(
 
 
 def _origin(found: SourceModel) -> dict[str, str]:
-    return {key: value for key, value in {version_tags.RUN_ID: found.run_id, version_tags.MODEL: found.key}.items() if value}
+    return {
+        key: value for key, value in {version_tags.RUN_ID: found.run_id, version_tags.MODEL: found.key}.items() if value
+    }
 
 
 def _replicated(ours: DatabricksWorkspace, workspace: AzureMLWorkspace, found: SourceModel) -> tuple[str, str]:
     """The run in Azure ML that is the counterpart of the model's run, and the address of the model in it."""
     from adbazureml.tracking import flush
-    from adbazureml.tracking.store_pair import StorePair
     from adbazureml.tracking.reconciler import Reconciler
+    from adbazureml.tracking.store_pair import StorePair
 
     assert found.run is not None
     flush()

@@ -1,7 +1,6 @@
-"""Names that a registered model has in the two registries, and tags that lead from one to the other."""
+"""The tags of registered versions: what each was made of, and where its counterpart is."""
 
 from __future__ import annotations
-
 
 # Tags of a version. Unity Catalog takes none of ". , - = / :" in a tag's key.
 RUN_ID = "adbazureml_run_id"

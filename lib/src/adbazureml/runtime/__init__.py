@@ -7,16 +7,17 @@ Start reading at `place`, then `spark_session`.
 
 import sys
 from typing import TYPE_CHECKING, cast
-from adbazureml.runtime.task_values import hand_on, handed_on
+
 from adbazureml.runtime.local_spark import registered_tables
 from adbazureml.runtime.notebook import display, in_job, in_notebook, notebook_display, parameters, user_name
 from adbazureml.runtime.place import Place, home, home_path, on_databricks, place
-from adbazureml.runtime.spark_progress import progress
 from adbazureml.runtime.secrets import secret, service_credential
-from adbazureml.runtime.spark_session import drop_table, quoted_table, spark, table, table_exists
 from adbazureml.runtime.spark_models import use_volume_for_spark_models
-
+from adbazureml.runtime.spark_progress import progress
+from adbazureml.runtime.spark_session import drop_table, quoted_table, spark, table, table_exists
+from adbazureml.runtime.task_values import hand_on, handed_on
 from adbazureml.settings import HOME_VARIABLE, Settings, use_surroundings
+
 if TYPE_CHECKING:
     from adbazureml.settings import Surroundings
 

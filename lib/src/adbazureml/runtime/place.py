@@ -11,7 +11,6 @@ from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.settings import HOME_VARIABLE
 
 
-
 class Place(str, Enum):
     """Where the code runs."""
 

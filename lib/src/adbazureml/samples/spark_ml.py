@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.text import identifier, literal
 from adbazureml.samples.model_quality import Quality
+from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:
     import pandas as pd

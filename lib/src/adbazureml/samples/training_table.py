@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
-from adbazureml.text import identifier
 from adbazureml.samples.column_types import MOST_CLASSES, ColumnFacts, Task, decide_task, kind_of, left_out
+from adbazureml.text import identifier
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ from adbazureml.errors import SettingsError, TableError
 from adbazureml.scoring.change_feed import Changes, check_keys, stream_options
 from adbazureml.scoring.exactly_once import Checkpoints
 from adbazureml.scoring.full_rescore import is_rescored, rescore
-from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, detail_of, make_target, version_of
 from adbazureml.scoring.result import ScoringResult, ScoringStream
+from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
 from adbazureml.scoring.source_table import find_columns, is_empty, select_rows, shown
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
-from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, detail_of, make_target, version_of
 from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import identifier
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError
-from adbazureml.scoring.write_conflicts import repeat_on_conflict
 from adbazureml.scoring.predictions_table import TargetTables, version_of, write_once
+from adbazureml.scoring.write_conflicts import repeat_on_conflict
 from adbazureml.text import literal
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
-from adbazureml.scoring.write_conflicts import repeat_on_conflict
-from adbazureml.scoring.source_table import explain_error
 from adbazureml.scoring.predictions_table import TargetTables, kept_once, rows_marked, write_once
+from adbazureml.scoring.source_table import explain_error
+from adbazureml.scoring.write_conflicts import repeat_on_conflict
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -70,8 +70,8 @@ def rescore(
                 counts[target] = written
     except PySparkException as error:
         raise ScoringError(
-            f"Scoring into {targets.into} failed, its rows are as before: {explain_error(error)}. Correct this and score "
-            "again."
+            f"Scoring into {targets.into} failed, its rows are as before: {explain_error(error)}. Correct this and "
+            "score again."
         ) from error
     if checkpoint is not None:
         checkpoint.mark_scored()

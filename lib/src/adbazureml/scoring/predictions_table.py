@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
-from adbazureml.scoring.write_conflicts import repeat_on_conflict
 from adbazureml.scoring.source_table import explain_error
+from adbazureml.scoring.write_conflicts import repeat_on_conflict
 from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:

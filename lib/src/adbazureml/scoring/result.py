@@ -9,12 +9,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from adbazureml import runtime
-from adbazureml.text import html
 from adbazureml.errors import TableError
-from adbazureml.scoring.version_predictions import predictions_of
 from adbazureml.scoring.stream import Batches, explain_stream_error
+from adbazureml.scoring.version_predictions import predictions_of
 from adbazureml.scoring.waiting_query import WaitingQuery
-from adbazureml.text import identifier
+from adbazureml.text import html, identifier
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
+from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.class_probabilities import CLASS, PROBABILITIES, classifying_model
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
-from adbazureml.scoring.source_table import find_columns, explain_error
+from adbazureml.scoring.source_table import explain_error, find_columns
 from adbazureml.scoring.spark_ml import transformed
 from adbazureml.text import identifier
-from adbazureml.registry.model_uri import ModelURI, uri_of
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -257,8 +257,8 @@ def _model_info(uri: str) -> ModelInfo:
         return get_model_info(uri)
     except (MlflowException, OSError) as error:
         raise ScoringError(
-            f"model: {uri!r} can't be found: {explain_error(error)}. Check the name, and that it was logged or registered "
-            "where MLflow looks now."
+            f"model: {uri!r} can't be found: {explain_error(error)}. Check the name, and that it was logged or "
+            "registered where MLflow looks now."
         ) from error
 
 

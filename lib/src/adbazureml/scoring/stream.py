@@ -11,9 +11,9 @@ from adbazureml import runtime
 from adbazureml.errors import AdbAzureMLError, ScoringError, TableError
 from adbazureml.scoring.change_feed import NOT_UNIQUE, Changes
 from adbazureml.scoring.exactly_once import Checkpoint
-from adbazureml.scoring.write_conflicts import is_conflict, repeat_on_conflict
-from adbazureml.scoring.source_table import explain_error
 from adbazureml.scoring.predictions_table import TargetTables, kept_once, rows_marked, write_once
+from adbazureml.scoring.source_table import explain_error
+from adbazureml.scoring.write_conflicts import is_conflict, repeat_on_conflict
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

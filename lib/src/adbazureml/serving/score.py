@@ -181,7 +181,9 @@ def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
         header = next(csv.reader(StringIO(text)))
         rows = pd.read_csv(StringIO(text), dtype={name: types[name] for name in header if name in types})
     except Exception as error:
-        raise RejectedRequestError(400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}") from error
+        raise RejectedRequestError(
+            400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}"
+        ) from error
     # pandas makes an index of what rows have more than the header.
     if not isinstance(rows.index, pd.RangeIndex):
         raise RejectedRequestError(400, f"The header has {len(header)} columns, and the rows have more.")
@@ -201,7 +203,9 @@ def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
         raise RejectedRequestError(400, f"The body has {', '.join(named) or 'none of the formats'}: {expected}.")
     unknown = [str(name) for name in content if name not in (*named, "params", "signature_name")]
     if unknown:
-        raise RejectedRequestError(400, f"The body has {', '.join(unknown)[:LONGEST_REASON]}, which nothing here reads.")
+        raise RejectedRequestError(
+            400, f"The body has {', '.join(unknown)[:LONGEST_REASON]}, which nothing here reads."
+        )
     params = content.get("params")
     if params is not None and not isinstance(params, dict):
         raise RejectedRequestError(400, "params: give a JSON object.")

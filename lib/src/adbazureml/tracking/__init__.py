@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adbazureml.tracking.catchup import CatchUp, catch_up
-    from adbazureml.tracking.outbox import close, flush
-    from adbazureml.tracking.sync_status import Status, status
-    from adbazureml.tracking.run_search import find_runs
     from adbazureml.tracking.mode import track
+    from adbazureml.tracking.outbox import close, flush
+    from adbazureml.tracking.run_search import find_runs
+    from adbazureml.tracking.sync_status import Status, status
 
 _FILE_OF = {
     "CatchUp": "catchup",

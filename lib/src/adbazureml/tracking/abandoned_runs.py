@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import run_tags
-from adbazureml.tracking.sync_record import snapshot_digest, has_ended, out_of_sync_tags
+from adbazureml.tracking.sync_record import has_ended, out_of_sync_tags, snapshot_digest
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -22,7 +22,7 @@ _SECONDS_ELSEWHERE = 600.0
 
 
 def find_abandoned_runs(pair: StorePair, experiment_ids: Sequence[str] | None) -> list[str]:
-    """Ids of the runs of the last days, tracked in both workspaces, that ended and are not in sync, nor being reconciled.
+    """Ids of the runs of the last days, tracked in both workspaces, that ended and are neither in sync nor under way.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adbazureml.azureml_mlflow.mlflow_errors import is_rejection, explain_error
+from adbazureml.azureml_mlflow.mlflow_errors import explain_error, is_rejection
 
 # What one upload takes: so much disk is needed for a moment, and a service that takes folders has few requests.
 _BATCH_FILES, _BATCH_BYTES = 50, 64 * 2**20
@@ -182,7 +182,7 @@ class _Transfer:
                     self.copy([file])
 
     def copy_if_other(self, path: str, size: int | None) -> None:
-        """Replace a file of the counterpart unless it is the same; both are read, as a listing tells at most the size."""
+        """Replace a file of the counterpart unless it is the same; both are read: a listing tells at most the size."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 ours, theirs = Path(scratch, "ours", path), Path(scratch, "theirs", path)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from adbazureml.azureml_mlflow.mlflow_errors import is_missing
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_copy import Copied, Listing, copy_missing, repository
-from adbazureml.azureml_mlflow.mlflow_errors import is_missing
 from adbazureml.tracking.replica_store import REPLICA_REQUESTS
 from adbazureml.tracking.sync_record import listed_before
 
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 
 def copy_files(
-    pair: StorePair, run: Run, snapshot: Run, counterpart: CounterpartRun, *, quick: bool, progress: Callable[[int], None]
+    pair: StorePair,
+    run: Run,
+    snapshot: Run,
+    counterpart: CounterpartRun,
+    *,
+    quick: bool,
+    progress: Callable[[int], None],
 ) -> tuple[Copied, str]:
     """Copy the artifacts and models that the counterpart lacks or holds otherwise.
 
@@ -69,7 +75,9 @@ def copy_files(
         if not copied.hopeless:
             is_empty = folder in empty
             copied.add(
-                copy_missing(source, target, folder, counterpart.rejected, listing, is_empty=is_empty, progress=progress)
+                copy_missing(
+                    source, target, folder, counterpart.rejected, listing, is_empty=is_empty, progress=progress
+                )
             )
     return copied, listing.digest
 

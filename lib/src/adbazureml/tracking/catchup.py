@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
-from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.tracking.outbox import flush_all, outbox_of
-from adbazureml.tracking.store_pair import StorePair, current_pair
 from adbazureml.tracking.progress_bar import Progress
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
+from adbazureml.tracking.store_pair import StorePair, current_pair
 from adbazureml.tracking.sync_record import is_in_sync
 
 if TYPE_CHECKING:
@@ -109,15 +109,15 @@ def catch_up(
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
     recheck : bool
         Compare everything, also of runs that are recorded as in sync, and try again what Azure ML rejected. A run that
-        is in sync is otherwise compared only when a snapshot of it shows a change or a process with this package wrote to it:
-        what a client without this package added to an ended run unseen, such as a file, is found by this alone; so is
-        a file that was written again with the same size after the run had ended.
+        is in sync is otherwise compared only when a snapshot of it shows a change or a process with this package wrote
+        to it: what a client without this package added to an ended run unseen, such as a file, is found by this alone;
+        so is a file that was written again with the same size after the run had ended.
 
     Returns
     -------
     CatchUp
-        One row a run: its counterpart, what was written, and what is still out of sync and why. Empty when runs are tracked in
-        one workspace only.
+        One row a run: its counterpart, what was written, and what is still out of sync and why. Empty when runs are
+        tracked in one workspace only.
 
     Raises
     ------
@@ -155,7 +155,9 @@ def _reconcile_all(
     def reconcile(run_id: str) -> ReconcileResult:
         nonlocal errors
         if errors >= _ERRORS_IN_A_ROW:
-            return ReconcileResult(run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away")
+            return ReconcileResult(
+                run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away"
+            )
         try:
             outcome = reconciler.reconcile(run_id, recheck=recheck)
         except Exception as error:
@@ -195,7 +197,7 @@ def _already(run: Run) -> Future[ReconcileResult]:
 
 
 def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[tuple[str, Run | None, str]]:
-    """The runs of an experiment, each with the record on its counterpart; two lists tell it for all that are in sync."""
+    """The runs of an experiment, each with the record on its counterpart; two lists tell it for all in sync."""
     found = reconciler.pair.primary.get_experiment_by_name(name)
     if found is None:
         raise TrackingError(f"experiment {name!r}: there is none of that name in Databricks.")

@@ -1,8 +1,8 @@
 """Find the counterpart of a run, or make it, once.
 
-A counterpart carries the id of its run as a tag, so that anybody finds it; the run carries the counterpart's id, which saves the
-search. A create whose answer was lost, or two processes that make the same counterpart at once, leave two: every process
-then keeps the one with the smallest id, and tags the other as its duplicate and deletes it.
+A counterpart carries the id of its run as a tag, so that anybody finds it; the run carries the counterpart's id, which
+saves the search. A create whose answer was lost, or two processes that make the same counterpart at once, leave two:
+every process then keeps the one with the smallest id, and tags the other as its duplicate and deletes it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from adbazureml.text import logger
 from adbazureml.azureml_mlflow import experiment_names
+from adbazureml.azureml_mlflow.mlflow_errors import explain_error, is_missing, is_rejection
+from adbazureml.text import logger
 from adbazureml.tracking import run_tags
-from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection, explain_error
 from adbazureml.tracking.sync_record import PARENT, counterpart_tags
 
 if TYPE_CHECKING:
@@ -96,13 +96,15 @@ class CounterpartLookup:
             self._pair.primary.log_batch(run.info.run_id, [], [], [RunTag(*item) for item in missing.items()])
 
     def replace(self, run: Run, lost: str, counterpart: Run) -> None:
-        """Give the place of a lost counterpart to another: in the link, and above the counterparts of the run's children."""
+        """Give the place of a lost counterpart to another: in the link, and above those of the run's children."""
         from mlflow.entities import RunTag, ViewType
 
         self.link(run, counterpart)
         store = self._pair.replica
         children = f"tags.`{PARENT}` = '{lost}'"
-        for child in store.search_runs([counterpart.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000):
+        for child in store.search_runs(
+            [counterpart.info.experiment_id], children, ViewType.ACTIVE_ONLY, max_results=1000
+        ):
             store.set_tag(child.info.run_id, RunTag(PARENT, counterpart.info.run_id))
 
     def links(self, counterpart: Run) -> Mapping[str, str]:
@@ -114,7 +116,7 @@ class CounterpartLookup:
         }
 
     def counterpart_experiment(self, experiment_id: str, *, make: bool) -> str | None:
-        """Id of the experiment that is the counterpart of one of the primary; None when there is none and none is to be made."""
+        """Id of the counterpart of an experiment of the primary; None when there is none and none is to be made."""
         with self._lock:
             if experiment_id not in self._experiments:
                 found = self._experiment(self._pair.primary.get_experiment(experiment_id), make=make)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.text import redacted
-from adbazureml.tracking import run_tags
 from adbazureml.azureml_mlflow.log_batch import RejectedError
 from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection
+from adbazureml.text import redacted
+from adbazureml.tracking import run_tags
 from adbazureml.tracking.metric_points import Fingerprints, Tally, fingerprint, points
 from adbazureml.tracking.sync_record import key_digest, key_digests, taken_tag, users_keys
 
@@ -82,7 +82,10 @@ class CounterpartRun:
             if is_missing(error):
                 raise CounterpartLostError(f"the counterpart {self.run_id} is gone") from error
             raise
-        if run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id or run_tags.DUPLICATE_OF in run.data.tags:
+        if (
+            run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id
+            or run_tags.DUPLICATE_OF in run.data.tags
+        ):
             raise CounterpartLostError(f"run {self.run_id} is no longer the counterpart of {self._source_run_id}")
         for item in json.loads(run.data.tags.get(run_tags.REJECTED_ITEMS, "[]")):
             if item.startswith(_DIGESTS):

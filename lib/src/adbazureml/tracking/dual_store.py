@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         RunTag,
     )
 
-    from adbazureml.tracking.pending_changes import PendingChanges
     from adbazureml.tracking.outbox import Outbox
+    from adbazureml.tracking.pending_changes import PendingChanges
 
 _logger = logger(__name__)
 # Seconds that the end of a run waits for its counterpart in a strict pair; otherwise it does not wait.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from adbazureml.azureml_mlflow.inherited_variables import find_inherited_variables
 from adbazureml.errors import TrackingError
 from adbazureml.text import logger
 from adbazureml.tracking.store_pair import StorePair, switch_off
 from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace
-from adbazureml.azureml_mlflow.inherited_variables import find_inherited_variables
 
 _logger = logger(__name__)
 
@@ -43,8 +43,8 @@ def track(workspace: AzureMLWorkspace | None = None, *, mode: Mode = "both", str
         "both": Databricks is the primary tracking store, written and read at each call; Azure ML follows it within
         ten seconds. The others track in one workspace only.
     strict : bool
-        In mode "both", let the call that ends a run wait up to a minute, and fail when its counterpart could not be made
-        equal. Otherwise it does not wait, a failure is a warning, and this process goes on trying.
+        In mode "both", let the call that ends a run wait up to a minute, and fail when its counterpart could not be
+        made equal. Otherwise it does not wait, a failure is a warning, and this process goes on trying.
 
     Raises
     ------

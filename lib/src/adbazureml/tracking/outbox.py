@@ -6,7 +6,8 @@ writer and may forget at any time: the primary has everything. What it forgot, f
 failed, makes the run *out of sync*, and a run that is out of sync is compared with the primary instead.
 
 Two kinds of daemon threads work: one writes batches, so that a point is seen in the replica a few seconds after it
-was logged; the others reconcile runs that ended, which may take as long as an upload. They end when the outbox is closed.
+was logged; the others reconcile runs that ended, which may take as long as an upload. They end when the outbox is
+closed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azureml_mlflow.mlflow_errors import explain_error, is_outage
 from adbazureml.text import logger
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.abandoned_runs import find_abandoned_runs
 from adbazureml.tracking.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, State
 from adbazureml.tracking.pending_changes import PendingChanges
-from adbazureml.tracking.run_sync import RunSync, RunSyncState
-from adbazureml.azureml_mlflow.mlflow_errors import is_outage, explain_error
-from adbazureml.tracking.abandoned_runs import find_abandoned_runs
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
+from adbazureml.tracking.run_sync import RunSync, RunSyncState
 from adbazureml.tracking.sync_record import counterpart_tags, now
 
 if TYPE_CHECKING:
@@ -125,7 +126,10 @@ class Outbox:
             sync_state.since = sync_state.since or now()
             if not sync_state.is_out_of_sync:
                 before = sync_state.changes.size
-                change(sync_state.changes, sync_state.is_comparing or announced is not sync_state or epoch != sync_state.epoch)
+                change(
+                    sync_state.changes,
+                    sync_state.is_comparing or announced is not sync_state or epoch != sync_state.epoch,
+                )
                 self._waiting += sync_state.changes.size - before
                 if self._waiting > CAPACITY:
                     self._forget(sync_state)
@@ -253,7 +257,12 @@ class Outbox:
             self._breaker.succeeded()
             self._changed.notify_all()
             sync_state = self._runs.get(run_id)
-            if sync_state is not None and sync_state.is_out_of_sync and not sync_state.is_busy and not sync_state.is_own:
+            if (
+                sync_state is not None
+                and sync_state.is_out_of_sync
+                and not sync_state.is_busy
+                and not sync_state.is_own
+            ):
                 del self._runs[run_id]
 
     @property
@@ -272,7 +281,9 @@ class Outbox:
         unfinished = [sync_state for sync_state in self.sync_states() if not sync_state.is_idle]
         if len(unfinished) > _NAMED:
             since = min(sync_state.since or now() for sync_state in unfinished)
-            _logger.warning("%d runs are not whole in Azure ML yet; catch_up(since=%r) mends it.", len(unfinished), since)
+            _logger.warning(
+                "%d runs are not whole in Azure ML yet; catch_up(since=%r) mends it.", len(unfinished), since
+            )
         elif unfinished:
             run_ids = [sync_state.run_id for sync_state in unfinished]
             _logger.warning("Not whole in Azure ML yet; catch_up(run_ids=%s) mends it.", run_ids)
@@ -281,8 +292,8 @@ class Outbox:
         """Let the threads end once nothing is left for them, or at once while the replica is away.
 
         Nothing is waited for, and nothing that fails is tried again: no thread outlives the requests that it is at,
-        each of which takes `retry_policy.REPLICA_REQUESTS.total` seconds at most. What is left then is out of sync, as after the end of
-        the process. A later write opens the outbox again.
+        each of which takes `retry_policy.REPLICA_REQUESTS.total` seconds at most. What is left then is out of sync, as
+        after the end of the process. A later write opens the outbox again.
         """
         with self._changed:
             self._closed.set()
@@ -384,7 +395,9 @@ class Outbox:
             for sync_state in self._runs.values()
         )
 
-    def _done(self, sync_state: RunSyncState, outcome: ReconcileResult | None, *, is_ended: bool, ended_elsewhere: bool) -> None:
+    def _done(
+        self, sync_state: RunSyncState, outcome: ReconcileResult | None, *, is_ended: bool, ended_elsewhere: bool
+    ) -> None:
         with self._changed:
             if sync_state.failures and is_ended:
                 _logger.info("Run %s is whole in Azure ML now.", sync_state.run_id)
@@ -455,7 +468,9 @@ def _is_reconcile(sync_state: RunSyncState) -> bool:
     return sync_state.is_out_of_sync or sync_state.is_ended
 
 
-_WORK = {"adbazureml-write": _is_write} | {f"adbazureml-reconcile-{number}": _is_reconcile for number in range(_RECONCILERS)}
+_WORK = {"adbazureml-write": _is_write} | {
+    f"adbazureml-reconcile-{number}": _is_reconcile for number in range(_RECONCILERS)
+}
 
 _outboxes: dict[StorePair, Outbox] = {}
 

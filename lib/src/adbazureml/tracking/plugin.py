@@ -36,7 +36,7 @@ def rest_store(store_uri: str, artifact_uri: str | None = None) -> Any:
 
 def sql_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Build MLflow's store for ``sqlite://``; a local backend's artifacts lie beside its database."""
-    from adbazureml.workspaces import quiet_migrations, local_artifact_folder
+    from adbazureml.workspaces import local_artifact_folder, quiet_migrations
 
     beside = local_artifact_folder(store_uri)
     if beside is not None:

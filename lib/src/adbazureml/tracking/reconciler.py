@@ -1,8 +1,8 @@
 """Make the counterpart of a run equal to it, in all that MLflow tracks, and record that it is.
 
-The primary store is the source of truth: `Reconciler.reconcile` looks at the run and its counterpart, writes what the counterpart lacks,
-looks again, and writes the record on both sides. So it may be called any number of times, from any machine, and be
-killed at any moment; a second call changes nothing.
+The primary store is the source of truth: `Reconciler.reconcile` looks at the run and its counterpart, writes what the
+counterpart lacks, looks again, and writes the record on both sides. So it may be called any number of times, from any
+machine, and be killed at any moment; a second call changes nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,28 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_sync import copy_files
-from adbazureml.tracking.counterpart_run import CounterpartLostError
-from adbazureml.tracking.snapshot_diff import first_difference, missing_datasets, missing_params, missing_tags, info_differs, name_item
-from adbazureml.tracking.counterpart_run import REJECTED_BEFORE, CounterpartRun
 from adbazureml.tracking.counterpart_lookup import CounterpartLookup
+from adbazureml.tracking.counterpart_run import REJECTED_BEFORE, CounterpartLostError, CounterpartRun
 from adbazureml.tracking.metric_points import Fingerprints, Tally, pages, points
-from adbazureml.tracking.sync_record import PARENT, has_ended, is_in_sync, key_digest, out_of_sync_tags, counterpart_tags, sync_record, taken_tag, users_keys
+from adbazureml.tracking.snapshot_diff import (
+    first_difference,
+    info_differs,
+    missing_datasets,
+    missing_params,
+    missing_tags,
+    name_item,
+)
+from adbazureml.tracking.sync_record import (
+    PARENT,
+    counterpart_tags,
+    has_ended,
+    is_in_sync,
+    key_digest,
+    out_of_sync_tags,
+    sync_record,
+    taken_tag,
+    users_keys,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -105,7 +121,8 @@ class Reconciler:
         counterpart : CounterpartRun, optional
             Its counterpart, where the caller has it.
         is_known : bool
-            Whether the caller made that counterpart and wrote all that is in it, so that its histories need not be read.
+            Whether the caller made that counterpart and wrote all that is in it, so that its histories need not be
+            read.
         recheck : bool
             Whether to compare everything even where the record says that the run is in sync.
         files : bool
@@ -197,7 +214,7 @@ class Reconciler:
         )
 
     def _write_params_and_tags(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> int:
-        """Write the params and tags that the counterpart lacks, and delete the tags that were deleted; return how many."""
+        """Write the params and tags that the counterpart lacks, delete tags that were deleted; return how many."""
         params, tags = missing_params(run, snapshot, counterpart), missing_tags(run, snapshot, counterpart)
         written = len(params) + len(tags)
         wanted = counterpart_tags(run)
@@ -226,7 +243,9 @@ class Reconciler:
         counterpart.write(metrics=batch)
         return written + len(batch)
 
-    def _missing_points(self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, is_known: bool) -> Iterator[Metric]:
+    def _missing_points(
+        self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, is_known: bool
+    ) -> Iterator[Metric]:
         def read(key: str) -> tuple[Fingerprints, Iterator[list[Metric]]]:
             there = Fingerprints()
             if is_known and key in counterpart.tallies:

@@ -20,7 +20,7 @@ _ROUTES = extract_api_info_for_service(MlflowService, "/api/2.0")
 
 
 def replica_store(store: Any) -> Any:
-    """Return a copy of a store that gives up after `REPLICA_REQUESTS`; one that makes no requests is returned itself."""
+    """Return a copy of a store that gives up after `REPLICA_REQUESTS`; one without requests is returned itself."""
     if not isinstance(store, RestStore):
         return store
     replica = copy.copy(store)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml.text import logger
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.counterpart_run import CounterpartLostError, CounterpartRun
 from adbazureml.tracking.pending_changes import PendingChanges
-from adbazureml.tracking.counterpart_run import CounterpartLostError
-from adbazureml.tracking.counterpart_run import CounterpartRun
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
 from adbazureml.tracking.sync_record import has_ended
 
@@ -138,7 +137,11 @@ class RunSync:
         """The run's counterpart, made when there is none; None where the run was deleted before it had one."""
         if sync_state.counterpart is None:
             run = sync_state.created or self._pair.primary.get_run(sync_state.run_id)
-            if sync_state.created is None and run.info.lifecycle_stage == "deleted" and not self._reconciler.lookup.find(run):
+            if (
+                sync_state.created is None
+                and run.info.lifecycle_stage == "deleted"
+                and not self._reconciler.lookup.find(run)
+            ):
                 return None
             is_new = sync_state.created is not None
             sync_state.counterpart, sync_state.is_known = self._reconciler.counterpart_run(run, is_new=is_new)

@@ -14,8 +14,8 @@ PREFIX = "adbazureml."
 # Azure ML takes no longer value of a tag.
 TAG_LENGTH = 1000
 
-# On the run in Databricks: where its counterpart is; and, while the counterpart lacks something, a tag for each process that
-# wrote to the run since it was in sync: since when, and why.
+# On the run in Databricks: where its counterpart is; and, while the counterpart lacks something, a tag for each process
+# that wrote to the run since it was in sync: since when, and why.
 AZUREML_RUN_ID = "adbazureml.azureml.run_id"
 AZUREML_TRACKING_URI = "adbazureml.azureml.tracking_uri"
 AZUREML_RUN_URL = "adbazureml.azureml.run_url"

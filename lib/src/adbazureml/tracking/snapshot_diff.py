@@ -37,7 +37,8 @@ def missing_params(run: Run, snapshot: Run, counterpart: CounterpartRun) -> list
     return [
         Param(key, value)
         for key, value in run.data.params.items()
-        if snapshot.data.params.get(key) != value and not counterpart.rejects(counterpart.pair_name("param", key, value))
+        if snapshot.data.params.get(key) != value
+        and not counterpart.rejects(counterpart.pair_name("param", key, value))
     ]
 
 
@@ -68,7 +69,7 @@ def _dataset_key(dataset: DatasetInput) -> tuple[str, str]:
 
 
 def first_difference(run: Run, snapshot: Run, counterpart: CounterpartRun) -> str:
-    """Name something that a snapshot of the run shows and one at its counterpart does not; empty when there is nothing."""
+    """Name something that a snapshot of the run shows and one of its counterpart does not; empty for nothing."""
     if params := missing_params(run, snapshot, counterpart):
         return f"param {params[0].key}"
     if tags := missing_tags(run, snapshot, counterpart):

@@ -1,7 +1,7 @@
 """What one snapshot of a run shows: its name, status, params, tags and last metrics; and the record that it is in sync.
 
-A snapshot does not show histories, artifacts and models. So a run is known to be in sync when the record on both sides is
-the same, its digest is that of the run as it looks now, and no process has tagged the run as out of sync.
+A snapshot does not show histories, artifacts and models. So a run is known to be in sync when the record on both sides
+is the same, its digest is that of the run as it looks now, and no process has tagged the run as out of sync.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def out_of_sync_tags(run: Run) -> dict[str, str]:
 
 
 def sync_record(run: Run, *, listed: str) -> str:
-    """The record that a run as it looks now is in sync: the time, a digest of its files' listing, one of the snapshot."""
+    """The record that a run as it is now is in sync: the time, a digest of its files' listing, one of its snapshot."""
     return f"{now()} {listed} {snapshot_digest(run)}"
 
 

@@ -10,7 +10,7 @@ from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.outbox import outbox_of
 from adbazureml.tracking.store_pair import current_pair
-from adbazureml.tracking.sync_record import snapshot_digest, has_ended, out_of_sync_tags, time_text
+from adbazureml.tracking.sync_record import has_ended, out_of_sync_tags, snapshot_digest, time_text
 
 if TYPE_CHECKING:
     import pandas as pd

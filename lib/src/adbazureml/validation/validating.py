@@ -9,9 +9,9 @@ import numpy as np
 
 from adbazureml.errors import RegistryError, TableError, ValidationFailedError
 from adbazureml.registry import CHAMPION
+from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.registry.promotion import alias_holder
 from adbazureml.scoring.request_rows import rows_of_models
-from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.validation.verdict import Check, Verdict
 
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ offers, `install` what the walk needs of a machine or cluster.
 """
 
 from adbazureml.workspaces.azureml import AzureMLWorkspace
+from adbazureml.workspaces.base import Workspace
 from adbazureml.workspaces.creation import create_workspace
 from adbazureml.workspaces.databricks import DatabricksWorkspace
-from adbazureml.workspaces.local_backend import quiet_migrations, local_artifact_folder
-from adbazureml.workspaces.base import Workspace
+from adbazureml.workspaces.local_backend import local_artifact_folder, quiet_migrations
 
 __all__ = [
     "AzureMLWorkspace",
     "DatabricksWorkspace",
     "Workspace",
     "create_workspace",
-    "quiet_migrations",
     "local_artifact_folder",
+    "quiet_migrations",
 ]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from adbazureml import runtime
-from adbazureml.errors import WorkspaceError
-from adbazureml.azure.workspace_address import WorkspaceAddress, arm_id, parse_arm_id
 from adbazureml.azure.clouds import Cloud, cloud_of, current_cloud, remember_cloud
-from adbazureml.workspaces.config_file import read_config
 from adbazureml.azure.credential import Credential, credential_for, sign_in_by
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
-from adbazureml.workspaces.local_backend import local_backend
+from adbazureml.azure.workspace_address import WorkspaceAddress, arm_id, parse_arm_id
+from adbazureml.errors import WorkspaceError
 from adbazureml.workspaces.base import Workspace
+from adbazureml.workspaces.config_file import read_config
+from adbazureml.workspaces.local_backend import local_backend
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -213,7 +213,7 @@ class AzureMLWorkspace(Workspace):
         return self._page(f"model/{quote(name)}:{version}/details") or super().model_url(name, version)
 
     def endpoint_url(self, name: str) -> str:
-        """Address of an online endpoint's page in Azure Machine Learning studio; the workspace's own for a local backend."""
+        """Address of an online endpoint's page in Azure ML studio; the workspace's own for a local backend."""
         return self._page(f"endpoints/realtime/{quote(name)}/detail") or self.url
 
     def monitoring_url(self) -> str:

@@ -7,8 +7,8 @@ import os
 from itertools import product
 from pathlib import Path
 
-from adbazureml.errors import WorkspaceError
 from adbazureml.azure.workspace_address import parse_arm_id
+from adbazureml.errors import WorkspaceError
 
 # The order in which azure-ai-ml looks: one combination all the way up, then the next.
 _FOLDERS, _FILES = (".azureml", "aml_config", ""), ("config.json", "project.json")

@@ -10,15 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.errors import WorkspaceError
-from adbazureml.azure.workspace_address import arm_id
-from adbazureml.workspaces.azureml import AzureMLWorkspace
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import Credential, credential_for, sign_in_by
 from adbazureml.azure.long_operations import FAILED, resource_client, wait_for, wait_until_terminal
-from adbazureml.azure.refusals import explaining_errors
-from adbazureml.azure.refusals import RefusedError
+from adbazureml.azure.refusals import RefusedError, explaining_errors
 from adbazureml.azure.resource_manager import read_resource
+from adbazureml.azure.workspace_address import arm_id
+from adbazureml.errors import WorkspaceError
+from adbazureml.workspaces.azureml import AzureMLWorkspace
 
 if TYPE_CHECKING:
     from azure.mgmt.resource.resources import ResourceManagementClient

@@ -17,11 +17,11 @@ from urllib.parse import quote
 import requests
 
 from adbazureml import runtime
+from adbazureml.azure.outages import outage, within
 from adbazureml.errors import WorkspaceError
 from adbazureml.text import first_line, keep_secret, name_parts, redacted
-from adbazureml.azure.outages import outage, within
-from adbazureml.workspaces.local_backend import local_backend
 from adbazureml.workspaces.base import Workspace
+from adbazureml.workspaces.local_backend import local_backend
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -98,8 +98,8 @@ def databricks_sign_in(**config: Any) -> WorkspaceClient:
         if outage(error):
             raise WorkspaceError(_explain_no_answer(error)) from error
         raise WorkspaceError(
-            f"Not signed in to a Databricks workspace{_explain_sign_in_error(error)}. Run this in one; or set DATABRICKS_HOST and"
-            " DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE."
+            f"Not signed in to a Databricks workspace{_explain_sign_in_error(error)}. Run this in one; or set"
+            " DATABRICKS_HOST and DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE."
         ) from error
     for secret in (client.config.token, client.config.client_secret, client.config.password):
         keep_secret(secret)

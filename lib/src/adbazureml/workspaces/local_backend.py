@@ -11,8 +11,8 @@ from typing import Literal
 
 from adbazureml import runtime
 
-# Where `make ui` shows the local backends' tracking stores; a file in the local backend's folder names the port that it took last
-# where this one was not free.
+# Where `make ui` shows the local backends' tracking stores; a file in the local backend's folder names the port that it
+# took last where this one was not free.
 _UI_PORTS = {"databricks": 5000, "azureml": 5001}
 _UI_PORT_FILE = "ui_port"
 

@@ -6,9 +6,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.errors import EnvironmentNotReadyError
-from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azure.credential import credential_for
+from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.errors import EnvironmentNotReadyError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -7,12 +7,12 @@ from typing import Any
 
 import requests
 
-from adbazureml.errors import WorkspaceError
-from adbazureml.text import first_line, is_page
-from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azure.clouds import cloud_of
 from adbazureml.azure.credential import Credential, credential_for
 from adbazureml.azure.outages import outage, within
+from adbazureml.azure.workspace_address import WorkspaceAddress
+from adbazureml.errors import WorkspaceError
+from adbazureml.text import first_line, is_page
 from adbazureml.workspaces.base import Workspace
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 8.0

@@ -8,9 +8,9 @@ from tests.emulators.containers import ContainersEmulator
 from tests.emulators.fixtures import READ_BY_CLIENTS
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import TargetOptions
+from adbazureml.deployment.targets.container_instances import connect
 
 from ..conftest import tracking_in
 

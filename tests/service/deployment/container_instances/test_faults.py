@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.deployment.rollout import RollOut, go_back
 from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME

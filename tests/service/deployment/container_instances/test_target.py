@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import requests
 
-from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.deployment.target import Deadline
+from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME

@@ -12,9 +12,9 @@ from tests.emulators.azureml import AzureMLEmulator
 from tests.emulators.fixtures import READ_BY_CLIENTS, SET_BY_MLFLOW
 
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.targets import managed_online
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.targets import managed_online
 
 POLL = 0.1
 LINES = "lines"

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from adbazureml.deployment.targets import managed_online
 from adbazureml.deployment.target import TargetOptions
+from adbazureml.deployment.targets import managed_online
 from adbazureml.errors import DeploymentError
 
 

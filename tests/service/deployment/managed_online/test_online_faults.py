@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from adbazureml.deployment.targets.managed_online import scoring_client
 from adbazureml.deployment.target import Deadline
+from adbazureml.deployment.targets.managed_online import scoring_client
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces import ml_client
 

@@ -9,9 +9,9 @@ from mlflow.models import Model
 from tests.emulators.databricks import DatabricksEmulator
 from tests.emulators.databricks_serving import Serving, Version
 
-from adbazureml.deployment.targets.model_serving import connect
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.target import TargetOptions
+from adbazureml.deployment.targets.model_serving import connect
 
 from ..conftest import tracking_in
 

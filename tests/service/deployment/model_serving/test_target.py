@@ -11,8 +11,8 @@ from databricks.sdk.service.serving import EndpointCoreConfigInput, ServedEntity
 from mlflow.models.signature import ModelSignature
 from tests.emulators.databricks import TOKEN
 
-from adbazureml.deployment.targets.model_serving import connect
 from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.targets.model_serving import connect
 from adbazureml.errors import DeploymentError, WorkspaceError
 
 from ..conftest import NAME

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment.targets.managed_online.endpoints import OnlineEndpoints
 from adbazureml.azure.refusals import is_missing
-from adbazureml.deployment.targets.managed_online.errors import explaining_errors
 from adbazureml.deployment.target import Kind, TargetOptions
+from adbazureml.deployment.targets.managed_online.endpoints import OnlineEndpoints
+from adbazureml.deployment.targets.managed_online.errors import explaining_errors
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from packaging.requirements import Requirement
 
 from adbazureml import runtime
 from adbazureml.errors import EnvironmentNotReadyError
-from adbazureml.workspaces.install.report import JAVA, InstallReport, Row, row_of, verify
 from adbazureml.runtime.java import not_found_message
 from adbazureml.text import first_line
 from adbazureml.workspaces.databricks import databricks_sign_in
+from adbazureml.workspaces.install.report import JAVA, InstallReport, Row, row_of, verify
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -202,7 +202,9 @@ def _make_ready(client: WorkspaceClient, cluster: str, *, start: bool, timeout: 
         if details.state is State.RUNNING:
             return
         if details.state in (State.TERMINATED, State.TERMINATING, State.ERROR):
-            raise EnvironmentNotReadyError(f"Cluster {cluster} did not start: {_termination_reason(details)}. See its event log.")
+            raise EnvironmentNotReadyError(
+                f"Cluster {cluster} did not start: {_termination_reason(details)}. See its event log."
+            )
         if seconds + pause > timeout:
             raise EnvironmentNotReadyError(
                 f"Cluster {cluster} has not started within {timeout:g} s. It goes on starting: run this again."
@@ -244,8 +246,8 @@ def _check_alive(client: WorkspaceClient, cluster: str) -> None:
     details = client.clusters.get(cluster)
     if details.state in (State.TERMINATED, State.TERMINATING, State.ERROR):
         raise EnvironmentNotReadyError(
-            f"Cluster {cluster} ended during the installation: {_termination_reason(details)}. What was asked for is installed when"
-            " it starts again: start it, then run this again."
+            f"Cluster {cluster} ended during the installation: {_termination_reason(details)}. What was asked for is"
+            " installed when it starts again: start it, then run this again."
         )
 
 

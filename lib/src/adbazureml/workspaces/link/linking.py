@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azure.credential import Credential, credential_for
+from adbazureml.azure.long_operations import TERMINAL, databricks_client, wait_for, wait_until_terminal
+from adbazureml.azure.refusals import RefusedError, explaining_errors
+from adbazureml.azure.resource_manager import read_resource
+from adbazureml.azure.workspace_address import parse_arm_id
 from adbazureml.errors import CredentialError, WorkspaceError
-from adbazureml.workspaces.link.databricks_resource import DatabricksResource, find_by_name, find_by_url, parse_id
 from adbazureml.text import html_table
 from adbazureml.workspaces.azureml import AzureMLWorkspace
-from adbazureml.azure.workspace_address import parse_arm_id
-from adbazureml.azure.credential import Credential, credential_for
 from adbazureml.workspaces.databricks import databricks_sign_in
-from adbazureml.azure.long_operations import TERMINAL, databricks_client, wait_for, wait_until_terminal
-from adbazureml.azure.refusals import explaining_errors
-from adbazureml.azure.refusals import RefusedError
-from adbazureml.azure.resource_manager import read_resource
+from adbazureml.workspaces.link.databricks_resource import DatabricksResource, find_by_name, find_by_url, parse_id
 
 if TYPE_CHECKING:
     from azure.mgmt.databricks import AzureDatabricksManagementClient

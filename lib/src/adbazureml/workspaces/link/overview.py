@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from adbazureml.errors import WorkspaceError
 from adbazureml.text import html_table
 from adbazureml.workspaces.azureml import AzureMLWorkspace
-from adbazureml.workspaces.databricks import DatabricksWorkspace
 from adbazureml.workspaces.base import Workspace
+from adbazureml.workspaces.databricks import DatabricksWorkspace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,18 +24,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError
-from adbazureml.deployment.targets.container_instances.groups import ContainerGroups, Group
-from adbazureml.deployment.targets.container_instances.image import ImageRegistry
-from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served, Size
-from adbazureml.deployment.signed_requests import bearer, post
-from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
-from adbazureml.errors import DeploymentError
-from adbazureml.workspaces import AzureMLWorkspace
-from adbazureml.workspaces.azureml import API_VERSION
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
+from adbazureml.deployment.signed_requests import bearer, post
+from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
+from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError
+from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served, Size
+from adbazureml.deployment.targets.container_instances.groups import ContainerGroups, Group
+from adbazureml.deployment.targets.container_instances.image import ImageRegistry
+from adbazureml.errors import DeploymentError
+from adbazureml.workspaces import AzureMLWorkspace
+from adbazureml.workspaces.azureml import API_VERSION
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
@@ -341,8 +341,8 @@ class ContainerInstances(Target):
         workspace = self._options.workspace
         if workspace is None or not workspace.arm_id:
             raise DeploymentError(
-                "workspace is missing or a local backend: target 'aci' makes its container groups in the resource group of"
-                " an Azure ML workspace, so give one: deploy(…, workspace=AzureMLWorkspace.get(…))."
+                "workspace is missing or a local backend: target 'aci' makes its container groups in the resource group"
+                " of an Azure ML workspace, so give one: deploy(…, workspace=AzureMLWorkspace.get(…))."
             )
         return workspace
 

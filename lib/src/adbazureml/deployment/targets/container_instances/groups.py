@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError, explaining_errors, client_address
-from adbazureml.serving.key_guard import ANSWERED_BY, DEPLOYMENT, KEY
-from adbazureml.deployment.targets.container_instances.image import PORT
-from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served
-from adbazureml.deployment.target import with_log
-from adbazureml.errors import DeploymentError
 from adbazureml.azure.credential import Credential
+from adbazureml.deployment.target import with_log
+from adbazureml.deployment.targets.container_instances.clients import (
+    AzureRefusedError,
+    client_address,
+    explaining_errors,
+)
+from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served
+from adbazureml.deployment.targets.container_instances.image import PORT
+from adbazureml.errors import DeploymentError
+from adbazureml.serving.key_guard import ANSWERED_BY, DEPLOYMENT, KEY
 
 if TYPE_CHECKING:
     from azure.mgmt.containerinstance import ContainerInstanceManagementClient
@@ -244,7 +248,9 @@ class ContainerGroups:
         return with_log(sentence, reason if listed else log, source=f"the log of container group {name!r}")
 
     def _asking(self, name: str) -> Any:
-        return explaining_errors(f"container group {name!r}" if name != "*" else f"resource_group {self.resource_group!r}")
+        return explaining_errors(
+            f"container group {name!r}" if name != "*" else f"resource_group {self.resource_group!r}"
+        )
 
     @cached_property
     def _client(self) -> ContainerInstanceManagementClient:

@@ -12,11 +12,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adbazureml.deployment.targets.container_instances.clients import explaining_errors, client_address
-from adbazureml.deployment.target import with_log
-from adbazureml.serving import key_guard
-from adbazureml.errors import DeploymentError
 from adbazureml.azure.credential import Credential
+from adbazureml.deployment.target import with_log
+from adbazureml.deployment.targets.container_instances.clients import client_address, explaining_errors
+from adbazureml.errors import DeploymentError
+from adbazureml.serving import key_guard
 
 if TYPE_CHECKING:
     from azure.mgmt.containerregistry import ContainerRegistryManagementClient
@@ -172,7 +172,10 @@ class ImageRegistry:
         with tempfile.TemporaryFile() as archive:
             _pack(folder, archive)
             archive.seek(0)
-            with explaining_errors("uploading the image's source"), BlobClient.from_blob_url(place.upload_url or "") as blob:
+            with (
+                explaining_errors("uploading the image's source"),
+                BlobClient.from_blob_url(place.upload_url or "") as blob,
+            ):
                 blob.upload_blob(archive, overwrite=True)
         return place.relative_path or ""
 

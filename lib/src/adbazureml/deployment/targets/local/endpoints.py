@@ -20,13 +20,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.targets.local import environments, processes, records
 from adbazureml import serving
-from adbazureml.serving import lease
-from adbazureml.deployment.targets.local.records import Server
 from adbazureml.deployment.scoring_client import ask, is_healthy, session
-from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Kind, Progress, State, Target, TargetOptions
+from adbazureml.deployment.target import (
+    Deadline,
+    DeploymentState,
+    EndpointState,
+    Kind,
+    Progress,
+    State,
+    Target,
+    TargetOptions,
+)
+from adbazureml.deployment.targets.local import environments, processes, records
+from adbazureml.deployment.targets.local.records import Server
 from adbazureml.errors import DeploymentError
+from adbazureml.serving import lease
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adbazureml.deployment.targets.local.records import LOG, is_server
 from adbazureml.deployment.scoring_client import is_healthy
 from adbazureml.deployment.target import LOG_LINES, Deadline, Progress, with_log
+from adbazureml.deployment.targets.local.records import LOG, is_server
 
 HOST = "127.0.0.1"
 _PING_TIMEOUT_S = 2

@@ -12,11 +12,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.targets.managed_online.operations import carry_out
 from adbazureml.azure.refusals import is_missing
+from adbazureml.deployment.target import (
+    Auth,
+    Deadline,
+    DeploymentState,
+    EndpointState,
+    Kind,
+    Progress,
+    State,
+    Target,
+    TargetOptions,
+    with_log,
+)
 from adbazureml.deployment.targets.managed_online.errors import explaining_errors
+from adbazureml.deployment.targets.managed_online.operations import carry_out
 from adbazureml.deployment.targets.managed_online.scoring_client import Scorer
-from adbazureml.deployment.target import Auth, Deadline, DeploymentState, EndpointState, Kind, Progress, State, Target, TargetOptions, with_log
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces.ml_client import ml_client
 

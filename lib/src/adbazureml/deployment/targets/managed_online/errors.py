@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from adbazureml.errors import DeploymentError
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.refusals import is_transient, message_of, status_of
+from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from adbazureml.errors import DeploymentError
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
+from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.targets.model_serving import served_entities
 from adbazureml.deployment.signed_requests import post
 from adbazureml.deployment.target import LOG_LINES, Deadline, EndpointState, Target, with_log
+from adbazureml.deployment.targets.model_serving import served_entities
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces.databricks import databricks_sign_in
 
@@ -110,7 +110,9 @@ class DatabricksServing(Target):
             if endpoint is None:
                 asked = self._make(name, entity)
             elif served_entities.update_of(endpoint) == served_entities.UPDATING:
-                progress(f"{served_entities.status_message(endpoint, deployment) or 'waiting for an update'}, {waited:.0f} s")
+                progress(
+                    f"{served_entities.status_message(endpoint, deployment) or 'waiting for an update'}, {waited:.0f} s"
+                )
             elif served_entities.serves(endpoint, entity):
                 return
             elif asked and served_entities.update_of(endpoint) != served_entities.NOT_UPDATING:
@@ -207,7 +209,9 @@ class DatabricksServing(Target):
     def list(self) -> list[EndpointState]:
         """Return the endpoints that hold a deployment made by this package, by name."""
         with self._asking("*"):
-            found = [one.name or "" for one in self._client.serving_endpoints.list() if served_entities.is_tagged(one.tags)]
+            found = [
+                one.name or "" for one in self._client.serving_endpoints.list() if served_entities.is_tagged(one.tags)
+            ]
         return [state for name in sorted(found) if (state := self.find(name))]
 
     def _make(self, name: str, entity: serving.ServedEntityInput) -> bool:
@@ -216,7 +220,9 @@ class DatabricksServing(Target):
         from databricks.sdk.service.serving import EndpointCoreConfigInput, EndpointTag
 
         config = EndpointCoreConfigInput(
-            name=name, served_entities=[entity], traffic_config=served_entities.traffic_config({entity.name: 100}, [entity])
+            name=name,
+            served_entities=[entity],
+            traffic_config=served_entities.traffic_config({entity.name: 100}, [entity]),
         )
         with self._asking(name):
             try:
@@ -241,7 +247,9 @@ class DatabricksServing(Target):
         kept = endpoint.config.auto_capture_config if endpoint.config else None
         with self._asking(name):
             if not served_entities.is_tagged(endpoint.tags):
-                self._client.serving_endpoints.patch(name, add_tags=[EndpointTag(key=served_entities.MADE_BY, value="")])
+                self._client.serving_endpoints.patch(
+                    name, add_tags=[EndpointTag(key=served_entities.MADE_BY, value="")]
+                )
             try:
                 self._client.serving_endpoints.update_config(
                     name,
@@ -263,7 +271,10 @@ class DatabricksServing(Target):
         deadline: Deadline,
     ) -> DeploymentError:
         """The error of an update that failed; what was served before is made the whole configuration again."""
-        said = served_entities.status_message(endpoint, deployment) or f"the update ended as {served_entities.update_of(endpoint)}"
+        said = (
+            served_entities.status_message(endpoint, deployment)
+            or f"the update ended as {served_entities.update_of(endpoint)}"
+        )
         error = with_log(
             f"deployment {deployment!r} on endpoint {name!r} does not come up: {said.rstrip('.')}.",
             self.logs(name, deployment, LOG_LINES),
@@ -289,7 +300,10 @@ class DatabricksServing(Target):
             entity_version=version,
             workload_size=self._size,
             scale_to_zero_enabled=False,
-            environment_vars={served_entities.MODEL_VARIABLE: model.uri, served_entities.FINGERPRINT_VARIABLE: model.fingerprint},
+            environment_vars={
+                served_entities.MODEL_VARIABLE: model.uri,
+                served_entities.FINGERPRINT_VARIABLE: model.fingerprint,
+            },
         )
 
     def _existing(self, name: str) -> serving.ServingEndpointDetailed:
