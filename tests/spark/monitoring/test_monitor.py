@@ -293,6 +293,20 @@ def test_the_baseline_of_a_model_gives_what_the_training_rows_give(spark, sample
     assert by_model == report
 
 
+def test_the_champion_s_alias_means_its_version(spark, samples, version, report):
+    mlflow.MlflowClient().set_registered_model_alias("watched", "champion", "1")
+    assert monitor(spark.createDataFrame(samples[0]), baseline="models:/watched@champion") == report
+    rows = spark.createDataFrame(samples[0].head(200)).selectExpr(
+        "*", "'watched' AS model_name", "'1' AS model_version", f"'{version}' AS model_uri", "now() AS scored_at"
+    )
+    rows.write.saveAsTable("by_the_champion", format="delta")
+    try:
+        found = monitor("by_the_champion", baseline="models:/watched@champion", columns=["same"])
+        assert (found.rows_current, found.source) == (200, f"by_the_champion, by {version}")
+    finally:
+        runtime.drop_table("by_the_champion")
+
+
 def test_a_model_without_a_baseline_is_named(spark, samples, version):
     current = spark.createDataFrame(samples[0])
     with pytest.raises(TrackingError, match=r"'models:/unwatched/1' holds no .* profile\(rows\)\.log\(\)"):
