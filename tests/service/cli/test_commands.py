@@ -90,7 +90,7 @@ class TestImport:
         done = call("import-notebooks")
         assert done.exit_code == 0, done.output
         names = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
-        assert len(names) == 8
+        assert len(names) == 9
         for name in names:
             kept = databricks.objects.kept[f"{HOME}/{name}"]
             assert kept.kind == "NOTEBOOK"
@@ -150,7 +150,7 @@ class TestImport:
         assert "http_timeout_seconds" not in done.output
 
     def test_order_is_the_walks(self):
-        assert [path.stem[:2] for path in notebooks()] == [f"{number:02}" for number in range(1, 9)]
+        assert [path.stem[:2] for path in notebooks()] == [f"{number:02}" for number in range(1, 10)]
 
 
 @pytest.mark.parametrize("command", ["link show", "link set", "link unset", "create-workspace"])

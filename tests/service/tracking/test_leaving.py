@@ -55,7 +55,7 @@ def test_what_a_live_process_is_at_is_left_to_it(both):
     flush()
     requests = len(both.proxy.passed)
     with Outbox(current_pair()) as looking:
-        looking.look_for_left()
+        looking.bring_over_abandoned()
         eventually(lambda: "adbazureml-abandoned" not in threads())
     assert len(both.proxy.passed) - requests <= 2
 
@@ -121,7 +121,7 @@ def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monk
 
     monkeypatch.setattr(outbox, "find_abandoned_runs", found_late)
     with Outbox(current_pair()) as looking:
-        looking.look_for_left()
+        looking.bring_over_abandoned()
     closed.set()
     assert found.wait(60)
     eventually(lambda: threads() == [], seconds=30.0)

@@ -22,6 +22,7 @@ _NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
 _LONGEST_COLUMN = 200
 _LINES = 6
 _FEW_ROWS = 50
+_IN_EACH_TABLE = {"model_uri", "compared_at", "column", "psi"}
 _TYPES = (
     "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
     "missing_current double, missing_baseline double, p_value double, p_adjusted double, drifted boolean"
@@ -133,6 +134,8 @@ class DriftReport:
 
         if not self.columns:
             return
+        if runtime.table_exists(table) and not _IN_EACH_TABLE <= set(runtime.table(table).columns):
+            raise TableError(f"table: {table!r} can't take the figures: it has other columns. Name another table.")
         figures = [(report.day, *asdict(column).values()) for report in (self, *self.days) for column in report.columns]
         rows = (
             runtime.spark()
