@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+NO_PYTHON := Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12).
 READY := .venv/ready
 BIN := .venv/bin
 
@@ -32,7 +33,7 @@ lint: $(READY)  ## check style, types, and which room imports which
 	@$(BIN)/mypy
 	@report=$$($(BIN)/lint-imports --no-cache) || { echo "$$report"; exit 1; }
 
-bench: $(READY)  ## measure the figures that the README gives
+bench: $(READY)  ## measure the figures that docs/measured.md gives
 	@$(BIN)/python benchmarks/run.py
 
 ui: $(READY)  ## show both local stores in MLflow's UI, until Ctrl-C
@@ -57,8 +58,14 @@ requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.
 		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3.in --output-file requirements-17.3.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+		requirements-docs.in --output-file requirements-docs.txt
 
-parameters: $(READY)  ## write what the settings say of each parameter into the README and the jobs
+docs: .venv-docs/ready  ## build the documentation as a site that opens from disk
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "Open file://$(CURDIR)/.local/docs/index.html"
+
+parameters: $(READY)  ## write what the settings say of each parameter into the docs and the jobs
 	@$(BIN)/python tools/parameters.py
 
 clean:  ## remove what runs left behind: local stores, tables, endpoints' logs
@@ -67,13 +74,19 @@ clean:  ## remove what runs left behind: local stores, tables, endpoints' logs
 .venv-17.3/ready: requirements-17.3.txt lib/pyproject.toml
 $(READY): requirements.txt lib/pyproject.toml
 $(READY) .venv-17.3/ready:
-	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12)."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }
 	@$(PYTHON) lib/src/adbazureml/runtime/java.py
 	@echo "Preparing $(@D) with $(PYTHON) (about 1 GB, once) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
 	@$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -r $<
 	@$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps --editable ./lib
+	@touch $@
+
+.venv-docs/ready: requirements-docs.txt
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv/connect/ready: requirements-connect.txt $(READY)
@@ -93,4 +106,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements parameters clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements docs parameters clean

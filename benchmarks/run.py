@@ -1,4 +1,4 @@
-"""Measure the figures that the README gives, each as a ratio of things timed in the same run, in alternated rounds.
+"""Measure the figures that docs/measured.md gives, each a ratio of things timed in one run, in alternated rounds.
 
 `python benchmarks/run.py [name …]` runs all benchmarks or the named ones.
 """

@@ -1,4 +1,4 @@
-"""Write what the settings say of each parameter to where people and jobs look for it: the README, the bundle."""
+"""Write what the settings say of each parameter to where people and jobs look for it: the docs, the bundle."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def job_parameters(job: str) -> dict[str, str]:
     }
 
 
-def readme_table() -> str:
-    """The README's table of all parameters."""
+def docs_table() -> str:
+    """The table of all parameters in the docs."""
     rows = ["| group | parameter | default | meaning |", "|---|---|---|---|"]
     for group in GROUPS:
         for place, name in enumerate(names_in(group)):
@@ -56,11 +56,11 @@ def readme_table() -> str:
 
 def written() -> dict[Path, str]:
     """Each file and what it should hold."""
-    readme = ROOT / "README.md"
+    page = ROOT / "docs" / "parameters.md"
     text = re.sub(
-        r"\| group \| parameter (?:.*\n)(?:\|.*\n)*", lambda _: readme_table(), readme.read_text(encoding="utf-8")
+        r"\| group \| parameter (?:.*\n)(?:\|.*\n)*", lambda _: docs_table(), page.read_text(encoding="utf-8")
     )
-    files = {readme: text}
+    files = {page: text}
     for job in JOBS:
         lines = [f"        - name: {name}\n          default: {value}\n" for name, value in job_parameters(job).items()]
         files[_job_file(job)] = re.sub(

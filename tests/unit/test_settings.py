@@ -164,6 +164,6 @@ def test_a_group_that_is_not_there_is_told():
         Settings.from_notebook("trainig")
 
 
-def test_readme_and_jobs_say_of_each_parameter_what_the_settings_say():
+def test_docs_and_jobs_say_of_each_parameter_what_the_settings_say():
     for file, text in parameters.written().items():
         assert file.read_text(encoding="utf-8") == text, f"{file.name}: run `make parameters`"
