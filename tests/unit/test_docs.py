@@ -91,6 +91,11 @@ def test_names_only_commands_and_options_that_are_there(page):
         assert {word for word in rest if word.startswith("--")} <= options, line
 
 
+def test_the_api_page_has_each_name_that_notebooks_import():
+    named = re.findall(r"^::: adbazureml\.[\w.]+\.(\w+)$", text_of(ROOT / "docs" / "api.md"), flags=re.M)
+    assert set(adbazureml.__all__) - set(named) == {"display"}
+
+
 @lru_cache
 def texts_of_the_wheel():
     """Each text in the wheel's code, with a … for what is filled in."""
