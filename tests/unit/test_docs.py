@@ -1,8 +1,10 @@
 """The README is short; what README and docs name is there: files, headings, commands; and their code compiles."""
 
 import ast
+import inspect
 import re
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -68,10 +70,24 @@ def test_the_site_shows_each_page(page):
     assert re.search(rf"^ +- (?:\w+: )?{page.name}$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.M)
 
 
+def python_of(page):
+    """The syntax tree of each block of Python."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", text_of(page), flags=re.M | re.S)
+    return [ast.parse(block, page.name) for block in blocks]
+
+
 @pages
-def test_python_compiles(page):
-    for block in re.findall(r"^```python\n(.*?)^```$", text_of(page), flags=re.M | re.S):
-        compile(block, page.name, "exec")
+def test_python_compiles_and_calls_what_is_there_as_it_is_there(page):
+    nodes = [node for tree in python_of(page) for node in ast.walk(tree)]
+    named = {name: getattr(adbazureml, name) for name in adbazureml.__all__}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("adbazureml"):
+            room = import_module(node.module)
+            named |= {one.asname or one.name: getattr(room, one.name) for one in node.names}
+    for call in nodes:
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in named:
+            given = {argument.arg: None for argument in call.keywords}
+            inspect.signature(named[call.func.id]).bind(*call.args, **given)
 
 
 @pages
