@@ -134,7 +134,7 @@ class DriftReport:
 
         if not self.columns:
             return
-        if runtime.table_exists(table) and not _IN_EACH_TABLE <= set(runtime.table(table).columns):
+        if runtime.table_exists(table) and not set(runtime.table(table).columns) >= _IN_EACH_TABLE:
             raise TableError(f"table: {table!r} can't take the figures: it has other columns. Name another table.")
         figures = [(report.day, *asdict(column).values()) for report in (self, *self.days) for column in report.columns]
         rows = (

@@ -165,7 +165,7 @@ class Outbox:
                 # From before it was closed.
                 self._start()
             closed = self._closed
-        _started("adbazureml-snapshot", self._bring_over, experiment_ids, closed)
+        _started("adbazureml-abandoned", self._bring_over, experiment_ids, closed)
 
     def _bring_over(self, experiment_ids: Sequence[str] | None, closed: threading.Event) -> None:
         try:
