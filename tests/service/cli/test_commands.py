@@ -95,7 +95,7 @@ class TestImport:
             kept = databricks.objects.kept[f"{HOME}/{name}"]
             assert kept.kind == "NOTEBOOK"
             assert kept.content == (ROOT / "notebooks" / f"{name}.ipynb").read_bytes()
-        assert f"Imported 8 notebooks: {databricks.host}/#workspace{HOME.replace('@', '%40')}" in done.output
+        assert f"Imported 9 notebooks: {databricks.host}/#workspace{HOME.replace('@', '%40')}" in done.output
         assert f"team (18.x-cpu-ml-scala2.13, RUNNING): {databricks.host}/compute/clusters/1123-ml" in done.output
         assert "plain" not in done.output
 
