@@ -1,6 +1,6 @@
 """The whole walk as `make run` runs it, in one kernel, on what the day before left behind."""
 
-import importlib.util
+import importlib
 import os
 import signal
 import subprocess
@@ -18,13 +18,6 @@ from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 
 
-def load_walk():
-    spec = importlib.util.spec_from_file_location("walk", ROOT / "tools" / "walk.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
     """The next day: walk once more where each notebook ran by itself before; yield the folder that this leaves.
@@ -33,7 +26,9 @@ def walked(tmp_path_factory):
     """
     folder = warm_spark.HOME if warm_spark.HOME.is_absolute() else tmp_path_factory.mktemp("walk")
     os.environ[runtime.HOME_VARIABLE] = str(folder)
-    walk = load_walk()
+    # It is a script, which finds its neighbours beside it.
+    sys.path.insert(0, str(ROOT / "tools"))
+    walk = importlib.import_module("walk")
     warm_spark.WARM.free()
     if not (folder / "task_values.json").exists():
         walk.walk(walk.notebooks())

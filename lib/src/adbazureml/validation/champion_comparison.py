@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 Task = Literal["regression", "classification"]
 
-# What of MLflow's metrics is shown, the first being the mean loss that the interval is of.
+# By the names that MLflow's evaluation has for them.
 _METRICS: Mapping[Task, tuple[str, ...]] = {
     "regression": ("mean_absolute_error", "root_mean_squared_error", "r2_score"),
     "classification": ("accuracy_score", "f1_score", "precision_score", "recall_score"),
 }
 _LOSS: Mapping[Task, str] = {"regression": "mean absolute error", "classification": "share of wrong answers"}
-_EVALUATORS: Mapping[Task, str] = {"regression": "regressor", "classification": "classifier"}
 _MOST_ROWS = 100_000
 _CONFIDENCE = 0.95
 _RESAMPLES = 1_999
@@ -54,7 +53,7 @@ def validate(
     It may unless it is worse beyond doubt and by more than is tolerated: the 95 % interval of the difference in loss,
     over resampled rows, lies above 0, and the difference is above `tolerance` times the champion's loss. Chance neither
     blocks nor is taken for progress. Its signature must take what the champion's callers send, its input example must
-    be answered, and MLflow's metrics must keep to `thresholds`.
+    be answered, and its metrics must keep to `thresholds`.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def validate(
     tolerance : float
         By what share of the champion's loss the new one's may be larger; 0.02 is 2 %.
     thresholds : mapping of str to mlflow.models.MetricThreshold, optional
-        Limits of MLflow's metrics, such as ``{"r2_score": MetricThreshold(0.3, greater_is_better=True)}``.
+        Limits of the metrics, such as ``{"r2_score": MetricThreshold(0.3, greater_is_better=True)}``.
 
     Returns
     -------
@@ -185,22 +184,28 @@ def _losses(answers: NDArray[Any], labels: pd.Series[Any], task: Task) -> NDArra
 
 
 def _metrics(labels: pd.Series[Any], answers: NDArray[Any], task: Task) -> dict[str, float]:
-    """MLflow's own metrics of the answers."""
-    import mlflow
-    import pandas as pd
+    """Metrics by the names that MLflow's evaluation, which would start runs of its own, has for them."""
+    from sklearn import metrics
 
     truth = labels.to_numpy()
-    if task == "classification":
-        answers, truth = answers.astype(str), truth.astype(str)
-    frame = pd.DataFrame({"label": truth, "answer": answers})
-    found = mlflow.models.evaluate(
-        data=frame,
-        targets="label",
-        predictions="answer",
-        model_type=_EVALUATORS[task],
-        evaluator_config={"log_model_explainability": False, "log_explainer": False},
-    ).metrics
-    return {name: float(found[name]) for name in _METRICS[task] if name in found}
+    if task == "regression":
+        truth, answers = truth.astype(np.float64), answers.astype(np.float64)
+        found = {
+            "mean_absolute_error": metrics.mean_absolute_error(truth, answers),
+            "root_mean_squared_error": metrics.root_mean_squared_error(truth, answers),
+            "r2_score": metrics.r2_score(truth, answers),
+        }
+    else:
+        truth, answers = truth.astype(str), answers.astype(str)
+        # Of several classes the mean, each by its share of the rows.
+        means = {"average": "weighted", "zero_division": 0.0}
+        found = {
+            "accuracy_score": metrics.accuracy_score(truth, answers),
+            "f1_score": metrics.f1_score(truth, answers, **means),
+            "precision_score": metrics.precision_score(truth, answers, **means),
+            "recall_score": metrics.recall_score(truth, answers, **means),
+        }
+    return {name: float(value) for name, value in found.items()}
 
 
 def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:

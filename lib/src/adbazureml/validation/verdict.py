@@ -49,7 +49,7 @@ class Verdict:
     difference : tuple of (float, float) or None
         95 % interval of the challenger's loss less the champion's: below 0 it is better.
     metrics : mapping of str to (float, float or None)
-        MLflow's metrics of both, by name.
+        Metrics of both, by the names that MLflow's evaluation has for them.
     checks : tuple of Check
     """
 
