@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from adbazureml import runtime
 from adbazureml.errors import TableError
 from adbazureml.settings import SAMPLE_SCORING, SAMPLE_TRAINING
 from adbazureml.text import name_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What tells a sample from a user's own table of that name.
 _SAMPLE = "adbazureml.sample"
@@ -48,7 +53,7 @@ def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
 
 
 def new_patients(table: str) -> int:
-    """Let the sample scoring table grow, as a table in use does, by patients like those in it.
+    """Let the sample scoring table grow, as a table in use does, by patients like those of the study.
 
     Parameters
     ----------
@@ -59,26 +64,32 @@ def new_patients(table: str) -> int:
     -------
     int
         Rows added: as many as the sample began with, none in a job, whose tables are in use. Each has the measurements
-        of a patient drawn from the table, with replacement, and an id of its own.
+        of a patient drawn from the whole study, with replacement, and an id of its own: rows drawn from the table again
+        would double what is special about these few, which is a drift in truth.
     """
     if runtime.in_job() or not is_sample(table):
         return 0
     there = runtime.table(table)
-    rows = there.toPandas()
-    drawn = rows.sample(_ARRIVALS, replace=True, random_state=len(rows))
-    drawn["patient_id"] = [f"N{number:04d}" for number in range(len(rows), len(rows) + _ARRIVALS)]
+    rows = there.count()
+    drawn = _patients()[there.columns].sample(_ARRIVALS, replace=True, random_state=rows)
+    drawn["patient_id"] = [f"N{number:04d}" for number in range(rows, rows + _ARRIVALS)]
     arrived = runtime.spark().createDataFrame(drawn, there.schema)
     arrived.coalesce(1).writeTo(runtime.quoted_table(table)).append()
     return _ARRIVALS
 
 
-def _write_sample(table: str) -> None:
+def _patients() -> pd.DataFrame:
+    """The study: ids, measurements and label."""
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes(as_frame=True, scaled=False)
     patients = data.data.rename(columns=str.lower).assign(progression=data.target)
     patients.insert(0, "patient_id", [f"P{number:04d}" for number in range(len(patients))])
-    shuffled = patients.sample(frac=1, random_state=2004)
+    return patients
+
+
+def _write_sample(table: str) -> None:
+    shuffled = _patients().sample(frac=1, random_state=2004)
     cut = int(len(shuffled) * _SHARE_TO_TRAIN)
     training = _short(table) == SAMPLE_TRAINING
     rows = shuffled[:cut] if training else shuffled[cut:].drop(columns="progression")
