@@ -20,9 +20,8 @@ from adbazureml.monitoring.distances import (
 from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
 from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
-from adbazureml.registry.model_uri import ModelURI
+from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.predictions_table import MODEL_COLUMNS
-from adbazureml.scoring.scoring_model import find_model
 from adbazureml.scoring.source_table import select_rows, shown
 from adbazureml.scoring.version_predictions import predictions_of
 
@@ -124,7 +123,7 @@ def _rows(
         return rows, shown(table)
     if not set(MODEL_COLUMNS) <= set(rows.columns):
         return rows, table
-    own, model = predictions_of(table, model=find_model(baseline).uri)
+    own, model = predictions_of(table, model=uri_of(baseline))
     return own, f"{table}, by {model}"
 
 

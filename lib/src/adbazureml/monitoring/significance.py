@@ -55,9 +55,9 @@ def p_value(column: Binned, current: NDArray[np.int64], baseline: NDArray[np.int
     """
     if not current.sum() or not baseline.sum():
         return 1.0
-    if column.kind == "categorical":
-        return _chance(_common(column, np.stack([current, baseline])), [_pearson])[0]
     table = np.stack([current, baseline])
+    if column.kind == "categorical":
+        return _chance(_common(column, table), [_pearson])[0]
     missing = np.stack([table[:, -1], table[:, :-1].sum(axis=1)], axis=1)
     usual = [p for p in (_fisher(missing),) if missing[:, 0].any()]
     shape = 1.0

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 Task = Literal["regression", "classification"]
 
-# By the names that MLflow's evaluation has for them.
-_METRICS: Mapping[Task, tuple[str, ...]] = {
-    "regression": ("mean_absolute_error", "root_mean_squared_error", "r2_score"),
-    "classification": ("accuracy_score", "f1_score", "precision_score", "recall_score"),
-}
 _LOSS: Mapping[Task, str] = {"regression": "mean absolute error", "classification": "share of wrong answers"}
 _MOST_ROWS = 100_000
 _CONFIDENCE = 0.95
@@ -238,8 +233,7 @@ def _within(metrics: Mapping[str, float], thresholds: Mapping[str, MetricThresho
     checks = []
     for name, threshold in thresholds.items():
         if name not in metrics:
-            known = ", ".join(_METRICS[task])
-            raise RegistryError(f"thresholds: {name!r} is no metric of a {task}; there are {known}.")
+            raise RegistryError(f"thresholds: {name!r} is no metric of a {task}; there are {', '.join(metrics)}.")
         more, limit, value = threshold.greater_is_better, threshold.threshold, metrics[name]
         # Not a number is within no limit.
         passed = value >= limit if more else value <= limit
