@@ -29,19 +29,22 @@ OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
 
 TIERS = ("unit", "spark", "service", "walk")
 HERE = Path(__file__).parent
-# Parts of the paths of those files that take minutes.
+# Parts of the paths of those files that take longest, these first.
 LONGEST = (
-    "tests/service/tracking",
-    "tests/service/deployment/managed_online",
-    "tests/service/deployment/container_instances",
-    "tests/service/deployment/model_serving",
-    "tests/service/deployment",
-    "tests/service/azureml_mlflow/test_store",
-    "tests/service/test_ui",
-    "tests/service/test_command_line",
-    "tests/service/test_dead_hosts",
-    "tests/service/test_install",
+    "notebooks/",
+    "tests/walk/test_walk",
+    "deployment/test_lifetime",
+    "tracking/test_faults",
+    "container_instances/test_faults",
+    "managed_online/test_online_faults",
+    "cli/test_dead_hosts",
+    "tracking/test_databricks",
 )
+
+
+def pytest_configure():
+    """Let a JVM that lives for minutes do without its second compiler, which takes a third of its time."""
+    os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,14 +56,16 @@ def pytest_collection_modifyitems(items):
             parts = item.path.relative_to(HERE).parts if item.path.is_relative_to(HERE) else ()
             folder = next((part for part in parts if part in TIERS), "walk")
             item.add_marker(getattr(pytest.mark, folder))
-        # What the files of a folder share, such as servers, is started by one worker.
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+        # What a file shares, such as a server, is started by one worker.
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     # What takes longest begins first, so that no worker is left with it alone at the end.
     items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if part in str(item.path)), len(LONGEST)))
 
 
 def _group(file):
-    return str(file.parent if {"deployment", "tracking"} & {*file.parts} else file)
+    # The walk goes on where the notebooks, each by itself, ended.
+    return "walk" if file.suffix == ".ipynb" or file.name == "test_walk.py" else str(file)
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +130,9 @@ def spark(home):
     ...     spark.range(3).write.saveAsTable("three", format="delta")
     ...     assert spark.table("three").count() == 3
     """
-    session = runtime.spark()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(local_spark._SMALL_MACHINE, "spark.python.daemon.module", "tests.warm_daemon")
+        session = runtime.spark()
     # Of a few rows, planning and compiling take longer than running. Walks and child processes have Spark as users do.
     for key, value in {
         "spark.sql.codegen.wholeStage": "false",

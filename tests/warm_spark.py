@@ -31,7 +31,10 @@ class WarmSpark:
         with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as elsewhere:
             # Its command line names no folder that a test looks for.
             patch.setenv(runtime.HOME_VARIABLE, elsewhere)
-            runtime.spark().stop()
+            session = runtime.spark()
+            # The first table takes longer than all later ones.
+            session.range(1).write.saveAsTable("first", format="delta")
+            session.stop()
         parameters = SparkContext._gateway.gateway_parameters
         self._jvm = SparkContext._jvm
         os.environ.update(zip(VARIABLES, (str(parameters.port), parameters.auth_token), strict=True))

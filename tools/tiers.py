@@ -29,23 +29,18 @@ def where(tier: str) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in (folder, *marked)]
 
 
-BY_GROUP = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
-IN_TWO = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+# The tests of a group, such as those of one file or of a chain of notebooks, follow one another in one worker.
+BY_GROUP = ("--dist", "loadgroup", "--no-loadscope-reorder")
 TIERS = {
     "unit": (*PYTEST, *where("unit"), "-m", "unit and not full"),
-    "service": (
+    # These wait for servers more than they work.
+    "service": (*PYTEST, *where("service"), "-m", "service and not full", "-n", "4", *BY_GROUP),
+    "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", "-n", "2", *BY_GROUP),
+    "walk": (
         *PYTEST,
-        "tests",
-        "-m",
-        "service and not full",
-        "-n",
-        "2",
-        "--dist",
-        "loadgroup",
-        "--no-loadscope-reorder",
+        *("-p", "tests.warm_spark", "--nbval-lax", "notebooks"),
+        *(*where("walk"), "-m", "walk and not full", "-n", "2", *BY_GROUP),
     ),
-    "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", *IN_TWO),
-    "walk": (*PYTEST, "-p", "tests.warm_spark", "--nbval-lax", "notebooks", "tests", "-m", "walk and not full"),
     "full": (*PYTEST, "tests", "-m", "full", "--timeout", "1800"),
 }
 DEFAULT = ("unit", "service", "spark", "walk")

@@ -1,7 +1,8 @@
-"""A real MLflow store and a table of one's own, for every test of scoring."""
+"""A real MLflow store and tables of its own, for every test of scoring."""
 
 import mlflow
 import pytest
+from tests.spark.scoring.growing import grow
 from tests.spark.scoring.times import register_times
 
 from adbazureml import runtime
@@ -30,3 +31,17 @@ def into(request, spark):
     name = "p_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
     yield name
     runtime.drop_table(name)
+
+
+@pytest.fixture
+def source(request, spark):
+    """A table of two rows."""
+    name = "s_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    grow(spark, name, 1, 2)
+    yield name
+    runtime.drop_table(name)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path / "checkpoints")

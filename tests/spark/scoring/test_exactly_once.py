@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, Schema
 from adbazureml import runtime
 from adbazureml.scoring import score
 
-# A second JVM, killed; test_incremental.py dies at the same steps within a process.
+# A second JVM, killed; test_incremental.py and test_full_rescore.py die at the same steps within a process.
 pytestmark = pytest.mark.full
 ROWS = 12_000
 TABLES = ("killed_before_writing", "killed_in_model", "killed_after_writing", "raced_for")

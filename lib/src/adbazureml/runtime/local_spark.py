@@ -7,10 +7,12 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.java import find_java_home, not_found_message
@@ -64,21 +66,52 @@ def local_session() -> SparkSession:
         # MLflow's own default is one folder for all users of the machine, which only the first of them can write.
         os.environ.setdefault("MLFLOW_DFS_TMP", str(home() / "tmp"))
         builder = SparkSession.builder.appName("adbazureml")
-        settings = {**_SMALL_MACHINE, "spark.sql.warehouse.dir": str(_warehouse())}
+        fetched = delta_jars()
+        # Spark puts the jars of packages on the path of Python too, driver and workers, which search them again and
+        # again: a second and more each time that a worker loads a model.
+        jars = {"spark.jars": ",".join(fetched)} if fetched else {}
+        settings = {**_SMALL_MACHINE, **jars, "spark.sql.warehouse.dir": str(_warehouse())}
         for key, value in settings.items():
             builder = builder.config(key, value)
         log = home() / "spark.log"
         try:
             with _printing_to(log):
-                session = configure_spark_with_delta_pip(builder).getOrCreate()
+                session = (builder if fetched else configure_spark_with_delta_pip(builder)).getOrCreate()
         except Exception as error:
             raise EnvironmentNotReadyError(
                 f"Spark did not start ({error}); {log} says more. The first start fetches Delta Lake's jars from Maven"
                 " Central: check the network, and that ~/.m2 holds no half-downloaded packages."
             ) from error
         session.sparkContext.setLogLevel("ERROR")
+        if not fetched:
+            _note_jars(session.sparkContext.getConf().get("spark.jars", ""))
     _know_tables(session)
     return session
+
+
+def delta_jars() -> list[str]:
+    """Return URLs of the jars that Delta Lake needs with this Spark; empty where no session has fetched them yet."""
+    try:
+        noted = _jars_record().read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return noted if all(Path(unquote(urlsplit(url).path)).is_file() for url in noted) else []
+
+
+def _note_jars(jars: str) -> None:
+    # A home that can't be written costs the next start its time, and nothing else.
+    with suppress(OSError):
+        record = _jars_record()
+        record.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = record.with_suffix(f".{os.getpid()}")
+        unfinished.write_text("\n".join(jars.split(",")), encoding="utf-8")
+        unfinished.replace(record)
+
+
+def _jars_record() -> Path:
+    """Return the file that names the jars; outside the local folder, as Ivy's cache of them is."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "adbazureml" / f"delta-{version('delta-spark')}-spark-{version('pyspark')}.txt"
 
 
 def _session_there(sessions: type[SparkSession]) -> SparkSession | None:

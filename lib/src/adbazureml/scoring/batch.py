@@ -109,7 +109,7 @@ def score(
         each batch's transaction once. Rows of a DataFrame, a view or a table of another format can be scored in full
         mode only, where doing it again replaces the rows.
     checkpoints : str
-        Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the local local backends' folder.
+        Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the folder of the local backends.
     rejected_into : str
         The Delta table that takes the rows which the model fails on, with the reason in ``rejected`` instead of a
         prediction; exactly once as well. Empty: one such row fails the call.

@@ -1,4 +1,4 @@
-"""Local local backends of the two workspaces: an MLflow store each, in a folder of this machine."""
+"""Local backends of the two workspaces: an MLflow store each, in a folder of this machine."""
 
 from __future__ import annotations
 
