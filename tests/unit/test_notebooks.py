@@ -73,7 +73,8 @@ def test_asks_for_the_groups_that_it_uses_and_no_others(notebook):
     used = {properties.get(name, name) for name in re.findall(r"settings\.(\w+)", code)}
     assert used <= set(names_in(*groups)), "a parameter that the notebook uses has no widget"
     # These go on as a whole.
-    assert {group for group in groups if not used & set(names_in(group))} <= {"workspaces", "data"}
+    whole = {"workspaces", "data", *(["deployment"] if "target_of(settings)" in code else [])}
+    assert {group for group in groups if not used & set(names_in(group))} <= whole
 
 
 def test_cells_stay_small(notebook):

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
-    from adbazureml.deployment import deploy, input_example
+    from adbazureml.deployment import (
+        ContainerInstances,
+        Kubernetes,
+        Local,
+        ManagedOnline,
+        ModelServing,
+        deploy,
+        input_example,
+        target_of,
+    )
     from adbazureml.monitoring import monitor, profile
     from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.registered_version import find_version
@@ -27,7 +36,12 @@ if TYPE_CHECKING:
 
 _ROOM_OF = {
     "AzureMLWorkspace": "workspaces",
+    "ContainerInstances": "deployment",
     "DatabricksWorkspace": "workspaces",
+    "Kubernetes": "deployment",
+    "Local": "deployment",
+    "ManagedOnline": "deployment",
+    "ModelServing": "deployment",
     "Settings": "runtime",
     "catch_up": "tracking",
     "check": "workspaces.install",
@@ -55,6 +69,7 @@ _ROOM_OF = {
     "show_link": "workspaces.link",
     "show_workspaces": "workspaces.link",
     "spark": "runtime",
+    "target_of": "deployment",
     "track": "tracking",
     "unlink_workspaces": "workspaces.link",
     "use_volume_for_spark_models": "runtime",
@@ -64,7 +79,12 @@ _ROOM_OF = {
 
 __all__ = [
     "AzureMLWorkspace",
+    "ContainerInstances",
     "DatabricksWorkspace",
+    "Kubernetes",
+    "Local",
+    "ManagedOnline",
+    "ModelServing",
     "Settings",
     "catch_up",
     "check",
@@ -92,6 +112,7 @@ __all__ = [
     "show_link",
     "show_workspaces",
     "spark",
+    "target_of",
     "track",
     "unlink_workspaces",
     "use_volume_for_spark_models",

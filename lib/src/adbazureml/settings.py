@@ -59,6 +59,7 @@ EndpointName = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30}
 RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
 Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
 Tracker = Literal["both", "databricks", "azureml"]
+DeployTarget = Literal["local", "azureml", "aks", "aci", "databricks"]
 GroupName = Literal[
     "workspaces",
     "data",
@@ -165,9 +166,7 @@ class Training(_Group):
 class Deployment(_Group):
     """How the endpoint runs."""
 
-    deploy_target: Literal["local", "azureml", "aks", "aci", "databricks"] = Field(
-        "local", description="where the endpoint runs"
-    )
+    deploy_target: DeployTarget = Field("local", description="where the endpoint runs")
     instance_type: str = Field("", description="machine of an endpoint in the cloud; empty: the target's default")
     compute: str = Field("", description="Kubernetes cluster attached to the Azure ML workspace, for aks")
     container_registry: str = Field(

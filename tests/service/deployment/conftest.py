@@ -12,7 +12,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
-from adbazureml.deployment import deploy, endpoints
+from adbazureml.deployment import Local, deploy, endpoints
 from adbazureml.deployment.target import Deadline
 
 from .models import liar, line, unloadable
@@ -80,7 +80,7 @@ def tracked_in_store(store):
 def endpoint(store):
     """Version 1 at a free port, for every test that only asks."""
     with tracking_in(store):
-        started = deploy(store.v1, name="lines", request_timeout=REQUEST_TIMEOUT_S)
+        started = deploy(store.v1, name="lines", target=Local(request_timeout=REQUEST_TIMEOUT_S))
     with started:
         yield started
 

@@ -13,7 +13,7 @@ import mlflow
 import psutil
 import pytest
 
-from adbazureml.deployment import deploy, endpoints, find_endpoint, model_environment
+from adbazureml.deployment import Local, deploy, endpoints, find_endpoint, model_environment
 from adbazureml.deployment.targets.local import environments
 from adbazureml.errors import DeploymentError
 
@@ -25,10 +25,10 @@ def test_kill_9_of_the_parent_ends_what_is_not_kept_and_exit_ends_what_was_kept_
     parent = python(
         f"""
 from concurrent.futures import ThreadPoolExecutor
-from adbazureml.deployment import deploy, input_example
+from adbazureml.deployment import Local, deploy, input_example
 input_example({store.v1!r})  # MLflow opens a SQLite store from one thread at a time only
 def start(name, keep):
-    return deploy({store.v1!r}, name=name, keep=keep, timeout=400).url
+    return deploy({store.v1!r}, name=name, target=Local(keep=keep), timeout=400).url
 with ThreadPoolExecutor() as both:
     print(*both.map(start, ["short", "long", "long"], [False, True, True]), flush=True)
 input()
@@ -46,9 +46,7 @@ input()
     assert long.status().deployments[0].state == "healthy"
     assert len(long.score(frame)) == len(frame)
 
-    again = python(
-        f"from adbazureml.deployment import deploy; print(deploy({store.v1!r}, name='long', keep=False).url)", store
-    )
+    again = python(f"from adbazureml.deployment import deploy; print(deploy({store.v1!r}, name='long').url)", store)
     assert again.stdout.readline().strip() == long.url
     assert again.wait(timeout=60) == 0
     assert not processes_of("long")
@@ -59,26 +57,26 @@ def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, f
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("deploy_lines", "served", "1")
     served = "models:/deploy_lines@served"
-    first = deploy(served, name="changing", port=free_port, keep=True, timeout=400)
+    first = deploy(served, name="changing", target=Local(port=free_port, keep=True), timeout=400)
     assert first.url == f"http://127.0.0.1:{free_port}/score"
-    assert deploy(served, name="changing", port=free_port) == first
-    assert deploy(served, name="changing", keep=True) == first
+    assert deploy(served, name="changing", target=Local(port=free_port)) == first
+    assert deploy(served, name="changing", target=Local(keep=True)) == first
     one = first.deployment
 
     with pytest.raises(DeploymentError, match=r"changing.*deploy_lines/3.*from another planet") as caught:
-        deploy(store.broken, name="changing", port=free_port, timeout=400)
+        deploy(store.broken, name="changing", target=Local(port=free_port), timeout=400)
     sentence, log = str(caught.value).split("\n", 1)
     assert sentence.endswith(f"Deployment {one!r} (100 %) goes on serving.")
     assert "server.log:\n" in log
     with pytest.raises(DeploymentError, match=r"1 of 1 rows differ, first row 0: endpoint 2.0, model 1.0") as caught:
-        deploy(store.liar, name="changing", port=free_port, timeout=400)
+        deploy(store.liar, name="changing", target=Local(port=free_port), timeout=400)
     assert f"Deployment {one!r} (100 %) goes on serving." in str(caught.value)
     assert [each.name for each in first.status().deployments] == [one]
     assert first.status().traffic == {one: 100}
 
     client.set_registered_model_alias("deploy_lines", "served", "2")
     with Asking(f"http://127.0.0.1:{free_port}/") as asking:
-        second = deploy(served, name="changing", port=free_port, timeout=400)
+        second = deploy(served, name="changing", target=Local(port=free_port), timeout=400)
     assert asking.refused <= 1
     assert asking.answered > 10
     assert second == first
@@ -170,12 +168,12 @@ def test_record_of_a_process_that_is_not_ours_is_removed(endpoint, home):
 
 def test_port_in_use(store, endpoint, taken_port):
     with pytest.raises(DeploymentError, match=f"port {taken_port} is in use by another program: set another"):
-        deploy(store.v1, name="other", port=taken_port)
+        deploy(store.v1, name="other", target=Local(port=taken_port))
     port = int(endpoint.url.split(":")[2].split("/")[0])
     with pytest.raises(DeploymentError, match=f"port {port} is in use by endpoint 'lines'"):
-        deploy(store.v1, name="other", port=port)
+        deploy(store.v1, name="other", target=Local(port=port))
     with pytest.raises(DeploymentError, match=f"endpoint 'lines' serves this model at port {port}; leave the port 0"):
-        deploy(store.v1, name="lines", port=taken_port)
+        deploy(store.v1, name="lines", target=Local(port=taken_port))
 
 
 def test_an_environment_behind_a_link_outlasts_the_link(tmp_path, monkeypatch):

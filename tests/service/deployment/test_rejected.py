@@ -2,11 +2,12 @@
 
 import os
 import zipfile
+from importlib import metadata
 
 import mlflow
 import pytest
 
-from adbazureml.deployment import deploy, endpoints, find_endpoint
+from adbazureml.deployment import Local, ManagedOnline, deploy, endpoints, find_endpoint
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.model_environment import Requirements
 from adbazureml.errors import DeploymentError
@@ -48,10 +49,24 @@ def test_azure_without_a_workspace(store, target):
         deploy(store.v1, name="other", target=target)
 
 
+@pytest.mark.parametrize("target", ["azureml", "aks", "aci"])
+def test_azure_without_the_packages_that_it_needs(store, target, monkeypatch):
+    found, absent = metadata.version, "azure-ai-ml"
+
+    def version(package):
+        if package == absent:
+            raise metadata.PackageNotFoundError(package)
+        return found(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(DeploymentError, match=f"not installed .{absent}.: pip install .*'{absent}==.*01_install"):
+        deploy(store.v1, name="other", target=target)
+
+
 @pytest.mark.parametrize("port", [-1, 65536, "8080", None])
 def test_port_out_of_range(store, port):
     with pytest.raises(DeploymentError, match=r"port .* out of range: set it to 1024 to 65535, or 0"):
-        deploy(store.v1, name="other", port=port)
+        deploy(store.v1, name="other", target=Local(port=port))
 
 
 @pytest.mark.parametrize("steps", [(), (50,), (50, 10, 100), (0, 100), (10, 10, 100)])
@@ -68,7 +83,7 @@ def test_steps_where_traffic_is_not_split(store):
 @pytest.mark.parametrize(("option", "value"), [("auth", "password"), ("instance_count", 0)])
 def test_wrong_options(store, option, value):
     with pytest.raises(DeploymentError, match=f"{option} .*: expected"):
-        deploy(store.v1, name="other", **{option: value})
+        deploy(store.v1, name="other", target=ManagedOnline(**{option: value}))
 
 
 @pytest.mark.parametrize(

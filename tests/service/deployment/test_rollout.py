@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from adbazureml.deployment.rollout import RollOut, deployment_name, go_back
-from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, TargetOptions, with_log
+from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, with_log
+from adbazureml.deployment.targets import Local, ManagedOnline
 from adbazureml.errors import DeploymentError
 
 from .memory_target import MemoryTarget
@@ -251,14 +252,15 @@ def test_a_model_without_example_is_not_compared(target):
 
 
 def test_names_of_deployments_tell_what_and_how():
-    model, options = Known("models:/m/1", "f", databricks=("m", "12")), TargetOptions()
+    model, options = Known("models:/m/1", "f", databricks=("m", "12")), ManagedOnline()
     name = deployment_name(model, options)
-    assert name == deployment_name(model, TargetOptions(poll=1, port=99))
+    assert name == deployment_name(model, ManagedOnline(poll=1, auth="token"))
+    assert deployment_name(model, Local()) == deployment_name(model, Local(port=99, keep=True))
     assert name.startswith("v12-")
     assert len(name) <= 32
     others = {
-        deployment_name(model, TargetOptions(instance_type="Standard_F4s_v2")),
-        deployment_name(model, TargetOptions(collect=True)),
+        deployment_name(model, ManagedOnline(instance_type="Standard_F4s_v2")),
+        deployment_name(model, ManagedOnline(collect=True)),
         deployment_name(Known("models:/m/1", "g"), options),
     }
     assert len({name, *others}) == 4

@@ -8,15 +8,29 @@ from adbazureml.deployment.answer_comparison import Comparison
 from adbazureml.deployment.api import deploy, endpoints, find_endpoint, input_example
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
 from adbazureml.deployment.target import DeploymentState, EndpointState
+from adbazureml.deployment.targets import (
+    ContainerInstances,
+    Kubernetes,
+    Local,
+    ManagedOnline,
+    ModelServing,
+    target_of,
+)
 
 __all__ = [
     "Comparison",
+    "ContainerInstances",
     "DeploymentState",
     "Endpoint",
     "EndpointState",
     "Endpoints",
+    "Kubernetes",
+    "Local",
+    "ManagedOnline",
+    "ModelServing",
     "deploy",
     "endpoints",
     "find_endpoint",
     "input_example",
+    "target_of",
 ]

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adbazureml.deployment import rollout
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
 from adbazureml.deployment.progress_line import progress
-from adbazureml.deployment.target import Auth, Deadline, Kind, Target, TargetOptions
+from adbazureml.deployment.target import Deadline, Kind, Target
+from adbazureml.deployment.target_options import TargetOptions
+from adbazureml.deployment.targets import options_of
 from adbazureml.errors import DeploymentError, RegistryError
 from adbazureml.registry import register
 from adbazureml.registry.model_uri import ModelURI, uri_of
+from adbazureml.runtime.extras import missing_of, pip_install
+from adbazureml.workspaces.install.report import EXTRAS
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
 
     from adbazureml.workspaces import AzureMLWorkspace
-
-# Imported when used: all but the first need clients that the wheel does not bring by itself.
-_MODULES: dict[str, str] = {
-    "local": "local",
-    "azureml": "managed_online",
-    "aks": "kubernetes",
-    "aci": "container_instances",
-    "databricks": "model_serving",
-}
-_AUTHS = ("key", "token", "aad", "none")
 
 
 @runtime_checkable
@@ -46,21 +39,11 @@ def deploy(
     model: ModelURI,
     *,
     name: str,
-    target: Kind = "local",
+    target: Kind | TargetOptions = "local",
     workspace: AzureMLWorkspace | None = None,
     steps: Sequence[int] = (100,),
     timeout: float | None = None,
     accept_slow: bool = False,
-    instance_type: str = "",
-    instance_count: int = 1,
-    compute: str = "",
-    container_registry: str = "",
-    auth: Auth = "key",
-    collect: bool = False,
-    request_timeout: float = 60,
-    port: int = 0,
-    keep: bool = False,
-    poll: float = 5,
 ) -> Endpoint:
     """Put a model behind an endpoint, and return once it answers there as the model does.
 
@@ -76,9 +59,10 @@ def deploy(
         ``runs:/…/model``. For Azure ML, a version that is registered in Databricks only is registered there too.
     name : str
         Name of the endpoint.
-    target : {"local", "azureml", "aks", "aci", "databricks"}
-        Where it runs: a server on this machine, reachable from it only; an Azure ML managed online endpoint; a
-        Kubernetes online endpoint; Azure Container Instances; Databricks Model Serving.
+    target : Local, ManagedOnline, Kubernetes, ContainerInstances or ModelServing
+        Where it runs, and how: a server on this machine, reachable from it only; an Azure ML managed online endpoint; a
+        Kubernetes online endpoint; Azure Container Instances; Databricks Model Serving. With the defaults of its
+        options it is named for short: "local", "azureml", "aks", "aci", "databricks".
     workspace : AzureMLWorkspace, optional
         Needed for the Azure targets.
     steps : sequence of int
@@ -88,8 +72,6 @@ def deploy(
     accept_slow : bool
         Serve a Spark ML model all the same: it answers about 100 times slower than others (0.5 s a row), needs Java
         and 1.3 GB of memory.
-    instance_type, instance_count, compute, container_registry, auth, collect, request_timeout, port, keep, poll
-        See `TargetOptions`.
 
     Returns
     -------
@@ -107,22 +89,16 @@ def deploy(
     >>> with deploy("models:/diabetes/3", name="diabetes") as endpoint:  # doctest: +SKIP
     ...     endpoint.score(frame)
     [152.1, 98.4]
+    >>> deploy(  # doctest: +SKIP
+    ...     "models:/diabetes/3",
+    ...     name="diabetes",
+    ...     target=ManagedOnline(instance_type="Standard_F4s_v2"),
+    ...     workspace=workspace,
+    ... )
     """
-    options = TargetOptions(
-        workspace=workspace,
-        instance_type=instance_type,
-        instance_count=instance_count,
-        compute=compute,
-        container_registry=container_registry,
-        auth=auth,
-        collect=collect,
-        request_timeout=request_timeout,
-        port=port,
-        keep=keep,
-        poll=poll,
-    )
-    place = _connect(target, options)
-    _check_parameters(name, place, steps, options)
+    options = options_of(target)
+    place = _connect(options, workspace)
+    _check_parameters(name, place, steps)
     deployable = _deployable(model, place, workspace)
     _check_model(deployable, accept_slow=accept_slow)
     place.check(name, deployable)
@@ -139,21 +115,23 @@ def deploy(
     return _endpoint(name, place)
 
 
-def endpoints(*, target: Kind = "local", workspace: AzureMLWorkspace | None = None) -> Endpoints:
+def endpoints(*, target: Kind | TargetOptions = "local", workspace: AzureMLWorkspace | None = None) -> Endpoints:
     """Endpoints that hold a model deployed by this package, whoever deployed it, by name.
 
     Parameters
     ----------
-    target : {"local", "azureml", "aks", "aci", "databricks"}
+    target : {"local", "azureml", "aks", "aci", "databricks"} or TargetOptions
         Where to look.
     workspace : AzureMLWorkspace, optional
         Needed for the Azure targets.
     """
-    place = _connect(target, TargetOptions(workspace=workspace))
+    place = _connect(options_of(target), workspace)
     return Endpoints(Endpoint(name=state.name, kind=state.kind, url=state.url, target=place) for state in place.list())
 
 
-def find_endpoint(name: str, *, target: Kind = "local", workspace: AzureMLWorkspace | None = None) -> Endpoint:
+def find_endpoint(
+    name: str, *, target: Kind | TargetOptions = "local", workspace: AzureMLWorkspace | None = None
+) -> Endpoint:
     """Return an endpoint that was deployed before, to score, roll back or delete.
 
     Raises
@@ -161,7 +139,7 @@ def find_endpoint(name: str, *, target: Kind = "local", workspace: AzureMLWorksp
     DeploymentError
         There is none of that name.
     """
-    return _endpoint(name, _connect(target, TargetOptions(workspace=workspace)))
+    return _endpoint(name, _connect(options_of(target), workspace))
 
 
 def input_example(model: ModelURI) -> pd.DataFrame | None:
@@ -185,25 +163,17 @@ def _endpoint(name: str, place: Target) -> Endpoint:
     return Endpoint(name=name, kind=state.kind, url=state.url, target=place)
 
 
-def _connect(target: str, options: TargetOptions) -> Target:
-    if target not in _MODULES:
-        known = ", ".join(map(repr, _MODULES))
-        raise DeploymentError(f"target {target!r} is not known: set it to one of {known}.")
-    if target not in ("local", "databricks") and options.workspace is None:
+def _connect(options: TargetOptions, workspace: AzureMLWorkspace | None) -> Target:
+    extra = EXTRAS.get(options.kind)
+    if extra and (missing := missing_of(extra)):
         raise DeploymentError(
-            f"target {target!r} needs an Azure ML workspace: deploy(…, workspace=AzureMLWorkspace.get(…))."
+            f"target {options.kind!r} needs packages that are not installed ({', '.join(missing)}):"
+            f" {pip_install(extra)}, or run notebook 01_install with deploy_target {options.kind!r}."
         )
-    try:
-        module: Any = import_module(f"adbazureml.deployment.targets.{_MODULES[target]}")
-    except ImportError as error:
-        raise DeploymentError(
-            f'target {target!r} needs packages that are not installed ({error}): pip install "adbazureml[deploy]"'
-        ) from error
-    place: Target = module.connect(options)
-    return place
+    return options.connect(workspace)
 
 
-def _check_parameters(name: str, place: Target, steps: Sequence[int], options: TargetOptions) -> None:
+def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     from adbazureml.settings import EndpointName
@@ -219,10 +189,6 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int], options: T
         raise DeploymentError(f"steps {list(steps)!r}: give rising percents of the traffic that end with 100.")
     if len(steps) > 1 and not place.splits_traffic:
         raise DeploymentError(f"steps {list(steps)!r}: {place.kind!r} gives all traffic to one model: leave it out.")
-    if options.auth not in _AUTHS:
-        raise DeploymentError(f"auth {options.auth!r}: expected one of {', '.join(map(repr, _AUTHS))}.")
-    if options.instance_count < 1:
-        raise DeploymentError(f"instance_count {options.instance_count}: expected 1 or more.")
 
 
 def _check_model(model: Deployable, *, accept_slow: bool) -> None:

@@ -17,13 +17,13 @@ from adbazureml.deployment.target import (
     EndpointState,
     Progress,
     Target,
-    TargetOptions,
     with_log,
 )
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
+    from adbazureml.deployment.target_options import TargetOptions
 
 WHOLE = 100
 
@@ -33,8 +33,7 @@ def deployment_name(model: Deployable, options: TargetOptions) -> str:
 
     It has 3 to 32 lower-case letters, digits and '-', a letter first, as every target takes it.
     """
-    how = [options.instance_type, options.instance_count, options.collect, options.request_timeout]
-    digest = hashlib.sha256(json.dumps([model.fingerprint, *how]).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(json.dumps([model.fingerprint, *options.as_deployed()]).encode()).hexdigest()[:10]
     version = model.azureml or model.databricks
     return f"v{version[1]}-{digest}" if version and len(version[1]) <= 10 else f"m-{digest}"
 

@@ -1,8 +1,8 @@
 """What a place that serves models has to do for the api: the contract that every target keeps.
 
-A target is found by its kind, and its module is imported then: Azure's clients are an extra of the wheel. An endpoint
-has a name and holds deployments; each is one model, and traffic is shared among them in percent. The api decides what
-is made, compared, moved and removed; a target does it, with the client that its users would use.
+A target is made from its options, see `target_options`. An endpoint has a name and holds deployments; each is one
+model, and traffic is shared among them in percent. The api decides what is made, compared, moved and removed; a target
+does it, with the client that its users would use.
 
 What every target does alike:
 
@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from adbazureml.errors import DeploymentError
 from adbazureml.runtime.clock import Clock
+from adbazureml.settings import DeployTarget
 from adbazureml.text import html_table, link
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
-    from adbazureml.workspaces import AzureMLWorkspace
 
-Kind: TypeAlias = Literal["local", "azureml", "aks", "aci", "databricks"]
+Kind: TypeAlias = DeployTarget
 Auth: TypeAlias = Literal["key", "token", "aad", "none"]
 State: TypeAlias = Literal["creating", "healthy", "failed", "stopped", "deleting"]
 # Called with a short text, as often as one likes: "building the image, 40 s".
@@ -41,51 +41,6 @@ Progress: TypeAlias = Callable[[str], None]
 LOG_LINES = 15
 MODEL_TAG = "adbazureml-model"
 FINGERPRINT_TAG = "adbazureml-fingerprint"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetOptions:
-    """What a target is told beyond the model; each reads those it knows.
-
-    Attributes
-    ----------
-    workspace : AzureMLWorkspace or None
-        The Azure ML workspace; its ARM id names subscription and resource group. Needed but for "local" and
-        "databricks".
-    instance_type : str
-        Machine: an Azure VM size ("azureml"), an instance type of the cluster ("aks"), ``<cores>x<GB>`` ("aci"), a
-        workload size ("databricks"). Empty: the target's default.
-    instance_count : int
-        How many.
-    compute : str
-        Name of the Kubernetes cluster as it is attached to the workspace ("aks").
-    container_registry : str
-        Name of the container registry whose tasks build the image ("aci"); empty: the workspace's own.
-    auth : {"key", "token", "aad", "none"}
-        How callers sign in. "none" is for "local", which only this machine reaches.
-    collect : bool
-        Keep inputs and outputs for monitoring, where the target can.
-    request_timeout : float
-        Seconds in which one request must be answered.
-    port : int
-        Port of a local endpoint; 0 takes a free one.
-    keep : bool
-        Leave a local endpoint running when the last process that asked for it ends.
-    poll : float
-        Seconds between two looks at something that takes minutes.
-    """
-
-    workspace: AzureMLWorkspace | None = None
-    instance_type: str = ""
-    instance_count: int = 1
-    compute: str = ""
-    container_registry: str = ""
-    auth: Auth = "key"
-    collect: bool = False
-    request_timeout: float = 60
-    port: int = 0
-    keep: bool = False
-    poll: float = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +128,7 @@ def _minute(moment: datetime | None) -> str:
 
 
 class Target(Protocol):
-    """Where endpoints are. Each module has ``connect(options: TargetOptions) -> Target``, which asks nobody yet.
+    """Where endpoints are; `TargetOptions.connect` returns it, and asks nobody yet.
 
     A target's class names this one as its base.
 

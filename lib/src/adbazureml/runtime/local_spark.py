@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.extras import pip_install
 from adbazureml.runtime.java import find_java_home, not_found_message
 from adbazureml.runtime.place import home
 from adbazureml.text import identifier, literal
@@ -53,7 +54,7 @@ def local_session() -> SparkSession:
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise EnvironmentNotReadyError(
-            f"{error.name} is not installed: run `make` in the project, or `pip install 'adbazureml[local]'`."
+            f"{error.name} is not installed: run `make` in the project, or `{pip_install('local')}`."
         ) from error
     session = _session_there(SparkSession)
     if session is None:

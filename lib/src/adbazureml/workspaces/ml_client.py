@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.errors import EnvironmentNotReadyError
+from adbazureml.runtime.extras import pip_install
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -37,7 +38,7 @@ def ml_client(workspace: AzureMLWorkspace, *, poll: float = 5.0) -> MLClient:
         from azure.ai.ml import MLClient
     except ImportError as error:
         raise EnvironmentNotReadyError(
-            f"Azure ML's endpoints and monitors need azure-ai-ml ({error}): pip install 'adbazureml[deploy]'."
+            f"Azure ML's endpoints and monitors need azure-ai-ml ({error}): {pip_install('deploy')}."
         ) from error
     _silence()
     address = WorkspaceAddress.find(workspace.tracking_uri)

@@ -9,8 +9,7 @@ from tests.emulators.fixtures import READ_BY_CLIENTS
 
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import TargetOptions
-from adbazureml.deployment.targets.container_instances import connect
+from adbazureml.deployment.targets import ContainerInstances
 
 from ..conftest import tracking_in
 
@@ -42,13 +41,18 @@ def workspace(azure):
 
 
 @pytest.fixture
-def options(workspace):
-    return TargetOptions(workspace=workspace, poll=0.05)
+def connect(workspace):
+    """A new target, as another process would have it."""
+
+    def new(**options):
+        return ContainerInstances(poll=0.05, **options).connect(workspace)
+
+    return new
 
 
 @pytest.fixture
-def target(options):
-    return connect(options)
+def target(connect):
+    return connect()
 
 
 @pytest.fixture(scope="session")

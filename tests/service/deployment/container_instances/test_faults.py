@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ import requests
 
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.rollout import RollOut, go_back
-from adbazureml.deployment.target import Deadline, TargetOptions
-from adbazureml.deployment.targets.container_instances import connect
+from adbazureml.deployment.target import Deadline
+from adbazureml.deployment.targets import ContainerInstances
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME
@@ -72,10 +71,10 @@ def test_update_in_place_that_fails_is_put_back(azure, target, up, rows, predict
     assert np.allclose(target.score(NAME, rows), predicted(1))
 
 
-def test_other_size_is_made_anew_under_the_same_name(azure, target, options, deployables, up, rows, predicted):
+def test_other_size_is_made_anew_under_the_same_name(azure, target, connect, deployables, up, rows, predicted):
     up(1)
     url = target.find(NAME).url
-    larger = connect(replace(options, instance_type="2x4"))
+    larger = connect(instance_type="2x4")
     deadline = Deadline.after(120)
     larger.create(NAME, "v2", deployables[2], progress=print, deadline=deadline)
     larger.shift(NAME, {"v2": 100}, progress=print, deadline=deadline)
@@ -101,18 +100,13 @@ def test_quota_is_told_before_anything_is_created(azure, target, deployables, up
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ({"auth": "aad"}, "auth 'aad': endpoints of target 'aci' know keys only"),
         ({"instance_type": "Standard_DS3_v2"}, "instance_type 'Standard_DS3_v2': for target 'aci' give <cores>x<GB>"),
-        (
-            {"container_registry": "missing"},
-            "container_registry 'missing': .*was not found.*check its name",
-        ),
-        ({"workspace": None}, "give one"),
+        ({"registry": "missing"}, "registry 'missing': .*was not found.*check its name"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_created(azure, options, deployables, setting, expected):
+def test_wrong_settings_are_told_before_anything_is_created(azure, connect, deployables, setting, expected):
     with pytest.raises(DeploymentError, match=expected):
-        connect(replace(options, **setting)).check(NAME, deployables[1])
+        connect(**setting).check(NAME, deployables[1])
     assert {one.method for one in azure.requests if one.host in ("groups", "registry")} <= {"GET"}
 
 
@@ -155,11 +149,11 @@ def test_too_many_requests_outages_and_cut_uploads_are_tried_again(azure, target
     assert np.allclose(target.score(NAME, rows), predicted(1))
 
 
-def test_slow_answer(azure, options, up, rows):
+def test_slow_answer(azure, connect, up, rows):
     up(1)
     azure.delay = 1.0
     with pytest.raises(DeploymentError, match=r"did not answer within 0.2 s: send fewer rows at once"):
-        connect(replace(options, request_timeout=0.2)).score(NAME, rows)
+        connect(request_timeout=0.2).score(NAME, rows)
 
 
 def test_missing_deployments_are_told(target, up, rows):
@@ -175,7 +169,7 @@ def test_missing_deployments_are_told(target, up, rows):
     assert target.logs(NAME, "v9", 10) == ""
 
 
-def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, deployables, rows, predicted, up):
+def test_two_deployments_at_once_end_with_one_of_them(azure, target, connect, deployables, rows, predicted, up):
     up(1)
     for number in (1, 2):
         assert deployables[number].folder  # MLflow opens a SQLite store from one thread at a time only
@@ -183,7 +177,7 @@ def test_two_deployments_at_once_end_with_one_of_them(azure, target, options, de
     outcomes = {}
 
     def bring(number):
-        place, deadline = connect(options), Deadline.after(120)
+        place, deadline = connect(), Deadline.after(120)
         try:
             place.create(NAME, f"n{number}", deployables[number], progress=lambda _: None, deadline=deadline)
             place.shift(NAME, {f"n{number}": 100}, progress=lambda _: None, deadline=deadline)
@@ -327,11 +321,11 @@ def test_a_group_that_was_stopped_is_started_again(azure, target, up, roll_out, 
 
 
 def test_after_the_registrys_password_was_renewed_deploying_again_gives_the_new_key(
-    azure, options, up, roll_out, rows, predicted, monkeypatch
+    azure, connect, up, roll_out, rows, predicted, monkeypatch
 ):
     up(1)
     monkeypatch.setattr(azure.registry, "passwords", ["another", "one"])
-    renewed = connect(options)
+    renewed = connect()
     [deployment] = renewed.find(NAME).deployments
     assert (deployment.state, "deploy again" in deployment.note) == ("failed", True)
     roll_out(1, on=renewed)
@@ -375,16 +369,16 @@ _ROLLING_OUT = """
 import mlflow
 from mlflow.models import Model
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.targets.container_instances import connect
+from adbazureml.deployment import ContainerInstances
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.rollout import RollOut
-from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.target import Deadline
 
 name, subscription_id, resource_group = {names}
 workspace = AzureMLWorkspace.get(name=name, subscription_id=subscription_id, resource_group=resource_group)
 mlflow.set_tracking_uri("{store.uri}")
 model = Deployable(uri="{uri}", model=Model.load("{uri}"))
-target = connect(TargetOptions(workspace=workspace, poll=0.05))
+target = ContainerInstances(poll=0.05).connect(workspace)
 deadline = Deadline.after(600)
 RollOut(target=target, name="lines", deployment="v{number}", model=model, progress=print, deadline=deadline).run((100,))
 """
@@ -398,7 +392,7 @@ def wait_for(condition, child=None, seconds=300):
         time.sleep(0.05)
 
 
-def test_unreachable_workspace_is_told(options, deployables):
+def test_unreachable_workspace_is_told(azure):
     local_backend = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
-    with pytest.raises(DeploymentError, match="resource group of an Azure ML workspace, so give one"):
-        connect(TargetOptions(workspace=local_backend)).check(NAME, deployables[1])
+    with pytest.raises(DeploymentError, match="'aci' needs an Azure ML workspace, not the local backend: deploy"):
+        ContainerInstances().connect(local_backend)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adbazureml.deployment import deploy, endpoints, find_endpoint
+from adbazureml.deployment import ContainerInstances, deploy, endpoints, find_endpoint
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME
@@ -10,7 +10,7 @@ from ..conftest import NAME
 
 def test_deploy_next_lie_back_and_delete(azure, workspace, store, frame):
     def bring(uri):
-        return deploy(uri, name=NAME, target="aci", workspace=workspace, poll=0.05, timeout=120)
+        return deploy(uri, name=NAME, target=ContainerInstances(poll=0.05), workspace=workspace, timeout=120)
 
     first = bring(store.v1)
     assert first.compare(frame, calls=1).largest_difference == 0

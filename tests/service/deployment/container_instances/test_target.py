@@ -7,7 +7,6 @@ import pytest
 import requests
 
 from adbazureml.deployment.target import Deadline
-from adbazureml.deployment.targets.container_instances import connect
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME
@@ -68,7 +67,7 @@ def test_same_again_asks_for_no_change(azure, target, up):
     assert {one.method for one in azure.requests if one.host in ("groups", "registry")} <= {"GET"}
 
 
-def test_key_is_asked_for_and_shown_nowhere(azure, target, options, up, rows, caplog, capfd):
+def test_key_is_asked_for_and_shown_nowhere(azure, target, connect, up, rows, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     said = up(1)
     state = target.find(NAME)
@@ -79,8 +78,8 @@ def test_key_is_asked_for_and_shown_nowhere(azure, target, options, up, rows, ca
     assert requests.get(state.url.removesuffix("score")).ok
     assert requests.get(state.url.replace("score", "swagger.json")).status_code == 401
     # Another process on another machine finds the same key.
-    assert connect(options).key(NAME) == target.key(NAME)
-    assert connect(options).key("others") != target.key(NAME)
+    assert connect().key(NAME) == target.key(NAME)
+    assert connect().key("others") != target.key(NAME)
     shown = "".join([*said, repr(state), target.logs(NAME, "v1", 1000), caplog.text, *capfd.readouterr()])
     for secret in (target.key(NAME), *azure.registry.passwords):
         assert secret not in shown
@@ -92,10 +91,10 @@ def test_key_is_asked_for_and_shown_nowhere(azure, target, options, up, rows, ca
     assert target.key(NAME) not in seen.text
 
 
-def test_renewed_password_of_the_registry_is_told(azure, target, options, up, monkeypatch):
+def test_renewed_password_of_the_registry_is_told(azure, target, connect, up, monkeypatch):
     up(1)
     monkeypatch.setattr(azure.registry, "passwords", ["another", "one"])
-    [deployment] = connect(options).find(NAME).deployments
+    [deployment] = connect().find(NAME).deployments
     assert deployment.state == "failed"
     assert "password was renewed" in deployment.note
 

@@ -13,8 +13,8 @@ from tests.emulators.fixtures import READ_BY_CLIENTS, SET_BY_MLFLOW
 
 from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import Deadline, TargetOptions
-from adbazureml.deployment.targets import managed_online
+from adbazureml.deployment.target import Deadline
+from adbazureml.deployment.targets import ManagedOnline
 
 POLL = 0.1
 LINES = "lines"
@@ -87,8 +87,8 @@ def waits():
 def connect(workspace):
     """A new target, as another process would have it."""
 
-    def new(module=managed_online, **options):
-        return module.connect(TargetOptions(workspace=workspace, poll=POLL, **options))
+    def new(target=ManagedOnline, **options):
+        return target(poll=POLL, **options).connect(workspace)
 
     return new
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from adbazureml import Settings, clean_up, inventory, register, track
-from adbazureml.deployment import deploy, endpoints
+from adbazureml.deployment import ManagedOnline, deploy, endpoints
 from adbazureml.errors import DeploymentError
 
 from .conftest import POLL
@@ -36,7 +36,7 @@ def in_databricks(workspace, rows, home, tmp_path, monkeypatch):
 
 
 def bring(model, workspace):
-    return deploy(model, name=NAME, target="azureml", workspace=workspace, poll=POLL, timeout=300)
+    return deploy(model, name=NAME, target=ManagedOnline(poll=POLL), workspace=workspace, timeout=300)
 
 
 def test_it_is_registered_on_the_way_replaced_put_back_and_cleaned_up(azure, served, workspace, in_databricks, rows):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adbazureml.deployment.targets import kubernetes
+from adbazureml.deployment.targets import Kubernetes
 from adbazureml.errors import DeploymentError
 
 
@@ -13,7 +13,7 @@ def cluster(azure):
 
 
 def test_a_model_on_a_cluster(azure, connect, cluster, models, payload, rows, waits):
-    target = connect(kubernetes, compute=cluster)
+    target = connect(Kubernetes, compute=cluster)
     target.check("on-aks", models["1"])
     target.create("on-aks", "m-1", models["1"], **waits)
     try:
@@ -34,15 +34,15 @@ def test_a_model_on_a_cluster(azure, connect, cluster, models, payload, rows, wa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "compute is empty: give the name of the Kubernetes cluster"),
+        ({"compute": ""}, "compute is empty: give the name of the Kubernetes cluster"),
         ({"compute": "nowhere"}, "compute 'nowhere': the workspace has no Kubernetes cluster of that name"),
         ({"compute": "cpu"}, "but one of type 'amlcompute'"),
-        ({"compute": "aks", "auth": "aad"}, "auth 'aad': endpoints on Kubernetes know 'key' and 'token' only"),
+        ({"compute": "aks", "auth": "aad"}, "auth 'aad': expected one of 'key', 'token'"),
         ({"compute": "aks", "request_timeout": 301}, "allows up to 300 s"),
     ],
 )
 @pytest.mark.usefixtures("cluster")
 def test_refused_before_anything_is_made(azure, connect, models, options, said):
     with pytest.raises(DeploymentError, match=said):
-        connect(kubernetes, **options).check("on-aks", models["1"])
+        connect(Kubernetes, **options).check("on-aks", models["1"])
     assert [request for request in azure.requests if request.method != "GET"] == []

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from adbazureml.deployment.target import TargetOptions
-from adbazureml.deployment.targets import managed_online
+from adbazureml import AzureMLWorkspace
+from adbazureml.deployment.targets import ManagedOnline
 from adbazureml.errors import DeploymentError
 
 
@@ -169,5 +169,6 @@ def test_an_endpoint_that_is_something_else(azure, connect, models, served, monk
 
 
 def test_without_a_workspace():
+    local_backend = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
     with pytest.raises(DeploymentError, match="needs an Azure ML workspace, not the local backend"):
-        managed_online.connect(TargetOptions())
+        ManagedOnline().connect(local_backend)

@@ -187,15 +187,15 @@ KILLED = """
 import json, sys
 from mlflow.models import Model
 from adbazureml import AzureMLWorkspace
-from adbazureml.deployment.targets import managed_online
+from adbazureml.deployment import ManagedOnline
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import Deadline, TargetOptions
+from adbazureml.deployment.target import Deadline
 names, uri = json.loads(sys.argv[1]), "models:/lines/1"
 import mlflow
 workspace = AzureMLWorkspace.get(**names)
 mlflow.set_tracking_uri(workspace.tracking_uri)
 model = Deployable(uri=uri, model=Model.load(uri), azureml=("lines", "1"))
-target = azureml.connect(TargetOptions(workspace=workspace, poll=0.1))
+target = ManagedOnline(poll=0.1).connect(workspace)
 target.create("faulty", "m-1", model, progress=lambda text: print(text, flush=True), deadline=Deadline.after(150))
 """
 

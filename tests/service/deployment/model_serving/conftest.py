@@ -10,8 +10,7 @@ from tests.emulators.databricks import DatabricksEmulator
 from tests.emulators.databricks_serving import Serving, Version
 
 from adbazureml.deployment.deployable import Deployable
-from adbazureml.deployment.target import TargetOptions
-from adbazureml.deployment.targets.model_serving import connect
+from adbazureml.deployment.targets import ModelServing
 
 from ..conftest import tracking_in
 
@@ -61,4 +60,4 @@ def serving(databricks):
 
 @pytest.fixture
 def target(databricks):
-    return connect(TargetOptions(poll=0.05, request_timeout=30))
+    return ModelServing(poll=0.05, request_timeout=30).connect(None)

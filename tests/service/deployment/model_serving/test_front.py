@@ -2,7 +2,7 @@
 
 import pytest
 
-from adbazureml.deployment import deploy
+from adbazureml.deployment import ModelServing, deploy
 from adbazureml.errors import DeploymentError
 from adbazureml.registry import RegisteredVersion
 
@@ -31,7 +31,7 @@ def registered(store, deployables):
 
 def test_deploy_next_by_steps_fail_back_and_delete(serving, registered, frame):
     def bring(number, **options):
-        return deploy(registered(number), name=NAME, target="databricks", poll=0.05, timeout=300, **options)
+        return deploy(registered(number), name=NAME, target=ModelServing(poll=0.05), timeout=300, **options)
 
     first = bring(1)
     assert first.compare(frame, calls=1).largest_difference == 0

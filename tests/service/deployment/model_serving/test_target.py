@@ -11,8 +11,8 @@ from databricks.sdk.service.serving import EndpointCoreConfigInput, ServedEntity
 from mlflow.models.signature import ModelSignature
 from tests.emulators.databricks import TOKEN
 
-from adbazureml.deployment.target import Deadline, TargetOptions
-from adbazureml.deployment.targets.model_serving import connect
+from adbazureml.deployment.target import Deadline
+from adbazureml.deployment.targets import ModelServing
 from adbazureml.errors import DeploymentError, WorkspaceError
 
 from ..conftest import NAME
@@ -146,7 +146,7 @@ def test_two_deployments_at_once_both_come_up(serving, databricks, deployables, 
 
     def bring(number):
         try:
-            connect(TargetOptions(poll=0.05)).create(
+            ModelServing(poll=0.05).connect(None).create(
                 NAME, f"v{number}", deployables[number], progress=lambda _: None, deadline=Deadline.after(60)
             )
         except BaseException as error:
@@ -200,9 +200,7 @@ def test_check_refuses_before_anything_is_created(databricks, target, deployable
     with pytest.raises(DeploymentError, match="not registered in Databricks"):
         target.check(NAME, replace(deployables[1], databricks=None))
     with pytest.raises(DeploymentError, match="instance_type 'Huge'"):
-        connect(TargetOptions(instance_type="Huge")).check(NAME, deployables[1])
-    with pytest.raises(DeploymentError, match="auth 'aad'"):
-        connect(TargetOptions(auth="aad")).check(NAME, deployables[1])
+        ModelServing(instance_type="Huge")
     assert {one.method for one in databricks.requests} <= {"GET"}
 
 
@@ -216,7 +214,7 @@ def test_slow_answers_bad_rows_and_missing_endpoints(serving, target, up, rows):
         assert_one_line(caught.value)
     serving.delay = 1
     with pytest.raises(DeploymentError, match=r"did not answer within 0.2 s: send fewer rows at once"):
-        connect(TargetOptions(request_timeout=0.2)).score(NAME, rows)
+        ModelServing(request_timeout=0.2).connect(None).score(NAME, rows)
 
 
 def test_not_signed_in(databricks, target, monkeypatch):

@@ -1,5 +1,5 @@
 """Endpoints in Azure Container Instances, through Microsoft's management clients."""
 
-from adbazureml.deployment.targets.container_instances.endpoints import connect
+from adbazureml.deployment.targets.container_instances.options import ContainerInstances
 
-__all__ = ["connect"]
+__all__ = ["ContainerInstances"]

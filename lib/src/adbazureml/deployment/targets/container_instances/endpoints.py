@@ -19,7 +19,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,29 +29,23 @@ from adbazureml.azure.resource_manager import read_resource
 from adbazureml.deployment.signed_requests import bearer, post
 from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
 from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError
-from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served, Size
+from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served
 from adbazureml.deployment.targets.container_instances.groups import ContainerGroups, Group
 from adbazureml.deployment.targets.container_instances.image import ImageRegistry
 from adbazureml.errors import DeploymentError
-from adbazureml.workspaces import AzureMLWorkspace
 from adbazureml.workspaces.azureml import API_VERSION
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
-    from adbazureml.deployment.target import Progress, TargetOptions
+    from adbazureml.deployment.target import Progress
+    from adbazureml.deployment.targets.container_instances.options import ContainerInstances
+    from adbazureml.workspaces import AzureMLWorkspace
 
 _REGISTRIES = "/providers/Microsoft.ContainerRegistry/registries"
-_SIZE = re.compile(r"(?P<cores>\d+(?:\.\d+)?)x(?P<memory>\d+(?:\.\d+)?)")
-_DEFAULT_SIZE = "1x2"
 _CHARACTERS_OF_A_HASH = 8
 
 
-def connect(options: TargetOptions) -> ContainerInstances:
-    """Return the target; nobody is asked yet."""
-    return ContainerInstances(options)
-
-
-class ContainerInstances(Target):
+class ContainerEndpoints(Target):
     """Azure Container Instances, in the resource group of an Azure ML workspace; see `Target`."""
 
     kind: Literal["aci"] = "aci"
@@ -61,16 +54,14 @@ class ContainerInstances(Target):
     splits_traffic = False
     timeout = 3600.0
 
-    def __init__(self, options: TargetOptions) -> None:
+    def __init__(self, workspace: AzureMLWorkspace, options: ContainerInstances) -> None:
+        self._workspace = workspace
         self._options = options
 
     def check(self, name: str, model: Deployable) -> None:
         """Raise for what Azure will refuse; nothing is created."""
-        if self._options.auth != "key":
-            raise DeploymentError(f"auth {self._options.auth!r}: endpoints of target 'aci' know keys only: set 'key'.")
         if "--" in name:
             raise DeploymentError(f"name {name!r}: container groups have no '--' in their names.")
-        size = self._size
         _ = self._images.access
         old = self._groups.get(name)
         if old and not (old.endpoint == name and old.served):
@@ -80,10 +71,10 @@ class ContainerInstances(Target):
             )
         free = self._groups.free_cores()
         # The new version's group, and at first the endpoint's own too.
-        needed = size.cores * (1 if old else 2)
+        needed = self._options.size.cores * (1 if old else 2)
         if free is not None and free < needed and self._candidate(name, model) is None:
             raise DeploymentError(
-                f"instance_type {self._options.instance_type or _DEFAULT_SIZE!r}: region {self._groups.location} has"
+                f"instance_type {self._options.instance_type!r}: region {self._groups.location} has"
                 f" {free:g} cores left in the quota, and {needed:g} are needed while the version comes up. Set a"
                 " smaller instance_type, or have the quota raised (Azure portal: Subscriptions, Usage + quotas)."
             )
@@ -210,7 +201,7 @@ class ContainerInstances(Target):
             key=key,
             key_mark=_hash(key),
             access=self._images.access,
-            size=self._size,
+            size=self._options.size,
             request_timeout=self._options.request_timeout,
         )
         self._groups.put(group, plan, progress=progress, deadline=deadline)
@@ -306,16 +297,6 @@ class ContainerInstances(Target):
                 return group
         return None
 
-    @property
-    def _size(self) -> Size:
-        said = self._options.instance_type or _DEFAULT_SIZE
-        match = _SIZE.fullmatch(said)
-        if match is None or not float(match["cores"]) or not float(match["memory"]):
-            raise DeploymentError(
-                f"instance_type {said!r}: for target 'aci' give <cores>x<GB>, such as {_DEFAULT_SIZE!r} or '2x4'."
-            )
-        return Size(cores=float(match["cores"]), memory=float(match["memory"]))
-
     @cached_property
     def _groups(self) -> ContainerGroups:
         parts = self._workspace.arm_id.strip("/").split("/")
@@ -325,26 +306,16 @@ class ContainerInstances(Target):
 
     @cached_property
     def _images(self) -> ImageRegistry:
-        named = self._options.container_registry
+        named = self._options.registry
         if named and not named.startswith("/"):
             named = f"{self._workspace.arm_id.partition('/providers/')[0]}{_REGISTRIES}/{named}"
         found = named or self._resource.get("properties", {}).get("containerRegistry")
         if not found:
             raise DeploymentError(
-                "container_registry is empty, and the Azure ML workspace has no registry yet: name one of its resource"
-                " group, or give its whole resource id."
+                "registry is empty, and the Azure ML workspace has no container registry yet: name one of its resource"
+                " group, or give its whole resource id, such as ContainerInstances(registry='images')."
             )
         return ImageRegistry(found, self._credential, poll=self._options.poll)
-
-    @property
-    def _workspace(self) -> AzureMLWorkspace:
-        workspace = self._options.workspace
-        if workspace is None or not workspace.arm_id:
-            raise DeploymentError(
-                "workspace is missing or a local backend: target 'aci' makes its container groups in the resource group"
-                " of an Azure ML workspace, so give one: deploy(…, workspace=AzureMLWorkspace.get(…))."
-            )
-        return workspace
 
     @cached_property
     def _resource(self) -> dict[str, Any]:

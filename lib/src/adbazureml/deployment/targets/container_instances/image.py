@@ -108,7 +108,7 @@ class ImageRegistry:
             properties = found.properties
             if not properties or not properties.admin_user_enabled:
                 raise DeploymentError(
-                    f"container_registry {self.name!r}: its admin user is disabled, by which containers pull their"
+                    f"container registry {self.name!r}: its admin user is disabled, by which containers pull their"
                     f" image. Enable it: az acr update --name {self.name} --admin-enabled true."
                 )
             credentials = self._registry.registries.list_credentials(self.resource_group, self.name)
@@ -201,13 +201,13 @@ class ImageRegistry:
                 return
             if run.status not in ("Queued", "Started", "Running"):
                 status = getattr(run.status, "value", run.status)
-                what = f"container_registry {self.name!r}: the build of the image ended as {status}"
+                what = f"container registry {self.name!r}: the build of the image ended as {status}"
                 reason = f": {run.run_error_message}" if run.run_error_message else ""
                 raise with_log(
                     f"{what}{reason} (run {run_id}).", self._log(run_id), source=f"the log of build {run_id}"
                 )
             progress(f"building the image, {waited:.0f} s")
-        raise deadline.missed(f"container_registry {self.name!r}: build {run_id} of the image is not done")
+        raise deadline.missed(f"container registry {self.name!r}: build {run_id} of the image is not done")
 
     def _log(self, run_id: str) -> str:
         """The log of a build; empty where it can't be had, as the build's end says more than that."""
@@ -222,7 +222,7 @@ class ImageRegistry:
             return ""
 
     def _asking(self) -> Any:
-        return explaining_errors(f"container_registry {self.name!r}")
+        return explaining_errors(f"container registry {self.name!r}")
 
     @cached_property
     def _registry(self) -> ContainerRegistryManagementClient:

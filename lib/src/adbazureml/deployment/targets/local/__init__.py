@@ -1,5 +1,5 @@
 """Endpoints on this machine, a server process each."""
 
-from adbazureml.deployment.targets.local.endpoints import connect
+from adbazureml.deployment.targets.local.options import Local
 
-__all__ = ["connect"]
+__all__ = ["Local"]

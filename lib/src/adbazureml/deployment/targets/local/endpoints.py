@@ -30,9 +30,9 @@ from adbazureml.deployment.target import (
     Progress,
     State,
     Target,
-    TargetOptions,
 )
 from adbazureml.deployment.targets.local import environments, processes, records
+from adbazureml.deployment.targets.local.options import Local
 from adbazureml.deployment.targets.local.records import Server
 from adbazureml.errors import DeploymentError
 from adbazureml.serving import lease
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
 
 _INFERENCE_SERVER = Path(serving.__file__).parent / "inference_server.py"
-_HIGHEST_PORT = 65535
 _PING_TIMEOUT_S = 5
 # The server says itself that a request took too long; that shall arrive.
 _ANSWER_MARGIN_S = 10
@@ -53,11 +52,6 @@ _PATHS = {"inference server": ("/score", "/"), "MLflow": ("/invocations", "/ping
 _held: set[str] = set()
 
 
-def connect(options: TargetOptions) -> LocalTarget:
-    """Return this machine as a target."""
-    return LocalTarget(options)
-
-
 class LocalTarget(Target):
     """The machine that runs this. A deployment without traffic listens at a port that nobody is told."""
 
@@ -67,16 +61,12 @@ class LocalTarget(Target):
     # The first time, packages of 320 MB are installed; a server that dies is noticed at once.
     timeout: float = 600
 
-    def __init__(self, options: TargetOptions) -> None:
+    def __init__(self, options: Local) -> None:
         self._options = options
 
     def check(self, name: str, model: Deployable) -> None:
-        """Refuse a port that is none, in use, or not the one where the endpoint runs."""
+        """Refuse a port that is not the one where the endpoint runs."""
         port = self._options.port
-        if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
-            raise DeploymentError(
-                f"port {port!r} is out of range: set it to 1024 to {_HIGHEST_PORT}, or 0 for a free port."
-            )
         charge = records.in_charge(name)
         server = records.read_server(charge) if charge else None
         if server and server.fingerprint == model.fingerprint and port not in (0, server.port):
@@ -327,4 +317,4 @@ def _leave() -> None:
     """Stop what nobody else holds, rather than wait for the servers to notice."""
     for name in tuple(_held):
         with suppress(DeploymentError, OSError):
-            LocalTarget(TargetOptions()).release(name)
+            LocalTarget(Local()).release(name)

@@ -1,5 +1,5 @@
-"""Online endpoints of Azure Machine Learning, through Microsoft's azure-ai-ml."""
+"""Managed online endpoints of Azure Machine Learning, through Microsoft's azure-ai-ml."""
 
-from adbazureml.deployment.targets.managed_online.endpoints import connect
+from adbazureml.deployment.targets.managed_online.options import ManagedOnline
 
-__all__ = ["connect"]
+__all__ = ["ManagedOnline"]

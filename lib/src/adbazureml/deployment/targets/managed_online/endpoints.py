@@ -22,7 +22,6 @@ from adbazureml.deployment.target import (
     Progress,
     State,
     Target,
-    TargetOptions,
     with_log,
 )
 from adbazureml.deployment.targets.managed_online.errors import explaining_errors
@@ -37,14 +36,11 @@ if TYPE_CHECKING:
     from azure.core.polling import LROPoller
 
     from adbazureml.deployment.deployable import Deployable
+    from adbazureml.deployment.targets.managed_online.options import OnlineOptions
     from adbazureml.workspaces import AzureMLWorkspace
 
 # The base of Microsoft's own images for the inference server: it starts what a conda environment brings.
 IMAGE = "mcr.microsoft.com/azureml/inference-base-2204:latest"
-# Smaller machines are too small for endpoints, says Microsoft.
-_INSTANCE_TYPE = "Standard_DS3_v2"
-# Microsoft's limits of one request: https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
-_LONGEST_REQUEST_S = {"azureml": 180, "aks": 300}
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{1,30}[A-Za-z0-9])")
 # Enough to reach over what the inference server notes after an error.
 _LOG_LINES = 200
@@ -56,43 +52,21 @@ _MODEL_TAG, _FINGERPRINT_TAG = "adbazureml_model", "adbazureml_fingerprint"
 _STATES: dict[str, State] = {"Succeeded": "healthy", "Failed": "failed", "Canceled": "failed", "Deleting": "deleting"}
 
 
-def connect(options: TargetOptions) -> OnlineEndpoints:
-    """Return the target; nobody is asked yet.
-
-    Raises
-    ------
-    DeploymentError
-        No Azure ML workspace is named.
-    """
-    return OnlineEndpoints(options)
-
-
 @dataclass(frozen=True, eq=False)
 class OnlineEndpoints(Target):
     """Managed online endpoints of an Azure ML workspace, see `adbazureml.deployment.target.Target`."""
 
-    options: TargetOptions
+    workspace: AzureMLWorkspace
+    options: OnlineOptions
     kind: Kind = "azureml"
     registry: Literal["azureml"] = "azureml"
     splits_traffic: bool = True
     # An image takes up to 20 minutes, machines some more.
     timeout: float = 3600
 
-    def __post_init__(self) -> None:
-        if self.options.workspace is None or not self.options.workspace.arm_id:
-            raise DeploymentError(
-                f"target {self.kind!r} needs an Azure ML workspace, not the local backend: deploy(…,"
-                " workspace=AzureMLWorkspace.get(…))."
-            )
-
-    @property
-    def _workspace(self) -> AzureMLWorkspace:
-        assert self.options.workspace is not None
-        return self.options.workspace
-
     @cached_property
     def _client(self) -> MLClient:
-        return ml_client(self._workspace, poll=self.options.poll)
+        return ml_client(self.workspace, poll=self.options.poll)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -136,7 +110,7 @@ class OnlineEndpoints(Target):
         """Make endpoint and deployment, and wait for its health; see `Target.create`."""
         if not _NAME.fullmatch(deployment):
             raise DeploymentError(f"The deployment name {deployment!r} is refused by Azure ML.")
-        instances = f"{self.options.instance_count} x {self._instance_type or 'the default'}"
+        instances = f"{self.options.instance_count} x {self.options.instance_type or 'the default'}"
         with explaining_errors(f"endpoint {name!r}"):
             self._create_endpoint(name, progress, deadline)
         try:
@@ -196,20 +170,7 @@ class OnlineEndpoints(Target):
     # What differs on Kubernetes
 
     def _check_options(self) -> None:
-        options = self.options
-        if options.auth == "none":
-            raise DeploymentError(f"auth 'none': endpoints of target {self.kind!r} ask callers for a 'key' or 'token'.")
-        if options.instance_count < 1:
-            raise DeploymentError(f"instance_count {options.instance_count}: at least one machine is needed.")
-        longest = _LONGEST_REQUEST_S[self.kind]
-        if not 0 < options.request_timeout <= longest:
-            raise DeploymentError(
-                f"request_timeout {options.request_timeout:g}: target {self.kind!r} allows up to {longest} s."
-            )
-
-    @property
-    def _instance_type(self) -> str:
-        return self.options.instance_type or _INSTANCE_TYPE
+        """Raise for options that only the workspace can judge."""
 
     def _new_endpoint(self, name: str) -> OnlineEndpoint:
         from azure.ai.ml.entities import ManagedOnlineEndpoint
@@ -262,7 +223,7 @@ class OnlineEndpoints(Target):
             url=endpoint.scoring_uri or "",
             auth=_AUTH[str(endpoint.auth_mode).lower()],
             deployments=tuple(sorted(deployments, key=lambda one: one.made.timestamp() if one.made else 0.0)),
-            page=self._workspace.endpoint_url(name),
+            page=self.workspace.endpoint_url(name),
         )
 
     def _create_endpoint(self, name: str, progress: Progress, deadline: Deadline) -> None:
@@ -321,7 +282,7 @@ class OnlineEndpoints(Target):
                 model=f"azureml:{':'.join(model.azureml)}",
                 environment=environment,
                 code_configuration=CodeConfiguration(code=str(code), scoring_script=model.folder.script),
-                instance_type=self._instance_type,
+                instance_type=self.options.instance_type,
                 instance_count=self.options.instance_count,
                 # MLflow opens its store as a model is loaded, by default in a folder that can't be written there.
                 environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns"},

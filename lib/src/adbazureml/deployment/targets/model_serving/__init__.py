@@ -1,5 +1,5 @@
 """Endpoints of Databricks Model Serving, through databricks-sdk."""
 
-from adbazureml.deployment.targets.model_serving.endpoints import connect
+from adbazureml.deployment.targets.model_serving.options import ModelServing
 
-__all__ = ["connect"]
+__all__ = ["ModelServing"]

@@ -25,17 +25,11 @@ if TYPE_CHECKING:
     from databricks.sdk.service import serving
 
     from adbazureml.deployment.deployable import Deployable
-    from adbazureml.deployment.target import Progress, TargetOptions
+    from adbazureml.deployment.target import Progress
+    from adbazureml.deployment.targets.model_serving.options import ModelServing
 
-_DEFAULT_SIZE = "Small"
-_SIZES = ("Small", "Medium", "Large")
 _MOST_ENTITIES = 10
 _RETRIES_S = 60
-
-
-def connect(options: TargetOptions) -> DatabricksServing:
-    """Return the target; nobody is asked yet."""
-    return DatabricksServing(options)
 
 
 class DatabricksServing(Target):
@@ -46,20 +40,11 @@ class DatabricksServing(Target):
     splits_traffic = True
     timeout = 3600.0
 
-    def __init__(self, options: TargetOptions) -> None:
+    def __init__(self, options: ModelServing) -> None:
         self._options = options
 
     def check(self, name: str, model: Deployable) -> None:
         """Raise for what the service will refuse; nothing is created."""
-        if self._options.auth not in ("key", "token"):
-            raise DeploymentError(
-                f"auth {self._options.auth!r}: target 'databricks' signs callers in by the workspace's tokens: set"
-                " 'token'."
-            )
-        if self._size not in _SIZES:
-            raise DeploymentError(
-                f"instance_type {self._size!r}: target 'databricks' knows {', '.join(map(repr, _SIZES))}."
-            )
         registered, version = _registered(model)
         signature = model.signature
         if signature is None or signature.inputs is None or signature.outputs is None:
@@ -298,7 +283,7 @@ class DatabricksServing(Target):
             name=deployment,
             entity_name=registered,
             entity_version=version,
-            workload_size=self._size,
+            workload_size=self._options.instance_type,
             scale_to_zero_enabled=False,
             environment_vars={
                 served_entities.MODEL_VARIABLE: model.uri,
@@ -323,10 +308,6 @@ class DatabricksServing(Target):
 
     def _asking(self, name: str) -> Any:
         return _asking(f"name {name!r}" if name != "*" else "The serving endpoints")
-
-    @property
-    def _size(self) -> str:
-        return self._options.instance_type or _DEFAULT_SIZE
 
     @cached_property
     def _client(self) -> WorkspaceClient:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.azure.refusals import is_missing
-from adbazureml.deployment.target import Kind, TargetOptions
+from adbazureml.deployment.target import Kind
 from adbazureml.deployment.targets.managed_online.endpoints import OnlineEndpoints
 from adbazureml.deployment.targets.managed_online.errors import explaining_errors
 from adbazureml.errors import DeploymentError
@@ -14,35 +14,24 @@ from adbazureml.errors import DeploymentError
 if TYPE_CHECKING:
     from azure.ai.ml.entities import OnlineDeployment, OnlineEndpoint
 
-
-def connect(options: TargetOptions) -> KubernetesEndpoints:
-    """Return the target; nobody is asked yet.
-
-    Raises
-    ------
-    DeploymentError
-        No Azure ML workspace is named.
-    """
-    return KubernetesEndpoints(options)
+    from adbazureml.deployment.targets.kubernetes.options import Kubernetes
 
 
 @dataclass(frozen=True, eq=False)
 class KubernetesEndpoints(OnlineEndpoints):
     """Online endpoints on a cluster, see `adbazureml.deployment.target.Target`."""
 
+    options: Kubernetes
     kind: Kind = "aks"
 
     def _check_options(self) -> None:
         from azure.core.exceptions import HttpResponseError
 
-        super()._check_options()
-        if self.options.auth == "aad":
-            raise DeploymentError("auth 'aad': endpoints on Kubernetes know 'key' and 'token' only.")
         compute = self.options.compute
         if not compute:
             raise DeploymentError(
                 "compute is empty: give the name of the Kubernetes cluster as it is attached to the Azure ML workspace"
-                " (studio, Compute, Kubernetes clusters)."
+                " (studio, Compute, Kubernetes clusters), such as Kubernetes(compute='aks')."
             )
         with explaining_errors(f"compute {compute!r}"):
             try:
@@ -56,10 +45,6 @@ class KubernetesEndpoints(OnlineEndpoints):
                 f"compute {compute!r}: the workspace has no Kubernetes cluster of that name attached"
                 f"{f', but one of type {kind!r}' if kind else ''} (studio, Compute, Kubernetes clusters)."
             )
-
-    @property
-    def _instance_type(self) -> str:
-        return self.options.instance_type
 
     def _new_endpoint(self, name: str) -> OnlineEndpoint:
         from azure.ai.ml.entities import KubernetesOnlineEndpoint
