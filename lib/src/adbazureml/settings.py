@@ -55,7 +55,8 @@ OptionalTableName = Annotated[str, AfterValidator(lambda name: name and _spelled
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 # Unity Catalog takes three parts, Azure ML letters, digits, '-', '_' and '.' up to 255: this fits both.
 ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w-]*(\.\w[\w-]*){0,2})?$", max_length=200)]
-EndpointName = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30}[a-z0-9])?$")]
+EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+OptionalEndpointName = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30}[a-z0-9])?$")]
 RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
 Version = Annotated[str, StringConstraints(pattern=r"^(\d+)?$")]
 Tracker = Literal["both", "databricks", "azureml"]
@@ -123,7 +124,7 @@ class Data(_Group):
     model_name: ModelName = Field(
         "", description="registered model, Spark ML adds _spark; empty: adbazureml_<training table>, in its schema"
     )
-    endpoint_name: EndpointName = Field("", description="name of the endpoint; empty: like the training table")
+    endpoint_name: OptionalEndpointName = Field("", description="name of the endpoint; empty: like the training table")
 
 
 class Versions(_Group):

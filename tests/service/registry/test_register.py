@@ -1,8 +1,11 @@
+from dataclasses import FrozenInstanceError
+
 import mlflow
 import pytest
 
 from adbazureml import find_version, register, track
 from adbazureml.errors import RegistryError
+from adbazureml.registry import plan_registration
 from adbazureml.registry.model_names import azureml_model_name
 
 EXPERIMENT = "/Users/ada@example.com/houses/prices"
@@ -43,6 +46,22 @@ def test_the_same_run_again_gives_the_versions_made_before(tracked, azureml, tra
     assert not again.created
     assert (again.databricks, again.azureml) == (made.databricks, made.azureml)
     assert len(azureml.search_model_versions("name = 'prices'")) == 1
+
+
+def test_a_plan_says_what_would_be_done_and_changes_nothing(tracked, azureml, databricks, train):
+    run = train()
+    plan = plan_registration(run, name="main.houses.prices", workspace=tracked)
+    said = str(plan).splitlines()
+    assert said[0].endswith(f" of run {run.info.run_id}:")
+    assert said[1].startswith("  main.houses.prices in the registry sqlite:")
+    assert said[1].endswith("files: run")
+    assert said[2].startswith("  main--houses--prices in the registry sqlite:")
+    assert said[2].endswith("files: counterpart run")
+    only_azureml = plan_registration(run, name="prices", registry="azureml", workspace=tracked)
+    assert only_azureml.databricks is None
+    with pytest.raises(FrozenInstanceError):
+        plan.name = "other"
+    assert [*databricks.search_registered_models(), *azureml.search_registered_models()] == []
 
 
 def test_in_azure_ml_the_version_belongs_to_the_counterpart_run(tracked, azureml, databricks, train, rows):

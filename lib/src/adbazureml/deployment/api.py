@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from adbazureml.deployment import rollout
-from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
+from adbazureml.deployment.model_lookup import check_servable, describe, find_model, register_where_missing
 from adbazureml.deployment.progress_line import progress
 from adbazureml.deployment.target import Deadline, Kind, Target
 from adbazureml.deployment.target_options import TargetOptions
 from adbazureml.deployment.targets import options_of
-from adbazureml.errors import DeploymentError, RegistryError
-from adbazureml.registry import register
+from adbazureml.errors import DeploymentError
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.runtime.extras import missing_of, pip_install
 from adbazureml.workspaces.install.report import EXTRAS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.models import Model
 
     from adbazureml.workspaces import AzureMLWorkspace
-
-
-@runtime_checkable
-class HasVersions(Protocol):
-    """What `register` returns: a model that knows its name and version in each registry."""
-
-    name: str
-    azureml_name: str
-    databricks: str | None
-    azureml: str | None
 
 
 def deploy(
@@ -99,8 +87,9 @@ def deploy(
     options = options_of(target)
     place = _connect(options, workspace)
     _check_parameters(name, place, steps)
-    deployable = _deployable(model, place, workspace)
-    _check_model(deployable, accept_slow=accept_slow)
+    found = find_model(model, workspace)
+    check_servable(found, accept_slow=accept_slow)
+    deployable = register_where_missing(found, model, place, workspace)
     place.check(name, deployable)
     with progress(f"endpoint {name!r}") as show:
         rollout.RollOut(
@@ -152,7 +141,7 @@ def input_example(model: ModelURI) -> pd.DataFrame | None:
     """
     import pandas as pd
 
-    example = _find_model(uri_of(model)).load_input_example(uri_of(model))
+    example = describe(uri_of(model)).load_input_example(uri_of(model))
     return example if isinstance(example, pd.DataFrame) else None
 
 
@@ -179,8 +168,7 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
     from adbazureml.settings import EndpointName
 
     try:
-        # Settings take an empty one for a name of their own making.
-        TypeAdapter(EndpointName).validate_python(name or "-")
+        TypeAdapter(EndpointName).validate_python(name)
     except ValidationError as error:
         raise DeploymentError(
             f"name {name!r} is wrong: use 3 to 32 lower-case letters, digits and '-', a letter first and no '-' last."
@@ -189,94 +177,3 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
         raise DeploymentError(f"steps {list(steps)!r}: give rising percents of the traffic that end with 100.")
     if len(steps) > 1 and not place.splits_traffic:
         raise DeploymentError(f"steps {list(steps)!r}: {place.kind!r} gives all traffic to one model: leave it out.")
-
-
-def _check_model(model: Deployable, *, accept_slow: bool) -> None:
-    if "python_function" not in model.model.flavors:
-        flavors = ", ".join(sorted(model.model.flavors)) or "none"
-        raise DeploymentError(
-            f"The model {model.uri} can't be served: its flavors ({flavors}) have no python_function; log it with a"
-            " flavor of MLflow that has, such as mlflow.sklearn or mlflow.pyfunc."
-        )
-    if model.signature is None:
-        raise DeploymentError(
-            f"The model {model.uri} has no signature, so that nobody could tell rows that it takes: log it with"
-            " signature= or input_example=."
-        )
-    if model.is_spark and not accept_slow:
-        raise DeploymentError(
-            f"The model {model.uri} is a Spark ML model: behind an endpoint it answers about 100 times slower than"
-            " others (0.5 s a row), needs Java and 1.3 GB of memory. Score tables with score(), serve another model, or"
-            " deploy(…, accept_slow=True)."
-        )
-
-
-def _deployable(model: ModelURI, place: Target, workspace: AzureMLWorkspace | None) -> Deployable:
-    """The model, with the versions that registries have of it; registered where the target needs it."""
-    uri = uri_of(model)
-    description = _find_model(uri)
-    versions = _versions(model, workspace)
-    if place.registry == "azureml" and versions["azureml"] is None:
-        if versions["databricks"] is None:
-            raise DeploymentError(
-                f"model_uri {uri!r} is no registered version, which {place.kind!r} needs: register it."
-            )
-        assert workspace is not None
-        versions["azureml"] = _register(model, versions["databricks"][0], workspace)
-    return Deployable(uri=uri, model=description, **versions)
-
-
-def _versions(model: ModelURI, workspace: AzureMLWorkspace | None) -> dict[str, tuple[str, str] | None]:
-    """Name and version in each registry, as far as the caller or the URI tells."""
-    import mlflow
-
-    if not isinstance(model, str) and isinstance(model, HasVersions):
-        return {
-            "databricks": (model.name, model.databricks) if model.databricks else None,
-            "azureml": (model.azureml_name, model.azureml) if model.azureml else None,
-        }
-    scheme, _, path = uri_of(model).partition(":/")
-    name, slash, version = path.strip("/").rpartition("/")
-    if scheme == "models" and "@" in path:
-        name, _, alias = path.strip("/").partition("@")
-        version = str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-    elif scheme != "models" or not slash or not version.isdecimal():
-        return {"databricks": None, "azureml": None}
-    asked = mlflow.get_registry_uri()
-    in_azureml = asked.startswith("azureml:") or (workspace is not None and asked == workspace.registry_uri)
-    found = (name, version)
-    return {"databricks": None if in_azureml else found, "azureml": found if in_azureml else None}
-
-
-def _register(model: ModelURI, name: str, workspace: AzureMLWorkspace) -> tuple[str, str]:
-    """Register in Azure ML what only Databricks has, which brings the run over as well."""
-    try:
-        # What `register` returned is known to it, and both versions then name each other; it would make another version
-        # in Databricks of one that it did not make.
-        registry: Any = "both" if isinstance(model, HasVersions) else "azureml"
-        made = register(model, name=name, registry=registry, workspace=workspace)
-    except RegistryError as error:
-        raise DeploymentError(f"The model could not be registered in Azure ML on the way: {error}") from error
-    assert made.azureml is not None
-    return made.azureml_name, made.azureml
-
-
-def _find_model(model_uri: str) -> Model:
-    """Return the description of a model.
-
-    Raises
-    ------
-    DeploymentError
-        There is no such model.
-    """
-    import mlflow
-    from mlflow.models import Model
-
-    try:
-        return Model.load(model_uri)
-    except Exception as error:  # each kind of store has errors of its own
-        said = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
-        raise DeploymentError(
-            f"model_uri {model_uri!r} can't be read from {mlflow.get_registry_uri()}: {said}. Check its name and"
-            " version, or register it first."
-        ) from error

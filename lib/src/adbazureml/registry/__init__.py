@@ -8,13 +8,16 @@ from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
 from adbazureml.registry.registered_version import RegisteredVersion, find_version
 from adbazureml.registry.registration import register
+from adbazureml.registry.registration_plan import RegistrationPlan, plan_registration
 
 __all__ = [
     "CHAMPION",
     "Promotion",
     "RegisteredVersion",
+    "RegistrationPlan",
     "azureml_model_name",
     "find_version",
+    "plan_registration",
     "promote",
     "register",
     "rollback",

@@ -81,3 +81,17 @@ def test_where_it_cannot_be_registered_nothing_is_deployed(azure, workspace, in_
     with pytest.raises(DeploymentError, match="could not be registered in Azure ML on the way"):
         bring(model, workspace)
     assert NAME not in azure.online.endpoints
+
+
+@pytest.mark.usefixtures("in_databricks")
+def test_what_cannot_be_served_is_not_registered_on_the_way(workspace, rows, tmp_path):
+    model = mlflow.models.Model(signature=mlflow.models.infer_signature(rows, rows["age"]))
+    model.add_flavor("onlyhere", data="weights")
+    (tmp_path / "unservable").mkdir()
+    model.save(str(tmp_path / "unservable" / "MLmodel"))
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(tmp_path / "unservable"), "model")
+    version = register(run, name="unservable", registry="databricks")
+    with pytest.raises(DeploymentError, match="can't be served"):
+        bring(version, workspace)
+    assert workspace.client().search_model_versions("name = 'unservable'") == []
