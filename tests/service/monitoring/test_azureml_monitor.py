@@ -87,6 +87,9 @@ def test_what_azure_ml_refuses_is_told(azure, workspace):
     how = {"name": "watch", "model": "watched", "version": "1"}
     with pytest.raises(WorkspaceError, match="Azure ML refused the monitor 'watch'"):
         create_azureml_monitor(workspace, **how, data="azureml:nothing:1")
+    azure.fail_next(1, "schedules/watch", status=403)
+    with pytest.raises(WorkspaceError, match=r"may not change or read the monitor 'watch' .*\(403\): give it the role"):
+        create_azureml_monitor(workspace, **how, data=WATCHED)
     azure.monitors.failure = "The instance type is not offered here."
     with pytest.raises(WorkspaceError, match="The instance type is not offered here"):
         create_azureml_monitor(workspace, **how, data=WATCHED)

@@ -18,11 +18,13 @@ from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
+from adbazureml.azure.azureml_refusals import explain_error
+from adbazureml.azure.refusals import status_of
 from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azureml_mlflow.connection import connect, renew
-from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
+from adbazureml.azureml_mlflow.mlflow_errors import code_of, mlflow_error
 from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
-from adbazureml.azureml_mlflow.transfer_retries import blob_options, explain_error, time_limits, transfer
+from adbazureml.azureml_mlflow.transfer_retries import blob_options, time_limits, transfer
 
 if TYPE_CHECKING:
     from azureml.mlflow._client.artifact.base_artifact_client import BaseArtifactsClient
@@ -145,7 +147,8 @@ class AzureMLArtifactRepository(ArtifactRepository):
         except ResourceNotFoundError:
             raise
         except AzureError as error:
-            raise explain_error(error, "Azure ML's artifact service", self._context.workspace_name) from error
+            said = explain_error(error, f"the artifacts of Azure ML workspace {self._context.workspace_name!r}")
+            raise mlflow_error(said, code_of(status_of(error) or None)) from error
 
     def _in_service(self, operation: str, **arguments: Any) -> Any:
         """Call the artifact service itself, by which a path can be written again or deleted; not so by that of runs."""

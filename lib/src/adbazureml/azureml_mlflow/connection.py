@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from adbazureml.azure.azureml_refusals import explain_status
 from adbazureml.azure.clouds import Cloud, cloud_of
 from adbazureml.azure.credential import Credential, credential_for
 from adbazureml.azure.workspace_address import WorkspaceAddress
@@ -122,7 +123,8 @@ class AzureMLRequests:
             renew(self.service_context)
             response = self._respond(endpoint, method, payload, once=once)
         if response.status_code in (401, 403):
-            raise mlflow_error(self._refused(response), "PERMISSION_DENIED")
+            what = f"Azure ML workspace {self.service_context.workspace_name!r}"
+            raise mlflow_error(explain_status(response.status_code, what) or "", "PERMISSION_DENIED")
         if response.status_code != 200:
             _raise_as_mlflow(response, endpoint)
         parse_dict(verify_rest_response(response, endpoint).json(), answer)
@@ -147,18 +149,6 @@ class AzureMLRequests:
                 f"Azure ML answered {response.status_code} to {endpoint}.", float(after) if after.isdigit() else None
             )
         return response
-
-    def _refused(self, response: Response) -> str:
-        workspace = self.service_context.workspace_name
-        if response.status_code == 401:
-            return (
-                f"Azure ML workspace {workspace!r} does not accept the token of this identity (401), nor a new one:"
-                " check that the service principal belongs to the workspace's tenant (AZURE_TENANT_ID)."
-            )
-        return (
-            f"This identity may not do that in Azure ML workspace {workspace!r} (403): give it the role"
-            " 'AzureML Data Scientist' on the workspace."
-        )
 
 
 def _raise_as_mlflow(response: Response, endpoint: str) -> None:

@@ -1,4 +1,4 @@
-"""Time limits, retries and errors of what Azure's own clients do for us: the artifact service and blob storage."""
+"""Time limits and retries of what Azure's own clients do for us: the artifact service and blob storage."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from mlflow import environment_variables as settings
 
 from adbazureml.azureml_mlflow.mlflow_errors import code_of, mlflow_error
 from adbazureml.azureml_mlflow.retry_policy import RetryPolicy
-from adbazureml.text import first_line, logger
+from adbazureml.text import logger
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
-    from mlflow.exceptions import MlflowException
 
 _LONGEST_WAIT = 60.0
 
@@ -78,25 +77,6 @@ def transfer(call: Callable[[], object], path: str, retry_policy: RetryPolicy | 
                 advice = "Its signed address is not accepted from here: does the storage account let this network in?"
             raise mlflow_error(f"Artifact {path!r} was not transferred: {said}. {advice}", code_of(status)) from None
         return
-
-
-def explain_error(error: AzureError, service: str, workspace: str) -> MlflowException:
-    """Say what an error of Azure's client means, with the code that MLflow has for it."""
-    status = getattr(error, "status_code", None)
-    if status == 403:
-        said = (
-            f"This identity may not do that in Azure ML workspace {workspace!r} (403): give it the role"
-            " 'AzureML Data Scientist' on the workspace."
-        )
-    elif status:
-        said = f"{service} of workspace {workspace!r} answered {status}: {_first_line(error)}"
-    else:
-        said = f"{service} of workspace {workspace!r} did not answer: {_first_line(error)}"
-    return mlflow_error(said, code_of(status))
-
-
-def _first_line(error: AzureError) -> str:
-    return first_line(error)
 
 
 def _asked_to_wait(error: AzureError) -> float:

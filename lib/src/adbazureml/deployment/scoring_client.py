@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LONGEST_REASON = 400
+_NOT_ACCEPTED = "{where} does not accept the key or token ({status}): deploy with the auth that callers use."
+_MEANINGS = {401: _NOT_ACCEPTED, 403: _NOT_ACCEPTED}
 
 
 def session() -> requests.Session:
@@ -97,24 +99,49 @@ def ask(
         ) from error
     except requests.ConnectionError as error:
         raise DeploymentError(f"Nothing answers at {url}: the endpoint was stopped; deploy it again.") from error
-    if answer.status_code in (401, 403):
-        raise DeploymentError(f"{url} does not accept the key or token ({answer.status_code}): deploy with this auth.")
     if not answer.ok:
-        whose = (
-            "The model refused the rows" if answer.status_code < 500 else f"The endpoint failed ({answer.status_code})"
-        )
-        raise DeploymentError(f"{whose}: {_explain_error(answer)}")
+        raise DeploymentError(explain_answer(answer, url))
+    return predictions_in(answer)
+
+
+def predictions_in(answer: requests.Response) -> Any:
+    """The predictions of an answer, whichever server gave it."""
     content = answer.json()
     return content["predictions"] if isinstance(content, dict) and "predictions" in content else content
 
 
-def _explain_error(answer: requests.Response) -> str:
+def explain_answer(
+    answer: requests.Response, where: str, *, status: int | None = None, meanings: Mapping[int, str] | None = None
+) -> str:
+    """Say what an answer means that is no success, by a table, or else by what the server says.
+
+    Parameters
+    ----------
+    answer : requests.Response
+        The answer.
+    where : str
+        Who was asked: an address, or an endpoint.
+    status : int, optional
+        The model's own status, where the answer's is another.
+    meanings : mapping of int to str
+        Sentences of this service for a status; ``{where}``, ``{status}`` and ``{said}`` are filled in.
+    """
+    code = status or answer.status_code
+    if text := {**_MEANINGS, **(meanings or {})}.get(code):
+        return text.format(where=where, status=code, said=reason_of(answer))
+    whose = "The model refused the rows" if code < 500 else f"The endpoint failed ({code})"
+    return f"{whose}: {reason_of(answer)}"
+
+
+def reason_of(answer: requests.Response) -> str:
     """The server's message without the rows it repeats, the advice on MLflow 1, and the stack trace."""
     try:
         content = answer.json()
-        message, trace = str(content["message"]), str(content.get("stack_trace") or "")
-    except (ValueError, KeyError, TypeError):
-        message, trace = answer.text or f"status {answer.status_code}", ""
+        error = content.get("error", content)
+        message = str(error["message"] if isinstance(error, dict) else error)
+        trace = str(content.get("stack_trace") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, trace = answer.text or answer.reason or f"status {answer.status_code}", ""
     message = message.rpartition("\nError: ")[2].partition(" IMPORTANT: ")[0]
     message = re.sub(r"Failed to enforce schema of data .* with schema '.*?\]'\. Error: ", "", message, flags=re.DOTALL)
     if last_line := trace.strip().rpartition("\n")[2]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azure.azureml_refusals import explaining_errors
 from adbazureml.errors import SettingsError, TrackingError, WorkspaceError
 from adbazureml.monitoring.baseline import FOLDER, Baseline, read_baseline
-from adbazureml.text import html_table, redacted
+from adbazureml.text import html_table
 from adbazureml.workspaces import AzureMLWorkspace
 from adbazureml.workspaces.ml_client import ml_client
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import MonitorSchedule
 
 _MODEL_TAG = "adbazureml-model"
+_ADVICE = "A deployment must have been made with its inputs and outputs collected."
 _SPARK = "3.4"
 
 
@@ -118,7 +119,7 @@ def create_azureml_monitor(
     baseline, run_id = _baseline_in(workspace, model, version)
     client = ml_client(workspace)
     tag = f"{model}/{version}"
-    with _explaining_errors(name):
+    with explaining_errors(f"the monitor {name!r}", raised=WorkspaceError, advice=_ADVICE):
         _check_ours(client, name)
         schedule = _schedule(
             baseline,
@@ -274,19 +275,3 @@ def _wait(poller: Any, name: str, timeout: float) -> None:
             raise WorkspaceError(f"Azure ML had not set up the monitor {name!r} after {timeout:g} s; run this again.")
         poller.wait(min(left, 1.0))
     poller.result()
-
-
-@contextmanager
-def _explaining_errors(name: str) -> Iterator[None]:
-    from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import AzureError
-
-    try:
-        yield
-    except (AzureError, MlException) as error:
-        said = redacted(str(getattr(error, "message", None) or error)).strip().partition("\n")[0]
-        # Without its cause, which holds the request, and that its token.
-        raise WorkspaceError(
-            f"Azure ML refused the monitor {name!r}: {said} A deployment must have been made with its inputs and "
-            "outputs collected, and this identity needs the role 'AzureML Data Scientist'."
-        ) from None

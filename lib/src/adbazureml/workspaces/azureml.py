@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from adbazureml import runtime
+from adbazureml.azure.azureml_refusals import NEEDED_ROLE
 from adbazureml.azure.clouds import Cloud, cloud_of, current_cloud, remember_cloud
 from adbazureml.azure.credential import Credential, credential_for, sign_in_by
 from adbazureml.azure.refusals import RefusedError
@@ -294,8 +295,7 @@ _REFUSALS = {
         " token ({answer}). Check AZURE_TENANT_ID and the parameter cloud."
     ),
     "403": (
-        "name {workspace_name!r}: this identity ({identity}) may not read it ({answer}). Give it the role"
-        " 'AzureML Data Scientist' on the workspace, or have it given; it takes minutes until a new role counts."
+        f"name {{workspace_name!r}}: this identity ({{identity}}) may not read it ({{answer}}). Give it {NEEDED_ROLE}."
     ),
 }
 _OTHER_REFUSAL = "name {workspace_name!r}: Azure Resource Manager answered {status}: {answer}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 
+from adbazureml.azure.azureml_refusals import NEEDED_ROLE
 from adbazureml.azure.clouds import cloud_of
 from adbazureml.azure.credential import Credential, credential_for
 from adbazureml.azure.outages import outage, within
@@ -17,7 +18,6 @@ from adbazureml.workspaces.base import Workspace
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 8.0
 TRACKING, REGISTRY = "experiments/search", "registered-models/search"
-_RIGHTS = "Give this identity the role 'AzureML Data Scientist' on the workspace; it takes minutes until it counts."
 
 
 def probe_service(workspace: Workspace, service: str = TRACKING) -> str:
@@ -55,7 +55,7 @@ def probe_service(workspace: Workspace, service: str = TRACKING) -> str:
             f"{what} at {address.host} answers {answer.status_code} with an HTML page, not JSON: a proxy is between."
         )
     if answer.status_code in (401, 403):
-        raise WorkspaceError(f"{what} refuses this identity ({answer.status_code}). {_RIGHTS}")
+        raise WorkspaceError(f"{what} refuses this identity ({answer.status_code}). Give this identity {NEEDED_ROLE}.")
     if not answer.ok:
         raise WorkspaceError(f"{what} at {address.host} answers {answer.status_code}: {first_line(answer.text)}.")
     return f"{time.monotonic() - started:.1f} s"

@@ -12,6 +12,7 @@ import requests
 
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
+from adbazureml.deployment.scoring_client import explain_answer, predictions_in, reason_of
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, ATTEMPTS, FIRST_PAUSE = 10.0, 5, 0.5
 # Azure answers late itself when the model does.
 _GRACE_SECONDS = 10
-_LONGEST_REASON = 400
+_MEANINGS = {
+    404: "No deployment of {where} takes requests: deploy a model there, or give one traffic.",
+    424: "The model behind {where} failed: {said}; logs() tells more.",
+}
 _PASSING = {429, 502, 503, 504}
 # The resource that tokens of Microsoft Entra for endpoints are of, where it is not the public cloud's.
 _AUDIENCES = {"AzureUSGovernment": "https://ml.azure.us", "AzureChinaCloud": "https://ml.azure.cn"}
@@ -74,15 +78,14 @@ class Scorer:
                 reason = f"{type(error).__name__} at {address.url}"
             else:
                 if answer.ok:
-                    content = answer.json()
-                    return content["predictions"] if isinstance(content, dict) and "predictions" in content else content
+                    return predictions_in(answer)
                 if answer.status_code == 401 and not renewed:
                     renewed = True
                     self._known.pop(name)
                     continue
                 if answer.status_code not in _PASSING:
                     raise DeploymentError(self._refusal(name, deployment, answer))
-                reason = f"it answered {answer.status_code}: {_said(answer)}"
+                reason = f"it answered {answer.status_code}: {reason_of(answer)}"
                 pause = _retry_after(answer) or pause
             if attempt < ATTEMPTS:
                 time.sleep(min(pause, self.timeout))
@@ -120,38 +123,19 @@ class Scorer:
         return address
 
     def _refusal(self, name: str, deployment: str | None, answer: requests.Response) -> str:
-        status = answer.status_code
-        where = f"endpoint {name!r}" + (f", deployment {deployment!r}" if deployment else "")
-        if status == 424:
-            # Whatever a model answers but 200 comes so; its own status stands beside.
-            own = answer.headers.get("ms-azureml-model-error-statuscode", "")
-            if own.startswith("4"):
-                return f"The model refused the rows: {_said(answer)}"
-            return f"The model behind {where} failed ({own or status}): {_said(answer)}; logs() tells more."
-        if status == 408:
+        if answer.status_code == 408:
             return self._too_slow(name)
-        if status == 404:
-            return f"No deployment of {where} takes requests: deploy a model there, or give one traffic."
-        if status in (401, 403):
-            return f"{where[:1].upper()}{where[1:]} does not accept this identity's key or token ({status})."
-        return f"{where[:1].upper()}{where[1:]} answered {status}: {_said(answer)}"
+        where = f"endpoint {name!r}" + (f", deployment {deployment!r}" if deployment else "")
+        # Whatever a model answers but 200 comes so; its own status stands beside.
+        own = answer.headers.get("ms-azureml-model-error-statuscode", "") if answer.status_code == 424 else ""
+        said = explain_answer(answer, where, status=int(own) if own.isdigit() else None, meanings=_MEANINGS)
+        return said[:1].upper() + said[1:]
 
     def _too_slow(self, name: str) -> str:
         return (
             f"Endpoint {name!r} did not answer within request_timeout {self.timeout:g} s: send fewer rows at once, or"
             " raise request_timeout and deploy again."
         )
-
-
-def _said(answer: requests.Response) -> str:
-    try:
-        content = answer.json()
-        error = content.get("error", content)
-        said = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, AttributeError):
-        said = answer.text or answer.reason
-    said = " ".join(said.split())
-    return said if len(said) <= _LONGEST_REASON else f"{said[:_LONGEST_REASON]}…"
 
 
 def _retry_after(answer: requests.Response) -> float:
