@@ -6,8 +6,9 @@ entry points in the middle of its own import, and nobody should wait for Spark t
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from adbazureml.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from adbazureml.cleanup import clean_up, inventory
@@ -121,9 +122,13 @@ __all__ = [
 ]
 
 
+_load = lazy_names(__name__, _ROOM_OF)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "display":
-        return import_module(f"{__name__}.runtime").notebook_display()
-    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+        from adbazureml.runtime import notebook_display
+
+        # The one that the notebook has, or else ours.
+        return notebook_display()
+    return _load(name)

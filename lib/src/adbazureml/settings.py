@@ -23,6 +23,8 @@ from adbazureml.text import html_table, identifier, name_parts
 
 # The tables that notebook 03 makes where they are missing.
 SAMPLE_TRAINING, SAMPLE_SCORING = "diabetes_training", "diabetes_new"
+# The property that tells them from tables of the same name.
+SAMPLE_PROPERTY = "adbazureml.sample"
 ENVIRONMENT_PREFIX = "ADBAZUREML_"
 HOME_VARIABLE = "ADBAZUREML_HOME"
 # Variables with the prefix that are no parameters: where the local backends live.

@@ -6,8 +6,9 @@ then `refusals`. Names are loaded when first used: MLflow loads this room in the
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adbazureml.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from adbazureml.azure.clouds import Cloud, current_cloud
@@ -43,8 +44,4 @@ __all__ = [
     "wait_for",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _FILE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+__getattr__ = lazy_names(__name__, _FILE_OF)

@@ -7,8 +7,9 @@ them. Names are loaded when first used: MLflow loads this room in the middle of 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adbazureml.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository
@@ -33,8 +34,4 @@ __all__ = [
     "find_inherited_variables",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _FILE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+__getattr__ = lazy_names(__name__, _FILE_OF)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from adbazureml import runtime
 from adbazureml.cleanup.items import Item
 from adbazureml.registry.model_names import azureml_model_name
-from adbazureml.samples.diabetes import is_sample
 from adbazureml.scoring.exactly_once import checkpoints_of
+from adbazureml.settings import SAMPLE_PROPERTY
 from adbazureml.text import name_parts
 from adbazureml.workspaces import DatabricksWorkspace
 
@@ -37,7 +37,7 @@ def tables(settings: Settings) -> tuple[list[Item], list[str]]:
             items += _checkpoints(table, settings.checkpoints)
         items.append(_table(table))
     for table in _there(settings.scoring_table, settings.training_table):
-        if is_sample(table):
+        if SAMPLE_PROPERTY in runtime.table_properties(table):
             items.append(_table(table))
         else:
             left.append(f"table {table}: it is not the sample, so it is your own.")

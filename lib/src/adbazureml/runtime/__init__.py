@@ -14,7 +14,7 @@ from adbazureml.runtime.place import Place, home, home_path, on_databricks, plac
 from adbazureml.runtime.secrets import secret, service_credential
 from adbazureml.runtime.spark_models import use_volume_for_spark_models
 from adbazureml.runtime.spark_progress import progress
-from adbazureml.runtime.spark_session import drop_table, quoted_table, spark, table, table_exists
+from adbazureml.runtime.spark_session import drop_table, quoted_table, spark, table, table_exists, table_properties
 from adbazureml.runtime.task_values import hand_on, handed_on
 from adbazureml.settings import HOME_VARIABLE, Settings, use_surroundings
 
@@ -45,6 +45,7 @@ __all__ = [
     "spark",
     "table",
     "table_exists",
+    "table_properties",
     "use_volume_for_spark_models",
     "user_name",
 ]

@@ -64,6 +64,23 @@ def table_exists(name: str) -> bool:
     return bool(spark().catalog.tableExists(quoted_table(name)))
 
 
+def table_properties(name: str) -> dict[str, str]:
+    """Return what a Delta table keeps of itself beside its rows; nothing where there is no such table.
+
+    Raises
+    ------
+    TableError
+        It is no table's name.
+    """
+    from pyspark.errors import PySparkException
+
+    try:
+        detail = spark().sql(f"DESCRIBE DETAIL {quoted_table(name)}").first()
+    except PySparkException:
+        return {}
+    return dict(detail["properties"] or {}) if detail else {}
+
+
 def drop_table(name: str) -> None:
     """Drop a table and its data.
 

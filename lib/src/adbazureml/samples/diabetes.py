@@ -6,27 +6,19 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
-from adbazureml.settings import SAMPLE_SCORING, SAMPLE_TRAINING
+from adbazureml.settings import SAMPLE_PROPERTY, SAMPLE_SCORING, SAMPLE_TRAINING
 from adbazureml.text import name_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What tells a sample from a user's own table of that name.
-_SAMPLE = "adbazureml.sample"
 _SHARE_TO_TRAIN = 0.8
 _ARRIVALS = 89
 
 
 def is_sample(table: str) -> bool:
     """Whether a table is there and was written by `diabetes_tables`; a name alone does not tell."""
-    from pyspark.errors import PySparkException
-
-    try:
-        detail = runtime.spark().sql(f"DESCRIBE DETAIL {runtime.quoted_table(table)}").first()
-    except PySparkException:
-        return False
-    return detail is not None and _SAMPLE in (detail["properties"] or {})
+    return SAMPLE_PROPERTY in runtime.table_properties(table)
 
 
 def diabetes_tables(*, training_table: str, scoring_table: str) -> None:
@@ -95,7 +87,9 @@ def _write_sample(table: str) -> None:
     rows = shuffled[:cut] if training else shuffled[cut:].drop(columns="progression")
     # One commit: a reader sees the whole table or none.
     frame = runtime.spark().createDataFrame(rows).coalesce(1)
-    frame.writeTo(runtime.quoted_table(table)).using("delta").tableProperty(_SAMPLE, _short(table)).createOrReplace()
+    frame.writeTo(runtime.quoted_table(table)).using("delta").tableProperty(
+        SAMPLE_PROPERTY, _short(table)
+    ).createOrReplace()
 
 
 def _short(table: str) -> str:
