@@ -33,6 +33,9 @@ lint: $(READY)  ## check style, types, and which room imports which
 	@$(BIN)/mypy
 	@report=$$($(BIN)/lint-imports --no-cache) || { echo "$$report"; exit 1; }
 
+check: lint  ## lint, and run the tests that start nothing: before each commit
+	@$(BIN)/python -m pytest tests/unit -m "unit and not full" -n 2 --dist loadfile -p no:cacheprovider
+
 bench: $(READY)  ## measure the figures that docs/measured.md gives
 	@$(BIN)/python benchmarks/run.py
 
@@ -106,4 +109,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint bench ui lab wheel wheel-check coverage requirements docs parameters clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint check bench ui lab wheel wheel-check coverage requirements docs parameters clean
