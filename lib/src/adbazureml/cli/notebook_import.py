@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from adbazureml.errors import EnvironmentNotReadyError, WorkspaceError
+from adbazureml.workspaces.databricks_refusals import explain_error
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.errors import DatabricksError
 
 _PACKAGE = Path(__file__).parent.parent
 CLUSTERS_SHOWN = 5
@@ -75,7 +75,7 @@ def import_notebooks(client: WorkspaceClient, *, folder: str = "", overwrite: bo
             content = base64.b64encode(path.read_bytes()).decode()
             client.workspace.import_(paths[-1], format=ImportFormat.JUPYTER, content=content, overwrite=overwrite)
     except DatabricksError as error:
-        raise WorkspaceError(_explain_error(error, folder or "your home folder")) from error
+        raise WorkspaceError(explain_error(error, _REFUSALS, folder=folder or "your home folder")) from error
     except TimeoutError as error:
         raise WorkspaceError(
             f"The Databricks workspace was busy or out of reach for too long ({error}). Run this again with"
@@ -100,7 +100,7 @@ def put_wheel(client: WorkspaceClient, wheel: str, *, folder: str) -> str:
         content = io.BytesIO(Path(wheel).read_bytes())
         client.workspace.upload(path, content, format=ImportFormat.AUTO, overwrite=True)
     except DatabricksError as error:
-        raise WorkspaceError(_explain_error(error, folder)) from error
+        raise WorkspaceError(explain_error(error, _REFUSALS, folder=folder)) from error
     return path
 
 
@@ -150,9 +150,7 @@ def _check_free(client: WorkspaceClient, target: str, names: set[str]) -> None:
         )
 
 
-def _explain_error(error: DatabricksError, folder: str) -> str:
-    from databricks.sdk.errors import PermissionDenied
-
-    if isinstance(error, PermissionDenied):
-        return f"You may not write to {folder} ({error}). Give another folder, or ask for CAN EDIT on it."
-    return f"{folder}: {error}"
+_REFUSALS = {
+    "PermissionDenied": "You may not write to {folder} ({answer}). Give another folder, or ask for CAN EDIT on it.",
+    "DatabricksError": "{folder}: {answer}",
+}

@@ -14,6 +14,7 @@ from adbazureml.monitoring.baseline import Baseline, baseline_of
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.text import html, name_parts
 from adbazureml.workspaces.databricks import databricks_sign_in
+from adbazureml.workspaces.databricks_refusals import explain_error
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -169,12 +170,20 @@ def _explaining_errors(table: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise TableError(f"table: {table} can't be watched: {error}. Check its name.") from error
-    except (DatabricksError, TimeoutError) as error:
-        raise WorkspaceError(
-            f"Databricks refused to watch {table}: {error}. It takes MANAGE and SELECT on the table, and USE SCHEMA "
-            "and USE CATALOG above it."
-        ) from error
+        raise TableError(explain_error(error, _REFUSALS, table=table)) from error
+    except DatabricksError as error:
+        raise WorkspaceError(explain_error(error, _REFUSALS, table=table)) from error
+    except TimeoutError as error:
+        raise WorkspaceError(f"Databricks does not answer about {table} ({error}): run this again later.") from error
+
+
+_REFUSALS = {
+    "NotFound": "table: {table} can't be watched: {answer}. Check its name.",
+    "DatabricksError": (
+        "Databricks refused to watch {table}: {answer}. It takes MANAGE and SELECT on the table, and USE SCHEMA and USE"
+        " CATALOG above it."
+    ),
+}
 
 
 def _monitor_of(client: WorkspaceClient, table_id: str | None) -> dict[str, Any] | None:

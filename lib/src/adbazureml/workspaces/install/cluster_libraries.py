@@ -14,6 +14,7 @@ from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.java import not_found_message
 from adbazureml.text import first_line
 from adbazureml.workspaces.databricks import databricks_sign_in
+from adbazureml.workspaces.databricks_refusals import explain_error
 from adbazureml.workspaces.install.report import JAVA, InstallReport, Row, row_of, verify
 
 if TYPE_CHECKING:
@@ -296,14 +297,16 @@ def _row_after_install(row: Row) -> Row:
     return replace(fresh, fine=True, note=note)
 
 
-def _explain_error(error: DatabricksError, cluster: str, wanted: Iterable[str]) -> str:
-    from databricks.sdk.errors import PermissionDenied
+_REFUSALS = {
+    "PermissionDenied": (
+        "You may not install libraries on cluster {cluster} ({answer}). Ask its owner for CAN MANAGE, or to add:"
+        " {wanted}."
+    ),
+    "DatabricksError": "Cluster {cluster}: {answer}. Check cluster_id, and that you are signed in to its workspace.",
+}
+_MAY_NOT_START = "You may not start cluster {cluster} ({answer}). Ask its owner to start it, or for CAN RESTART."
 
-    if isinstance(error, PermissionDenied):
-        if "Restart" in str(error):
-            return f"You may not start cluster {cluster} ({error}). Ask its owner to start it, or for CAN RESTART."
-        return (
-            f"You may not install libraries on cluster {cluster} ({error}). Ask its owner for CAN MANAGE, or to add: "
-            f"{', '.join(wanted)}."
-        )
-    return f"Cluster {cluster}: {error} Check cluster_id, and that you are signed in to its workspace."
+
+def _explain_error(error: DatabricksError, cluster: str, wanted: Iterable[str]) -> str:
+    may_not_start = {"PermissionDenied": _MAY_NOT_START} if "Restart" in str(error) else {}
+    return explain_error(error, {**_REFUSALS, **may_not_start}, cluster=cluster, wanted=", ".join(wanted))

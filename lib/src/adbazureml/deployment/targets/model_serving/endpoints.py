@@ -18,6 +18,7 @@ from adbazureml.deployment.target import LOG_LINES, Deadline, EndpointState, Tar
 from adbazureml.deployment.targets.model_serving import served_entities
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces.databricks import databricks_sign_in
+from adbazureml.workspaces.databricks_refusals import explain_error
 
 if TYPE_CHECKING:
     import requests
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
     from adbazureml.deployment.targets.model_serving.options import ModelServing
 
 _MOST_ENTITIES = 10
+_REFUSALS = {
+    "PermissionDenied": (
+        "{what}: Databricks refused ({answer}): have this identity given CAN_MANAGE on the endpoint, and EXECUTE on the"
+        " model."
+    ),
+    "NotFound": (
+        "{what}: Databricks refused ({answer}): check that the model version is registered, and that this identity may"
+        " EXECUTE it."
+    ),
+    "DatabricksError": (
+        "{what}: Databricks refused ({answer}): check the model's name, version and limits in the Databricks workspace."
+    ),
+}
+_FULL = "{what}: Databricks refused ({answer}): delete what is not needed, or have the limit raised by Databricks."
 _RETRIES_S = 60
 
 
@@ -317,20 +332,14 @@ class DatabricksServing(Target):
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
     """Turn what databricks-sdk raises into one sentence."""
-    from databricks.sdk.errors import DatabricksError, NotFound, PermissionDenied
+    from databricks.sdk.errors import DatabricksError
 
     try:
         yield
     except DatabricksError as error:
-        said = str(error).strip().partition("\n")[0].rstrip(".")
-        cure = "check the model's name, version and limits in the Databricks workspace"
-        if isinstance(error, PermissionDenied):
-            cure = "have this identity given CAN_MANAGE on the endpoint, and EXECUTE on the model"
-        elif isinstance(error, NotFound):
-            cure = "check that the model version is registered, and that this identity may EXECUTE it"
-        elif "quota" in said.lower() or "limit" in said.lower():
-            cure = "delete what is not needed, or have the limit raised by Databricks"
-        raise DeploymentError(f"{what}: Databricks refused ({said}): {cure}.") from error
+        full = any(word in str(error).lower() for word in ("quota", "limit"))
+        meanings = {**_REFUSALS, "DatabricksError": _FULL} if full else _REFUSALS
+        raise DeploymentError(explain_error(error, meanings, what=what)) from error
     except (OSError, TimeoutError) as error:
         raise DeploymentError(f"{what}: Databricks does not answer ({error}): try again later.") from error
 
