@@ -58,6 +58,19 @@ def having(variable: str, value: str) -> list[psutil.Process]:
     return found
 
 
+def running(program: str, *, since: float) -> list[psutil.Process]:
+    """The living processes whose command line names a program, or a folder that it is in, started since then."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            named = any(program in part for part in process.cmdline())
+            if named and process.create_time() >= since and _lives(process):
+                found.append(process)
+    return found
+
+
 def _started() -> list[psutil.Process]:
     import psutil
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from processes import having
+from processes import having, running
 
 ROOT = Path(__file__).parent.parent
 PYTEST = (sys.executable, "-m", "pytest")
@@ -62,20 +62,21 @@ def run(tier: str, *, coverage: bool = False) -> tuple[int, float]:
     (home / "environments").symlink_to(environments)
     mark = uuid.uuid4().hex
     environment = {**os.environ, MARK: mark, "ADBAZUREML_HOME": str(home)}
-    start = time.monotonic()
+    start, began = time.monotonic(), time.time()
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     seconds = time.monotonic() - start
-    if left := left_running(mark):
+    if left := left_running(mark, since=began):
         print(f"Left running by {tier}:", *left, sep="\n  ", flush=True)
         code = code or 1
     return code, seconds
 
 
-def left_running(mark: str, patience: float = 10.0) -> list[str]:
-    """Command lines of the processes that were started with a mark and do not end."""
+def left_running(mark: str, *, since: float, patience: float = 10.0) -> list[str]:
+    """Command lines of the processes that were started with a mark, or serve an endpoint, and do not end."""
     deadline = time.monotonic() + patience
     while True:
-        found = having(MARK, mark)
+        # The server of an endpoint sees no variable of whoever deployed it.
+        found = [*having(MARK, mark), *running(str(ROOT / "lib" / "src" / "adbazureml" / "serving"), since=since)]
         if not found or time.monotonic() > deadline:
             break
         time.sleep(0.2)

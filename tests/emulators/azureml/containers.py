@@ -36,8 +36,10 @@ class Container:
     def __init__(self, conda: str, script: Path, model: Path, environment: Mapping[str, str]) -> None:
         file = script.parent.parent / "conda.yaml"
         file.write_text(conda)
+        # One worker, however many are asked for: each takes seconds to start.
+        asked = {**environment, "WORKER_COUNT": "1"}
         try:
-            self._server = InferenceServer(script=script, model=model, requirements=file, environment=environment)
+            self._server = InferenceServer(script=script, model=model, requirements=file, environment=asked)
         except DeploymentError as error:
             message = f"Image build failed: Pip subprocess error: {error}. {_GUIDE}#error-imagebuildfailure"
             raise Problem(400, "ImageBuildFailure", message) from error

@@ -18,7 +18,10 @@ from adbazureml.deployment.target import Deadline
 from .models import liar, line, unloadable
 
 NAME, MODEL = "lines", "deploy_lines"
-REQUEST_TIMEOUT_S = 10
+REQUEST_TIMEOUT_S = 5
+# What whoever deploys may have in the environment.
+SECRETS = ("DATABRICKS_TOKEN", "AZURE_CLIENT_SECRET", "MLFLOW_TRACKING_PASSWORD", "MY_PASSWORD")
+GIVEN = "A_SETTING_OF_THE_MODEL"
 SIGNATURE = ModelSignature(Schema([ColSpec("double", "age"), ColSpec("double", "visits")]), Schema([ColSpec("double")]))
 REQUIREMENTS = ["scikit-learn==1.6.1", "cloudpickle"]
 
@@ -79,8 +82,12 @@ def tracked_in_store(store):
 @pytest.fixture(scope="session")
 def endpoint(store):
     """Version 1 at a free port, for every test that only asks."""
-    with tracking_in(store):
-        started = deploy(store.v1, name="lines", target=Local(request_timeout=REQUEST_TIMEOUT_S))
+    with tracking_in(store), pytest.MonkeyPatch.context() as deployer:
+        for name in SECRETS:
+            deployer.setenv(name, "secret")
+        started = deploy(
+            store.v1, name="lines", target=Local(request_timeout=REQUEST_TIMEOUT_S, environment={GIVEN: "on"})
+        )
     with started:
         yield started
 
@@ -101,13 +108,6 @@ def taken_port():
         other.bind(("127.0.0.1", 0))
         other.listen()
         yield other.getsockname()[1]
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

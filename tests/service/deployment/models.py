@@ -2,7 +2,10 @@
 
 
 def line(slope):
-    """Predict ``slope * age + visits / 7``; age -1 takes a minute, -2 breaks the model."""
+    """Predict ``slope * age + visits / 7``.
+
+    Age -1 takes a minute, -4 a second, -2 breaks the model, -3 is refused, -5 tells the environment's variables.
+    """
     from sklearn.base import BaseEstimator, RegressorMixin
 
     class Line(RegressorMixin, BaseEstimator):
@@ -14,8 +17,15 @@ def line(slope):
 
             if (rows["age"] == -1).any():
                 time.sleep(60)
+            if (rows["age"] == -4).any():
+                time.sleep(1)
             if (rows["age"] == -2).any():
                 raise RuntimeError("the weights\nare from another planet")
+            if (rows["age"] == -5).any():
+                # What it sees of the environment.
+                import os
+
+                return sorted(os.environ)
             if (rows["age"] == -3).any():
                 raise ValueError("age can't be -3")
             return (rows["age"] * self.slope + rows["visits"] / 7).to_numpy()

@@ -1,5 +1,6 @@
 """How long a local server lives, how it is replaced, and what is refused: real processes, ports and signals."""
 
+import http.client
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
+from urllib.parse import urlsplit
 
 import mlflow
 import psutil
@@ -53,39 +54,41 @@ input()
     assert long.status().deployments == ()
 
 
-def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, frame, free_port):
+def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, frame):
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("deploy_lines", "served", "1")
     served = "models:/deploy_lines@served"
-    first = deploy(served, name="changing", target=Local(port=free_port, keep=True), timeout=400)
-    assert first.url == f"http://127.0.0.1:{free_port}/score"
-    assert deploy(served, name="changing", target=Local(port=free_port)) == first
+    first = deploy(served, name="changing", target=Local(keep=True), timeout=400)
+    port = int(first.url.split(":")[2].split("/")[0])
+    assert deploy(served, name="changing", target=Local(port=port)) == first
     assert deploy(served, name="changing", target=Local(keep=True)) == first
     one = first.deployment
 
     with pytest.raises(DeploymentError, match=r"changing.*deploy_lines/3.*from another planet") as caught:
-        deploy(store.broken, name="changing", target=Local(port=free_port), timeout=400)
+        deploy(store.broken, name="changing", target=Local(port=port), timeout=400)
     sentence, log = str(caught.value).split("\n", 1)
     assert sentence.endswith(f"Deployment {one!r} (100 %) goes on serving.")
     assert "server.log:\n" in log
     with pytest.raises(DeploymentError, match=r"1 of 1 rows differ, first row 0: endpoint 2.0, model 1.0") as caught:
-        deploy(store.liar, name="changing", target=Local(port=free_port), timeout=400)
+        deploy(store.liar, name="changing", timeout=400)
     assert f"Deployment {one!r} (100 %) goes on serving." in str(caught.value)
     assert [each.name for each in first.status().deployments] == [one]
     assert first.status().traffic == {one: 100}
 
     client.set_registered_model_alias("deploy_lines", "served", "2")
-    with Asking(f"http://127.0.0.1:{free_port}/") as asking:
-        second = deploy(served, name="changing", target=Local(port=free_port), timeout=400)
-    assert asking.refused <= 1
-    assert asking.answered > 10
-    assert second == first
-    assert second.compare(frame, calls=1).largest_difference == 0
-    assert [(each.state, each.traffic) for each in second.status().deployments] == [("stopped", 0), ("healthy", 100)]
-    assert [endpoint.name for endpoint in endpoints() if endpoint.name == "changing"] == ["changing"]
+    with Asking(first.url, keep_alive=True) as kept, Asking(first.url, keep_alive=False) as new:
+        second = deploy(served, name="changing", timeout=400)
+        assert second == first
+        assert second.compare(frame, calls=1).largest_difference == 0
+        states = [(each.state, each.traffic) for each in second.status().deployments]
+        assert states == [("stopped", 0), ("healthy", 100)]
+        assert [endpoint.name for endpoint in endpoints() if endpoint.name == "changing"] == ["changing"]
+        assert find_endpoint("changing").rollback(timeout=400).traffic == {one: 100}
+        assert second.score(frame) == pytest.approx((frame["age"] * 2 + frame["visits"] / 7).tolist())
+        assert deploy(served, name="changing", timeout=400) == first
+    assert (kept.lost, new.lost) == ([], [])
+    assert min(kept.answered, new.answered) > 100
 
-    assert second.rollback(timeout=400).traffic == {one: 100}
-    assert second.score(frame) == pytest.approx((frame["age"] * 2 + frame["visits"] / 7).tolist())
     with pytest.raises(DeploymentError, match="to delete the endpoint, type its name: 'changing'"):
         second.delete(confirm="yes")
     second.delete(confirm="changing")
@@ -172,8 +175,9 @@ def test_port_in_use(store, endpoint, taken_port):
     port = int(endpoint.url.split(":")[2].split("/")[0])
     with pytest.raises(DeploymentError, match=f"port {port} is in use by endpoint 'lines'"):
         deploy(store.v1, name="other", target=Local(port=port))
-    with pytest.raises(DeploymentError, match=f"endpoint 'lines' serves this model at port {port}; leave the port 0"):
-        deploy(store.v1, name="lines", target=Local(port=taken_port))
+    for model in (store.v1, store.v2):
+        with pytest.raises(DeploymentError, match=f"endpoint 'lines' keeps port {port} .*; leave the port 0"):
+            deploy(model, name="lines", target=Local(port=taken_port))
 
 
 def test_an_environment_behind_a_link_outlasts_the_link(tmp_path, monkeypatch):
@@ -188,10 +192,14 @@ def test_an_environment_behind_a_link_outlasts_the_link(tmp_path, monkeypatch):
 
 
 class Asking:
-    """Ask a server for its health, over and over, from another thread."""
+    """Ask an endpoint for a prediction, over and over, from another thread; what is not answered is lost."""
 
-    def __init__(self, url):
-        self.url, self.answered, self.refused = url, 0, 0
+    ROW = json.dumps({"dataframe_records": [{"age": 3.5, "visits": 1.0}]})
+
+    def __init__(self, url, *, keep_alive):
+        self.address = urlsplit(url)
+        self.keep_alive = keep_alive
+        self.answered, self.lost = 0, []
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
@@ -204,12 +212,24 @@ class Asking:
         self._thread.join()
 
     def _ask(self):
-        while not self._end.wait(0.02):
+        connection = self._connection()
+        while not self._end.wait(0.01):
             try:
-                with urllib.request.urlopen(self.url, timeout=30) as answer:
-                    self.answered += answer.status == 200
-            except OSError:
-                self.refused += 1
+                connection.request("POST", "/score", self.ROW, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                body = answer.read()
+                if answer.status == 200:
+                    self.answered += 1
+                else:
+                    self.lost.append(body)
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                connection = self._connection()
+            if not self.keep_alive:
+                connection.close()
+
+    def _connection(self):
+        return http.client.HTTPConnection(self.address.hostname, self.address.port, timeout=60)
 
 
 def processes_of(name):

@@ -8,7 +8,11 @@ import pytest
 import requests
 
 from adbazureml.deployment import endpoints, input_example
+from adbazureml.deployment.targets.local.endpoints import LocalTarget
+from adbazureml.deployment.targets.local.options import Local
 from adbazureml.errors import DeploymentError
+
+from .conftest import GIVEN, SECRETS
 
 JSON = "application/json"
 ROW = {"age": 3.5, "visits": 1.0}
@@ -97,15 +101,34 @@ def test_other_methods(endpoint):
 def test_model_that_breaks_is_a_500_without_a_stack_trace(endpoint):
     answer = post(endpoint, {"dataframe_records": [{**ROW, "age": -2}]})
     assert answer.status_code == 500
-    assert answer.json() == {"message": "The model failed: the weights are from another planet"}
+    assert answer.json() == {"message": "The model failed (RuntimeError): the endpoint's log says why."}
     assert "Traceback" in endpoint.logs(200)
+    assert "RuntimeError: the weights\nare from another planet" in endpoint.logs(200)
     assert endpoint.status().deployments[0].state == "healthy"
 
 
+def test_numbers_that_are_none_are_null(endpoint, frame):
+    answer = post(endpoint, {"dataframe_records": [{**ROW, "age": None}, ROW]})
+    assert answer.text == '{"predictions": [null, 7.142857142857143]}'
+    assert endpoint.score(frame.head(1).assign(age=None)) == [None]
+
+
+def test_the_model_sees_nothing_of_the_environment_but_what_it_needs(endpoint):
+    seen = set(post(endpoint, {"dataframe_records": [{**ROW, "age": -5}]}).json()["predictions"])
+    assert seen >= {"PATH", "HOME", "MLFLOW_TRACKING_URI", GIVEN}
+    assert not seen & set(SECRETS)
+
+
+def test_variables_of_the_model_are_kept_by_name_only(endpoint, home):
+    (record,) = home.glob("endpoints/lines/*/server.json")
+    assert json.loads(record.read_text())["environment"] == [GIVEN]
+    target = LocalTarget(Local())
+    with pytest.raises(DeploymentError, match=f"environment: the model needs {GIVEN}: set it"):
+        target._variables([GIVEN])
+
+
 def test_scoring_time_out_names_the_setting(endpoint, frame):
-    with pytest.raises(
-        DeploymentError, match=r"\(504\): The model did not answer within 10 s: .*raise request_timeout"
-    ):
+    with pytest.raises(DeploymentError, match=r"\(504\): The model did not answer within 5 s: .*raise request_timeout"):
         endpoint.score({"dataframe_records": [{**ROW, "age": -1}]})
     assert len(endpoint.score(frame)) == len(frame)
 
@@ -144,7 +167,8 @@ def test_shows_itself(endpoint, store):
 def test_server_leaves_nothing_in_its_folder_but_what_is_its_own(endpoint, home):
     (folder,) = (path.parent for path in home.glob("endpoints/lines/*/server.json"))
     left = {path.name for path in folder.iterdir()}
-    assert left == {"code", "environment", "lease.json", "mlruns", "model", "open", "server.json", "server.log"}
+    traffic = {"open", "accepting", "listener.sock"}
+    assert left - traffic == {"code", "environment", "lease.json", "mlruns", "model", "server.json", "server.log"}
     assert {path.name for path in (folder / "code").iterdir()} - {"__pycache__"} == {"score.py"}
 
 

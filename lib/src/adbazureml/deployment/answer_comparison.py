@@ -72,12 +72,12 @@ def compare(ask: Ask, model_uri: str, frame: pd.DataFrame, *, calls: int) -> Com
 
 
 def rendered(predictions: Any) -> Any:
-    """Predictions of a model as its endpoint gives them: rendered as JSON by MLflow, whatever they are."""
+    """Predictions of a model as its endpoint gives them: rendered as JSON by MLflow, with None for NaN and infinity."""
     from mlflow.pyfunc.scoring_server import predictions_to_json
 
     text = StringIO()
     predictions_to_json(predictions, text)
-    return json.loads(text.getvalue())["predictions"]
+    return json.loads(text.getvalue(), parse_constant=lambda _: None)["predictions"]
 
 
 def compare_answers(model_uri: str, answered: Any, predicted: Any) -> tuple[pd.DataFrame, float]:

@@ -20,8 +20,9 @@ from adbazureml.errors import DeploymentError
 if TYPE_CHECKING:
     from mlflow.models import Model
 
-# Servers before 1.4 fail for MLflow models; without the second, Azure ML's own scoring of them crashes.
-SERVER = ("azureml-inference-server-http==1.5.1", "azureml-ai-monitoring==1.0.0")
+# Servers before 1.4 fail for MLflow models; without the second, Azure ML's own scoring of them crashes. The third reads
+# requests where the server is started by us: on this machine and in a container.
+SERVER = ("azureml-inference-server-http==1.5.1", "azureml-ai-monitoring==1.0.0", "waitress==3.0.2")
 # These models load with the small distribution of MLflow, which leaves out 250 MB; it demands pandas of nobody.
 _LOADED_BY_SKINNY = {"mlflow.sklearn"}
 _BESIDE_SKINNY = ("numpy", "pandas<3")

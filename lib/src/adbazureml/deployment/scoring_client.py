@@ -106,7 +106,8 @@ def ask(
 
 def predictions_in(answer: requests.Response) -> Any:
     """The predictions of an answer, whichever server gave it."""
-    content = answer.json()
+    # MLflow's own server writes NaN and Infinity, which are no JSON; ours writes null.
+    content = answer.json(parse_constant=lambda _: None)
     return content["predictions"] if isinstance(content, dict) and "predictions" in content else content
 
 

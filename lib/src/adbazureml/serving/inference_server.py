@@ -3,7 +3,7 @@
 Runs in the model's environment, where this package is not installed, as
 ``python …/inference_server.py <its folder> <private socket> <public socket>``. Both sockets are bound and inherited,
 so that a port in use is known before the model is loaded. The private one takes requests as soon as the model is
-loaded; the public one listens once the file `OPEN` lies in the folder: that is how traffic moves.
+loaded; the public one as `traffic` tells.
 """
 
 from __future__ import annotations
@@ -11,52 +11,58 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from lease import GRACE_S, end_with_lease
+from lease import end_with_lease
+from traffic import ACCEPTING, LINGER_S, OPEN, hand_over_on_demand
+from waitress_worker import GRACE_S, IDLE_S, Answer, WaitressWorker
 
 # The neighbours of this file are no modules of the model's environment.
 sys.path.pop(0)
 
 from gunicorn.app.wsgiapp import WSGIApplication
-from gunicorn.workers.sync import SyncWorker
 
-OPEN = "open"
-_LOOK_S = 0.2
 _FOLDER = Path(sys.argv[1])
 _PRIVATE, _PUBLIC = (int(number) for number in sys.argv[2:])
 
 
-class LateWorker(SyncWorker):
-    """A worker that takes requests at the public socket once it is told to, and ends soon after its parent."""
+class LocalWorker(WaitressWorker):
+    """A worker that accepts connections at the public socket while it is told to."""
 
-    sockets: list[socket.socket]
-    wait_fds: list[Any]
-    public: socket.socket | None = None
+    public: Any = None
+    closing_since = 0.0
 
-    def run(self) -> None:
-        """Answer until told to stop."""
-        for bound in self.sockets:
-            bound.setblocking(False)
-        self.run_for_multiple(_LOOK_S)
-
-    def wait(self, timeout: float) -> Any:
-        """Wait for a request, for a moment only."""
-        if self.public is None and (_FOLDER / OPEN).exists():
-            self.public = socket.socket(fileno=_PUBLIC)
-            self.public.setblocking(False)
-            self.public.listen()
-            self.sockets = [*self.sockets, self.public]
-            self.wait_fds = [*self.wait_fds, self.public]
-        return super().wait(min(timeout, _LOOK_S))
+    def look(self) -> None:
+        """Accept connections at the public socket, or end those that are there, as the folder says."""
+        wanted = (_FOLDER / OPEN).exists()
+        if wanted and self.public is None:
+            self.public = self.listen(socket.socket(fileno=_PUBLIC))
+        if self.public is None:
+            return
+        self.public.accepting, Answer.draining = wanted, not wanted
+        if wanted:
+            self.closing_since, self.public.adj.channel_timeout = 0.0, IDLE_S
+            (_FOLDER / ACCEPTING).touch()
+            return
+        self.closing_since = self.closing_since or time.monotonic()
+        if time.monotonic() - self.closing_since > LINGER_S:
+            self.public.adj.channel_timeout = 0
+        if not self.public.active_channels:
+            (_FOLDER / ACCEPTING).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
     end_with_lease(_FOLDER)
-    worker = ["--bind", f"fd://{_PRIVATE}", "--workers", "1", "--worker-class", "__main__.LateWorker"]
-    limits = ["--timeout", os.environ["WORKER_TIMEOUT"], "--graceful-timeout", str(GRACE_S)]
+    hand_over_on_demand(_FOLDER, socket.socket(fileno=os.dup(_PUBLIC)))
+    # A worker is forked from this process: another one for one that died needs not import them again.
+    import mlflow.pyfunc  # noqa: F401
+    import pandas as pd  # noqa: F401
+
+    worker = ["--bind", f"fd://{_PRIVATE}", "--workers", "1", "--worker-class", "__main__.LocalWorker"]
+    limits = ["--timeout", os.environ["WORKER_TIMEOUT"], "--graceful-timeout", str(GRACE_S + 1)]
     # As the server's own start does it; without it the script's log is not seen.
     logs = ["--access-logfile", "-", "--error-logfile", os.devnull]
-    sys.argv = [sys.argv[0], *worker, *limits, *logs, "azureml_inference_server_http.server.entry:app"]
+    sys.argv = [sys.argv[0], *worker, *limits, *logs, "bounded_queue:application()"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]").run()

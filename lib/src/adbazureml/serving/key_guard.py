@@ -51,6 +51,6 @@ class Guard:
 def application() -> Any:
     """Make what gunicorn serves."""
     from azureml_inference_server_http.server.entry import app
+    from bounded_queue import bounded
 
-    app.wsgi_app = Guard(app.wsgi_app, os.environ.pop(KEY, ""), os.environ.get(DEPLOYMENT, ""))
-    return app
+    return Guard(bounded(app), os.environ.pop(KEY, ""), os.environ.get(DEPLOYMENT, ""))

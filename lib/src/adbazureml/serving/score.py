@@ -3,7 +3,8 @@
 This file goes into the endpoint as it is: it runs in the model's environment, where `adbazureml` is not installed. It
 takes what MLflow's own scoring server takes (``dataframe_split``, ``dataframe_records``, ``inputs``, ``instances``,
 each with ``params``; CSV), and ``input_data`` as Azure ML's endpoints of MLflow models do. It answers
-``{"predictions": …}``. What a caller got wrong is a 400 or 415 with one sentence.
+``{"predictions": …}``, where a number that is none, or infinite, is null, as JSON has no word for it. What a caller got
+wrong is a 400 or 415 with one sentence; what the model's own code fails with is a 500, with the reason in the log only.
 """
 
 from __future__ import annotations
@@ -27,23 +28,27 @@ os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 if "JAVA_HOME" not in os.environ and (Path(sys.prefix) / "lib" / "jvm").is_dir():
     os.environ["JAVA_HOME"] = str(Path(sys.prefix) / "lib" / "jvm")
 
+import numpy as np
 import pandas as pd
 from azureml_inference_server_http.api.aml_request import rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.types import DataType
 from mlflow.utils.proto_json_utils import (
     NumpyEncoder,
     _get_jsonable_obj,
+    cast_df_types_according_to_schema,
     dataframe_from_parsed_json,
     parse_tf_serving_input,
 )
 
 FORMATS = ("input_data", "dataframe_split", "dataframe_records", "inputs", "instances")
 LONGEST_REASON = 400
-# What models raise for rows that they do not take. Anything else is the model's own failure.
-CALLERS_MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+KINDS = {"i": "whole number in its range", "u": "whole number in its range", "b": "truth value", "M": "time"}
+# What models raise, by convention, for rows that they do not take. Anything else is the model's own failure.
+CALLERS_MISTAKE = ValueError
 CALLERS_CODES = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(BAD_REQUEST)}
 
 logger = logging.getLogger("azmlinfsrv.adbazureml")
@@ -70,7 +75,7 @@ class Served:
         predictions = _get_jsonable_obj(self.predict(rows, params), pandas_orient="records")
         if self.collectors:
             self._collect(rows, predictions)
-        return json.dumps({"predictions": predictions}, cls=NumpyEncoder)
+        return _json({"predictions": predictions})
 
     def predict(self, rows: Any, params: dict[str, Any] | None) -> Any:
         """Predict; what the caller got wrong and what the model did are told apart by the error."""
@@ -79,9 +84,8 @@ class Served:
         except MlflowException as error:
             if error.error_code in CALLERS_CODES:
                 raise RejectedRequestError(400, _explain_error(error.message)) from error
-            logger.exception("The model failed")
-            raise RejectedRequestError(500, f"The model failed: {_explain_error(error.message)}") from error
-        except CALLERS_MISTAKES as error:
+            raise self._failed(error) from error
+        except CALLERS_MISTAKE as error:
             raise RejectedRequestError(400, _explain_error(error)) from error
         except TimeoutError as error:
             seconds = float(os.environ.get("SCORING_TIMEOUT_MS", "3600000")) / 1000
@@ -92,11 +96,21 @@ class Served:
         except Exception as error:
             if type(error).__module__.startswith("pyspark.errors"):
                 raise RejectedRequestError(400, _explain_error(error)) from error
-            logger.exception("The model failed")
-            if type(error).__name__ == "Py4JNetworkError" or isinstance(error, ConnectionError):
-                # Spark is gone, and the server would go on saying that it is healthy: a new worker starts a new one.
+            if self._has_lost_spark(error):
+                logger.exception("Spark is gone")
+                # The server would go on saying that it is healthy: a new worker starts a new one.
                 os._exit(1)
-            raise RejectedRequestError(500, f"The model failed: {_explain_error(error)}") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> RejectedRequestError:
+        """What the caller is told: the error's text may hold data of others."""
+        logger.error("The model failed", exc_info=error)
+        return RejectedRequestError(500, f"The model failed ({type(error).__name__}): the endpoint's log says why.")
+
+    def _has_lost_spark(self, error: Exception) -> bool:
+        return "spark" in self.model.metadata.flavors and (
+            type(error).__name__ == "Py4JNetworkError" or isinstance(error, ConnectionError)
+        )
 
     def _collect(self, rows: Any, predictions: Any) -> None:
         assert self.collectors is not None
@@ -174,12 +188,13 @@ def _rows(request: Any, schema: Any) -> tuple[Any, dict[str, Any] | None]:
 
 
 def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
-    types = {}
-    if schema is not None and not schema.is_tensor_spec():
-        types = dict(zip(schema.input_names(), schema.pandas_types(), strict=True))
+    specs = _specs(schema)
     try:
         header = next(csv.reader(StringIO(text)))
-        rows = pd.read_csv(StringIO(text), dtype={name: types[name] for name in header if name in types})
+        # A text that looks like a number stays a text; what else a column is, is seen from it first and checked then.
+        texts: dict[Any, Any] = {name: str for name in header if name in specs and specs[name].kind in "OUS"}
+        rows = pd.read_csv(StringIO(text), dtype=texts)
+        typed = _typed(rows, schema)
     except Exception as error:
         raise RejectedRequestError(
             400, f"The body is no CSV with a header that fits the model: {_explain_error(error)}"
@@ -187,7 +202,7 @@ def _rows_of_csv(text: str, schema: Any) -> pd.DataFrame:
     # pandas makes an index of what rows have more than the header.
     if not isinstance(rows.index, pd.RangeIndex):
         raise RejectedRequestError(400, f"The header has {len(header)} columns, and the rows have more.")
-    return rows
+    return typed
 
 
 def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
@@ -214,8 +229,8 @@ def _rows_of_json(text: str, schema: Any) -> tuple[Any, dict[str, Any] | None]:
         if name == "input_data":
             name, value = _in_a_format_of_mlflow(value, schema)
         if name in ("inputs", "instances"):
-            return parse_tf_serving_input({name: value}, schema=schema), params
-        return dataframe_from_parsed_json(value, pandas_orient=name.removeprefix("dataframe_"), schema=schema), params
+            return parse_tf_serving_input({name: _checked_inputs(value, _specs(schema))}, schema=schema), params
+        return _typed(dataframe_from_parsed_json(value, pandas_orient=name.removeprefix("dataframe_")), schema), params
     except Exception as error:
         raise RejectedRequestError(400, f"{named[0]}: {_explain_error(error)}") from error
 
@@ -234,6 +249,71 @@ def _in_a_format_of_mlflow(value: Any, schema: Any) -> tuple[str, Any]:
             raise ValueError(f"each row needs {len(names)} values: {', '.join(map(str, names))}")
         return "dataframe_split", {"columns": names, "data": rows}
     return "inputs", value
+
+
+def _specs(schema: Any) -> dict[str | None, np.dtype[Any]]:
+    """The numpy type of each column or tensor that has one, by name; that of a single one without name by None."""
+    if schema is None:
+        return {}
+    names = schema.input_names() if schema.has_input_names() else [None] * len(schema.inputs)
+    kinds = zip(names, schema.input_types(), strict=True)
+    found = {name: kind.to_numpy() if isinstance(kind, DataType) else kind for name, kind in kinds}
+    return {name: kind for name, kind in found.items() if isinstance(kind, np.dtype)}
+
+
+def _typed(rows: pd.DataFrame, schema: Any) -> pd.DataFrame:
+    """Rows with the types of the signature, none of whose values changes by that."""
+    if schema is None:
+        return rows
+    for name, kind in _specs(schema).items():
+        if name in rows and rows[name].dtype != kind and kind.kind in "iubM":
+            rows[name] = pd.Series(
+                [_checked(value, kind, name) for value in rows[name].tolist()], index=rows.index, dtype=object
+            ).infer_objects()
+    return cast_df_types_according_to_schema(rows, schema)
+
+
+def _checked_inputs(value: Any, specs: dict[str | None, np.dtype[Any]]) -> Any:
+    """What ``inputs`` or ``instances`` hold, checked: columns, rows, or the values of a single one."""
+    if isinstance(value, dict):
+        return {name: _checked(each, specs.get(name), name) for name, each in value.items()}
+    if isinstance(value, list) and any(isinstance(row, dict) for row in value):
+        return [_checked_inputs(row, specs) if isinstance(row, dict) else row for row in value]
+    name, kind = next(iter(specs.items())) if len(specs) == 1 else (None, None)
+    return _checked(value, kind, name)
+
+
+def _checked(value: Any, kind: np.dtype[Any] | None, name: str | None) -> Any:
+    """A value, or a list of them, that its type holds as it is; a time with an offset becomes that time in UTC.
+
+    numpy would cut 1.5 to 1, take 2**63 for a negative number and every text for true.
+    """
+    if kind is None or kind.kind not in "iubM" or value is None or value != value:  # noqa: PLR0124
+        return value
+    if isinstance(value, list):
+        return [_checked(each, kind, name) for each in value]
+    said, fits = value, True
+    if kind.kind == "M" and isinstance(value, str):
+        moment: Any = pd.to_datetime(value, errors="coerce", utc=True)
+        fits = moment is not pd.NaT
+        value = moment.tz_localize(None)
+    elif kind.kind == "b":
+        fits = value in (0, 1)
+    elif kind.kind in "iu" and isinstance(value, (int, float)):
+        limits = np.iinfo(kind)
+        fits = limits.min <= value <= limits.max and value == int(value)
+    if not fits:
+        column = "The input" if name is None else f"Column {name!r}"
+        raise ValueError(f"{column} has {said!r}, which is no {KINDS[kind.kind]} ({kind.name}).")
+    return value
+
+
+def _json(content: Any) -> str:
+    """JSON as the standard has it: with null for NaN and infinite numbers."""
+    try:
+        return json.dumps(content, cls=NumpyEncoder, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(content, cls=NumpyEncoder), parse_constant=lambda _: None))
 
 
 def _explain_error(error: object) -> str:

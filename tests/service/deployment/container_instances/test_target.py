@@ -1,6 +1,9 @@
 """A container group from its image to its answers, through Microsoft's management clients."""
 
 import logging
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -32,6 +35,21 @@ def test_first_version_is_built_by_the_registry_and_answers_as_its_model(
     assert list(azure.groups.groups) == [NAME]
     assert state.url == f"http://{azure.groups.groups[NAME].label}.westeurope.azurecontainer.test:5001/score"
     assert [one.name for one in target.list()] == [NAME]
+
+
+def test_a_caller_who_is_slow_keeps_nobody_waiting_in_a_container(azure, target, up, rows, predicted):
+    up(1)
+    address = ("127.0.0.1", azure.groups.groups[NAME].process.port)
+    waiting = {"dataframe_records": [{"age": -4.0, "visits": 1.0}]}
+    with ExitStack() as held, ThreadPoolExecutor(1) as slow:
+        for _ in range(20):
+            stalled = held.enter_context(socket.create_connection(address))
+            stalled.sendall(b"POST /score HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")
+        answer = slow.submit(target.score, NAME, waiting)
+        assert requests.get(target.find(NAME).url.removesuffix("score"), timeout=5).ok
+        assert np.allclose(target.score(NAME, rows), predicted(1))
+        assert not answer.done()
+        assert len(answer.result(60)) == 1
 
 
 def test_next_version_comes_up_beside_then_takes_over_under_the_same_name_and_goes_back(

@@ -35,8 +35,9 @@ def test_what_azure_is_told(azure, served):
     scope = azure.workspace.scope
     assert properties["model"] == f"{scope}/models/lines/versions/1"
     assert (properties["instanceType"], made.body["sku"]["capacity"]) == ("Standard_DS3_v2", 1)
-    assert properties["environmentVariables"] == {"MLFLOW_TRACKING_URI": "file:///tmp/mlruns"}
+    assert properties["environmentVariables"] == {"MLFLOW_TRACKING_URI": "file:///tmp/mlruns", "WORKER_COUNT": "2"}
     assert properties["requestSettings"]["requestTimeout"] == "PT1M"
+    assert properties["requestSettings"]["maxConcurrentRequestsPerInstance"] == 2
     name, version, environment = azure.assets.by_id(properties["environmentId"], "environments")
     assert re.fullmatch("adbazureml-[0-9a-f]{16}", name)
     assert version == "1"

@@ -282,7 +282,7 @@ class ContainerGroups:
                 initial_delay_seconds=600,
                 period_seconds=30,
                 failure_threshold=3,
-                timeout_seconds=max(_PING_TIMEOUT_S, int(plan.request_timeout)),
+                timeout_seconds=_PING_TIMEOUT_S,
             ),
         )
         tags = {_ENDPOINT_TAG: plan.endpoint, _KEY_TAG: plan.key_mark, **plan.served.tags(_TAG)}

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 PORT = 5001
 REPOSITORY = "adbazureml-endpoints"
-_GUARD = Path(key_guard.__file__)
+# What the server is made of, beside Microsoft's.
+_SERVER = tuple(
+    Path(key_guard.__file__).with_name(f"{name}.py") for name in ("key_guard", "bounded_queue", "waitress_worker")
+)
 _RUNS_LOOKED_AT = 100
 _BUILD_TIMEOUT_S = 3600
 # Seconds in which a worker has to load the model and to answer a request; gunicorn ends it otherwise.
@@ -50,8 +53,9 @@ ENV AZUREML_ENTRY_SCRIPT=score.py
 ENV AZUREML_MODEL_DIR=/var/azureml-app/model
 USER server
 EXPOSE {PORT}
-CMD ["gunicorn", "--bind", "0.0.0.0:{PORT}", "--timeout", "{_WORKER_TIMEOUT_S}", "--access-logfile", "-", \
-"--error-logfile", "/dev/null", "key_guard:application()"]
+CMD ["python", "-m", "gunicorn", "--worker-class", "waitress_worker.WaitressWorker", \
+"--bind", "0.0.0.0:{PORT}", "--timeout", "{_WORKER_TIMEOUT_S}", \
+"--access-logfile", "-", "--error-logfile", "/dev/null", "key_guard:application()"]
 """
 
 
@@ -119,7 +123,7 @@ class ImageRegistry:
 
     def image(self, model: Deployable) -> str:
         """Full name of a model's image; it changes with all that the image is made of."""
-        made_of = json.dumps([model.fingerprint, _DOCKERFILE, _GUARD.read_text(encoding="utf-8")])
+        made_of = json.dumps([model.fingerprint, _DOCKERFILE, *(file.read_text(encoding="utf-8") for file in _SERVER)])
         return f"{self.access.server}/{REPOSITORY}:{hashlib.sha256(made_of.encode()).hexdigest()[:32]}"
 
     def build(self, model: Deployable, *, progress: Progress, deadline: Deadline, again: bool = False) -> str:
@@ -245,7 +249,8 @@ def _pack(folder: DeployableFolder, archive: Any) -> None:
     with tarfile.open(fileobj=archive, mode="w:gz") as source:
         for part in (folder.model, folder.code, folder.conda.parent):
             source.add(part, arcname=part.name)
-        source.add(_GUARD, arcname=f"{folder.code.name}/{_GUARD.name}")
+        for file in _SERVER:
+            source.add(file, arcname=f"{folder.code.name}/{file.name}")
         content = _DOCKERFILE.encode()
         entry = tarfile.TarInfo("Dockerfile")
         entry.size = len(content)

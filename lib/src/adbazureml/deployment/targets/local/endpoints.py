@@ -36,12 +36,14 @@ from adbazureml.deployment.targets.local.options import Local
 from adbazureml.deployment.targets.local.records import Server
 from adbazureml.errors import DeploymentError
 from adbazureml.serving import lease
+from adbazureml.serving.traffic import ACCEPTING, OPEN, take_over
 
 if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
 
 _INFERENCE_SERVER = Path(serving.__file__).parent / "inference_server.py"
 _PING_TIMEOUT_S = 5
+_START_TIMEOUT_S = 2
 # The server says itself that a request took too long; that shall arrive.
 _ANSWER_MARGIN_S = 10
 # What the process of the server needs beside the model and the server.
@@ -64,14 +66,14 @@ class LocalTarget(Target):
     def __init__(self, options: Local) -> None:
         self._options = options
 
-    def check(self, name: str, model: Deployable) -> None:
-        """Refuse a port that is not the one where the endpoint runs."""
+    def check(self, name: str, model: Deployable) -> None:  # noqa: ARG002
+        """Refuse a port that is not the one of the endpoint, which keeps it for life."""
         port = self._options.port
         charge = records.in_charge(name)
         server = records.read_server(charge) if charge else None
-        if server and server.fingerprint == model.fingerprint and port not in (0, server.port):
+        if server and port not in (0, server.port):
             raise DeploymentError(
-                f"port {port}: endpoint {name!r} serves this model at port {server.port}; leave the port 0, or"
+                f"port {port}: endpoint {name!r} keeps port {server.port} as long as it is there; leave the port 0, or"
                 " delete the endpoint first."
             )
 
@@ -104,7 +106,11 @@ class LocalTarget(Target):
             fetched = model.folder
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(fetched.path, folder)
-            about = {"model": model.uri, "fingerprint": model.fingerprint}
+            about = {
+                "model": model.uri,
+                "fingerprint": model.fingerprint,
+                "environment": sorted(self._options.environment),
+            }
             self._start(name, folder, model.requirements.wanted, about, progress=progress, deadline=deadline)
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
@@ -118,7 +124,7 @@ class LocalTarget(Target):
             return ask(connection, url, payload, timeout=self._options.request_timeout + _ANSWER_MARGIN_S)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
-        """Let one deployment listen at the endpoint's port, then stop the one that did."""
+        """Let one deployment accept the endpoint's connections, then the one that did no longer, and stop that."""
         (deployment,) = (each for each, percent in traffic.items() if percent)
         folder = records.endpoint_folder(name) / deployment
         with records.locked(name):
@@ -126,24 +132,34 @@ class LocalTarget(Target):
             if server is None:
                 raise DeploymentError(f"endpoint {name!r} has no deployment {deployment!r} any more: deploy it again.")
             old = records.in_charge(name)
-            old_lease = lease.read_lease(old) if old else None
+            before = records.read_server(old) if old else None
+            if before and before.port != server.port:
+                # It was started beside another server of the endpoint, which is gone.
+                processes.stop(server.pid, folder)
             if not processes.is_running(server.pid, folder):
                 requirements = (folder / "environment" / "wanted.txt").read_text(encoding="utf-8").splitlines()
-                about = {"model": server.model, "fingerprint": server.fingerprint}
+                about = {
+                    "model": server.model,
+                    "fingerprint": server.fingerprint,
+                    "environment": server.environment,
+                }
                 server = self._start(name, folder, requirements, about, progress=progress, deadline=deadline)
-            (folder / records.OPEN).touch()
-            processes.wait_until_healthy(
+            (folder / OPEN).touch()
+            processes.wait_until(
+                (folder / ACCEPTING).exists,
                 server.pid,
-                _health(server, server.port),
                 folder,
                 what=f"endpoint {name!r}",
+                doing="moving the traffic",
                 deadline=deadline,
                 progress=progress,
             )
+            old_lease = lease.read_lease(old) if old else None
             records.put_in_charge(name, deployment)
-            if old and old_lease and old != folder:
+            if old and before and old_lease and old != folder:
                 owners = {*old_lease.living_owners, *lease.read_lease(folder).living_owners}
                 lease.write_lease(folder, lease.Lease(keep=old_lease.keep, owners=tuple(owners)))
+                processes.drain(before.pid, old, deadline=deadline, progress=progress)
                 _stop(old)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
@@ -199,10 +215,12 @@ class LocalTarget(Target):
         deadline: Deadline,
     ) -> Server:
         """Start the server of a deployable folder on a private socket, with another bound for callers."""
-        (folder / records.OPEN).unlink(missing_ok=True)
+        for left in (OPEN, ACCEPTING):
+            (folder / left).unlink(missing_ok=True)
         (folder / "environment" / "wanted.txt").write_text("\n".join(requirements), encoding="utf-8")
         lease.write_lease(folder, lease.Lease(keep=False, owners=(lease.this_process(),)))
         command, environment, note = self._command(folder, requirements, progress)
+        environment |= self._variables(about["environment"])
         with self._sockets(name) as sockets:
             server = Server(
                 pid=processes.start(command, folder, sockets, environment),
@@ -216,8 +234,14 @@ class LocalTarget(Target):
         records.write_server(folder, server)
         what = f"endpoint {name!r}: the model {server.model}"
         try:
-            processes.wait_until_healthy(
-                server.pid, _health(server), folder, what=what, deadline=deadline, progress=progress
+            processes.wait_until(
+                lambda: is_healthy(_health(server), timeout=_START_TIMEOUT_S),
+                server.pid,
+                folder,
+                what=what,
+                doing="loading the model",
+                deadline=deadline,
+                progress=progress,
             )
         except BaseException:
             processes.stop(server.pid, folder)
@@ -225,6 +249,15 @@ class LocalTarget(Target):
         server = replace(server, healthy=True)
         records.write_server(folder, server)
         return server
+
+    def _variables(self, names: Sequence[str]) -> dict[str, str]:
+        """Variables of a deployment as it was given them; one that is started again has those of this process."""
+        found = {**{name: os.environ[name] for name in names if name in os.environ}, **self._options.environment}
+        if missing := [name for name in names if name not in found]:
+            raise DeploymentError(
+                f"environment: the model needs {', '.join(missing)}: set it in this process's environment."
+            )
+        return {name: found[name] for name in names}
 
     def _command(
         self, folder: Path, requirements: Sequence[str], progress: Progress
@@ -255,24 +288,37 @@ class LocalTarget(Target):
 
     @contextmanager
     def _sockets(self, name: str) -> Iterator[tuple[socket.socket, socket.socket]]:
-        """Bind a private port, and the one that callers are told; shared while the old server listens there."""
-        port = self._options.port
-        charge = records.in_charge(name)
-        old = records.read_server(charge) if charge else None
-        try:
-            public = processes.bind(port, shared=bool(port) and old is not None and old.port == port)
-        except OSError as error:
-            raise DeploymentError(_port_problem(port, error)) from error
-        with public, processes.bind(0) as private:
+        """Bind a private port, and the one that callers are told; the latter shared with the server in charge."""
+        with self._public(name) as public, processes.bind(0) as private:
             yield private, public
+
+    def _public(self, name: str) -> socket.socket:
+        charge = records.in_charge(name)
+        if charge:
+            try:
+                return take_over(charge)
+            except OSError as error:
+                raise DeploymentError(
+                    f"endpoint {name!r} does not hand its port over ({error.strerror or error}): delete it, and deploy"
+                    " again."
+                ) from error
+        # An endpoint whose server died comes up where its callers know it.
+        last = next((server.port for _, server in reversed(records.servers(name))), 0)
+        if not self._options.port and last:
+            with suppress(OSError):
+                return processes.bind(last)
+        try:
+            return processes.bind(self._options.port)
+        except OSError as error:
+            raise DeploymentError(_port_problem(self._options.port, error)) from error
 
 
 def _address(port: int, server: Server) -> str:
     return f"http://{processes.HOST}:{port}{_PATHS[server.software][0]}"
 
 
-def _health(server: Server, port: int | None = None) -> str:
-    return f"http://{processes.HOST}:{port or server.private_port}{_PATHS[server.software][1]}"
+def _health(server: Server) -> str:
+    return f"http://{processes.HOST}:{server.private_port}{_PATHS[server.software][1]}"
 
 
 def _state(folder: Path, server: Server, *, in_charge: bool) -> DeploymentState:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from adbazureml.deployment.target import Kind
 from adbazureml.deployment.target_options import TargetOptions
@@ -26,6 +26,8 @@ class Local(TargetOptions):
         Its port; 0 takes a free one.
     keep : bool
         Leave it running when the last process that asked for it ends.
+    environment : mapping of str to str
+        Environment variables that the model gets beside those that every program needs.
     request_timeout : float
         Seconds in which one request must be answered.
     """
@@ -35,6 +37,7 @@ class Local(TargetOptions):
 
     port: int = 0
     keep: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,3 +50,7 @@ class Local(TargetOptions):
         from adbazureml.deployment.targets.local.endpoints import LocalTarget
 
         return LocalTarget(self)
+
+    def as_deployed(self) -> list[Any]:
+        """See `TargetOptions.as_deployed`."""
+        return [*super().as_deployed(), sorted(self.environment.items())]

@@ -8,47 +8,40 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from adbazureml.deployment.scoring_client import is_healthy
 from adbazureml.deployment.target import LOG_LINES, Deadline, Progress, with_log
 from adbazureml.deployment.targets.local.records import LOG, is_server
+from adbazureml.serving.traffic import ACCEPTING, OPEN
 
 HOST = "127.0.0.1"
-_PING_TIMEOUT_S = 2
-_POLL_S = 0.2
+_POLL_S = 0.1
 # The server gives open requests 5 s to end.
 _STOP_TIMEOUT_S = 10
+
+# What a server is given of the environment: nothing that could hold a secret of whoever deploys.
+_INHERITED = re.compile(
+    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|TMP|TEMP|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|PYTHONPATH"
+    "|PYTHONHASHSEED|JAVA_HOME|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    "|(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|(CUDA|NVIDIA)_VISIBLE_DEVICES"
+    "|MLFLOW_(LOGGING_LEVEL|CONFIGURE_LOGGING|DISABLE_SCHEMA_DETAILS|DEFAULT_PREDICTION_DEVICE)"
+)
 
 # A child must be waited for, or it stays a zombie until this process ends.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
-def bind(port: int, *, shared: bool = False) -> socket.socket:
+def bind(port: int) -> socket.socket:
     """Bind a port of this machine for a server to listen on; 0 binds a free one.
-
-    Parameters
-    ----------
-    port : int
-        The port.
-    shared : bool
-        Bind beside the server that listens there now, which `bind` made for that port.
 
     Raises
     ------
     OSError
         The port is in use or not allowed.
     """
-    if port and not shared:
-        # What binds with SO_REUSEPORT alone would share the port with any server of this user that does the same.
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if port:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((HOST, port))
     except OSError:
@@ -60,14 +53,18 @@ def bind(port: int, *, shared: bool = False) -> socket.socket:
 def start(
     command: Sequence[str], folder: Path, sockets: Sequence[socket.socket], environment: Mapping[str, str]
 ) -> int:
-    """Start the server of a folder; it gets the folder and its bound sockets as arguments. Return its process id."""
+    """Start the server of a folder; it gets the folder and its bound sockets as arguments. Return its process id.
+
+    Of this process's environment it gets what programs need to run, such as ``PATH`` and ``HOME``; the rest is what is
+    given here.
+    """
     numbers = [bound.fileno() for bound in sockets]
     with (folder / LOG).open("wb") as log:
         # A session of its own: interrupting a notebook's cell signals the whole process group of the kernel.
         process = subprocess.Popen(
             [*command, str(folder), *map(str, numbers)],
             cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**_inherited(), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -78,36 +75,47 @@ def start(
     return process.pid
 
 
-def wait_until_healthy(
-    pid: int, address: str, folder: Path, *, what: str, deadline: Deadline, progress: Progress
+def wait_until(
+    ready: Callable[[], bool], pid: int, folder: Path, *, what: str, doing: str, deadline: Deadline, progress: Progress
 ) -> None:
-    """Wait for the first answer to a ``GET`` of the health address.
+    """Wait until the server of a folder is ready.
 
     Parameters
     ----------
+    ready : callable
+        Whether it is.
     pid : int
-        The server, a child of this process.
-    address : str
-        Where it answers once it is healthy.
+        The server.
     folder : Path
         Its folder.
     what : str
         Beginning of the error's sentence.
+    doing : str
+        What it does meanwhile, for whoever waits.
 
     Raises
     ------
     DeploymentError
-        The process died or is not healthy in time; with the end of its log.
+        The process died or is not ready in time; with the end of its log.
     """
     for waited in deadline.polls(_POLL_S):
-        if is_healthy(address, timeout=_PING_TIMEOUT_S):
+        if ready():
             return
-        progress(f"loading the model, {waited:.0f} s")
+        progress(f"{doing}, {waited:.0f} s")
         if not is_running(pid, folder):
             log = last_lines(folder, LOG_LINES)
-            reason = _last_error(log) or f"exit code {_children[pid].returncode}"
+            reason = _last_error(log) or f"exit code {_children[pid].returncode if pid in _children else 'unknown'}"
             raise with_log(f"{what} could not be loaded by its server: {reason}", log, source=str(folder / LOG))
     raise deadline.missed(f"{what} is not healthy", log=last_lines(folder, LOG_LINES), source=str(folder / LOG))
+
+
+def drain(pid: int, folder: Path, *, deadline: Deadline, progress: Progress) -> None:
+    """Let the server of a folder take no new connections, and end those that it has; wait for that."""
+    (folder / OPEN).unlink(missing_ok=True)
+    for waited in deadline.polls(_POLL_S):
+        if not (folder / ACCEPTING).exists() or not is_running(pid, folder):
+            return
+        progress(f"waiting for open requests, {waited:.0f} s")
 
 
 def stop(pid: int, folder: Path) -> None:
@@ -115,10 +123,11 @@ def stop(pid: int, folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_running(pid, folder):
             return
-        os.kill(pid, number)
+        # A parent that is killed tells its workers nothing.
+        os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while is_running(pid, folder) and time.monotonic() < deadline:
-            time.sleep(_POLL_S / 10)
+            time.sleep(_POLL_S / 5)
 
 
 def last_lines(folder: Path, lines: int) -> str:
@@ -136,6 +145,10 @@ def is_running(pid: int, folder: Path) -> bool:
         # A child's id is nobody else's until it was waited for, and its command may be read before it is set.
         return _children[pid].poll() is None
     return is_server(pid, folder)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
 
 
 def _last_error(log: str) -> str:

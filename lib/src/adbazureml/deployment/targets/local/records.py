@@ -7,7 +7,7 @@ own beside it, with its deployable folder, the record of its server (``server.js
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +19,6 @@ from adbazureml import runtime
 from adbazureml.serving import lease
 
 LOG = "server.log"
-OPEN = "open"
 _SERVER = "server.json"
 _ENDPOINT = "endpoint.json"
 _LOCK = "endpoint.lock"
@@ -45,6 +44,8 @@ class Server:
         Whether it ever was.
     note : str
         Why it is not the inference server.
+    environment : sequence of str
+        Names of the variables that it was given; their values, which may be secrets, are written nowhere.
     """
 
     pid: int
@@ -56,6 +57,7 @@ class Server:
     made: str
     healthy: bool = False
     note: str = ""
+    environment: Sequence[str] = ()
 
     @property
     def started(self) -> datetime:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 # The base of Microsoft's own images for the inference server: it starts what a conda environment brings.
 IMAGE = "mcr.microsoft.com/azureml/inference-base-2204:latest"
+# Workers of the inference server, which answers one request in each; Azure ML lets as many through, 1 by itself, and
+# holds the others back. With one, a slow request would keep all others waiting.
+_WORKERS = 2
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{1,30}[A-Za-z0-9])")
 # Enough to reach over what the inference server notes after an error.
 _LOG_LINES = 200
@@ -285,8 +288,11 @@ class OnlineEndpoints(Target):
                 instance_type=self.options.instance_type,
                 instance_count=self.options.instance_count,
                 # MLflow opens its store as a model is loaded, by default in a folder that can't be written there.
-                environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns"},
-                request_settings=OnlineRequestSettings(request_timeout_ms=round(self.options.request_timeout * 1000)),
+                environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns", "WORKER_COUNT": str(_WORKERS)},
+                request_settings=OnlineRequestSettings(
+                    request_timeout_ms=round(self.options.request_timeout * 1000),
+                    max_concurrent_requests_per_instance=_WORKERS,
+                ),
                 data_collector=self._data_collector(),
                 tags={_MODEL_TAG: model.uri, _FINGERPRINT_TAG: model.fingerprint},
             )
