@@ -1,15 +1,20 @@
 """Plain MLflow 3 against an Azure ML workspace: what a user of `mlflow.set_tracking_uri` sees."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -88,22 +93,93 @@ def test_logged_models_are_searched_by_mlflow_s_filters(log_model, client):
         client.get_logged_model(large.model_id)
 
 
-def test_a_second_model_of_the_same_name_stands_beside_the_first(model, rows, log_model, client):
+def log_as_spark_does(model, rows, name, **options):
+    """`mlflow.spark` still logs as MLflow 2 did: files of the run, and no logged model."""
+    options |= {"input_example": rows.head(2), "pip_requirements": ["scikit-learn==1.6.1"]}
+    return Model._log_v2(artifact_path=name, flavor=mlflow.sklearn, sk_model=model, **options)
+
+
+def files_of_models(azure, run):
+    """The files of each folder of a run; none of them is empty."""
+    found = {}
+    for path, content in azure.run_artifacts(run.info.run_id).items():
+        assert content, f"{path} is empty"
+        folder, _, name = path.partition("/")
+        found.setdefault(folder, set()).add(name)
+    # The first model's folder has no more than the name.
+    return dict(sorted(found.items()))
+
+
+@pytest.mark.parametrize("second", ["spark", "sklearn"])
+@pytest.mark.parametrize("first", ["spark", "sklearn"])
+def test_two_models_of_one_name_are_two_versions_however_they_are_logged(tracked, model, rows, client, first, second):
     other = LinearRegression().fit(rows, rows["c"])
+    expected = [model.predict(rows), rows["c"]]
     with mlflow.start_run() as run:
+        for kind, one in ((first, model), (second, other)):
+            options = {"registered_model_name": "twice"}
+            if kind == "spark":
+                log_as_spark_does(one, rows, "model", **options)
+            else:
+                options |= {"input_example": rows.head(2), "pip_requirements": ["scikit-learn==1.6.1"]}
+                mlflow.sklearn.log_model(one, name="model", **options)
+            mlflow.register_model(f"runs:/{run.info.run_id}/model", "by-name")
+    for name, number in itertools.product(("twice", "by-name"), (1, 2)):
+        loaded = mlflow.sklearn.load_model(f"models:/{name}/{number}")
+        assert loaded.predict(rows) == pytest.approx(expected[number - 1])
+    # By plain tools: two folders, each a whole model and nothing else.
+    files = files_of_models(tracked, run)
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == list(files)
+    assert len(files) == 2
+    assert {"MLmodel", "model.pkl", "input_example.json"} < files["model"]
+    for folder, prediction in zip(files, expected, strict=True):
+        loaded = mlflow.sklearn.load_model(f"{run.info.artifact_uri}/{folder}")
+        assert loaded.predict(rows) == pytest.approx(prediction)
+    # The name alone means the newest, and nothing of the first.
+    local = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
+    assert mlflow.sklearn.load_model(local).predict(rows) == pytest.approx(rows["c"])
+    names = {path.relative_to(local).as_posix() for path in Path(local).rglob("*") if path.is_file()}
+    assert names == list(files.values())[1]
+    assert {entry.path.removeprefix("model/") for entry in client.list_artifacts(run.info.run_id, "model")} == names
+
+
+def test_models_of_one_name_that_are_logged_at_once_are_not_mixed(tracked, client, tmp_path):
+    with mlflow.start_run() as run:
+        pass
+    together = threading.Barrier(4)
+    # Each has seen the run without a model, as processes do that know nothing of each other.
+    tracked.hang_next(4, "runs/log-batch", seconds=0.5)
+
+    def log(number):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in ("MLmodel", f"weights{number}"):
+            (folder / name).write_text(name)
+        together.wait()
+        logged = client.create_logged_model(run.info.experiment_id, "model", run.info.run_id)
+        client.log_model_artifacts(logged.model_id, str(folder))
+        return client.finalize_logged_model(logged.model_id, "READY")
+
+    with ThreadPoolExecutor(4) as pool:
+        logged = list(pool.map(log, range(4)))
+    assert len({one.artifact_location for one in logged}) == 4
+    files = files_of_models(tracked, run)
+    for number, one in enumerate(logged):
+        folder = one.artifact_location.rpartition("/")[2]
+        assert files.pop(folder) == {"MLmodel", f"weights{number}"}
+    assert files == {}
+
+
+def test_a_model_that_is_deleted_or_failed_gives_its_place_to_none(tracked, client, log_model):
+    with mlflow.start_run() as run:
+        with pytest.raises(MlflowException, match="serialization format"):
+            log_model(serialization_format="none")
+        assert client.list_artifacts(run.info.run_id) == []
         first = log_model()
-        second = mlflow.sklearn.log_model(
-            other, name="model", input_example=rows.head(2), pip_requirements=["scikit-learn==1.6.1"]
-        )
-    assert mlflow.sklearn.load_model(first.model_uri).predict(rows) == pytest.approx(model.predict(rows))
-    assert mlflow.sklearn.load_model(second.model_uri).predict(rows) == pytest.approx(rows["c"])
-    # The name alone means the newest, as in MLflow.
-    newest = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
-    assert newest.predict(rows) == pytest.approx(rows["c"])
-    assert {entry.path for entry in client.list_artifacts(run.info.run_id)} == {
-        "model",
-        f"model-{second.model_id[2:10]}",
-    }
+        client.delete_logged_model(first.model_id)
+        log_model()
+    first_files, second_files = files_of_models(tracked, run).values()
+    assert first_files == second_files
 
 
 def test_a_model_without_a_run_gets_one(model, rows, client):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-from mlflow.entities import FileInfo
+from mlflow.entities import FileInfo, LoggedModelStatus
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
@@ -29,9 +30,11 @@ from adbazureml.azureml_mlflow.transfer_retries import blob_options, time_limits
 if TYPE_CHECKING:
     from azureml.mlflow._client.artifact.base_artifact_client import BaseArtifactsClient
     from azureml.mlflow._internal.utils import ServiceContext
+    from mlflow.entities import LoggedModel
 
 # As many paths as azureml-mlflow creates in one request.
 _BATCH = 50
+_MLMODEL = "MLmodel"
 _NAMES_OF_CONFLICT = ("Conflict", "already exists")
 
 
@@ -60,8 +63,11 @@ class AzureMLArtifactRepository(ArtifactRepository):
         self._upload({self._path(artifact_path, Path(local_file).name): Path(local_file)})
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Upload a folder, in place of what is at the files' paths."""
+        """Upload a folder, in place of what is at the files' paths; a model never in place of another model."""
         folder = Path(local_dir)
+        if self._is_logged_as(folder, artifact_path) and not self._claim(artifact_path):
+            self._log_beside(folder, artifact_path)
+            return
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         self._upload({self._path(artifact_path, file.relative_to(folder).as_posix()): file for file in files})
 
@@ -108,6 +114,38 @@ class AzureMLArtifactRepository(ArtifactRepository):
         for found in list(self._relative_paths()):
             if not wanted or found == wanted or found.startswith(f"{wanted}/"):
                 self._in_service("delete_meta_data", path=self._path(found), hard_delete=True)
+
+    def claim(self) -> bool:
+        """Take this place for a model, unless a model has it already; tell whether it is the caller's now."""
+        return self._claim(None)
+
+    def release(self) -> None:
+        """Give up a place that was taken and then not used."""
+        if list(self._relative_paths()) == [_MLMODEL]:
+            self.delete_artifacts(_MLMODEL)
+
+    def _claim(self, artifact_path: str | None) -> bool:
+        return bool(self._create([self._path(artifact_path, _MLMODEL)]))
+
+    def _is_logged_as(self, folder: Path, artifact_path: str | None) -> bool:
+        """Whether a folder holds a model that is logged to this run under a path, as `mlflow.spark` does it."""
+        if not artifact_path or self._root or not (folder / _MLMODEL).is_file():
+            return False
+        lines = (folder / _MLMODEL).read_text(encoding="utf-8", errors="replace").replace("'", "").splitlines()
+        return {f"artifact_path: {artifact_path}", f"run_id: {run_of(self.artifact_uri)}"} <= set(lines)
+
+    def _log_beside(self, folder: Path, name: str | None) -> None:
+        """Log a model whose place is another one's as a logged model, so that its name leads to it all the same."""
+        tracking_uri = _address(self.artifact_uri, self.tracking_uri, self.registry_uri).tracking_uri
+        client = mlflow.MlflowClient(tracking_uri)
+        run = client.get_run(str(run_of(self.artifact_uri)))
+        model = client.create_logged_model(run.info.experiment_id, name, run.info.run_id)
+        try:
+            AzureMLArtifactRepository(model.artifact_location, tracking_uri).log_artifacts(str(folder))
+        except BaseException:
+            client.finalize_logged_model(model.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(model.model_id, "READY")
 
     def _connect(self) -> BaseArtifactsClient:
         from azureml.mlflow._client.artifact.local_artifact_client import LocalArtifactClient
@@ -218,23 +256,58 @@ class AzureMLArtifactRepository(ArtifactRepository):
 
 
 class AzureMLRunsArtifactRepository(RunsArtifactRepository):
-    """``runs:/`` URIs; in Azure ML a logged model lies among its run's artifacts, and is not listed a second time."""
+    """``runs:/`` URIs; in Azure ML a logged model lies among its run's artifacts, and is not listed a second time.
+
+    Of several models of one name, the name means the newest alone, wherever it lies.
+    """
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        """List what is directly in a folder."""
+        if (beside := self._newest_beside(path)) is None:
+            return super().list_artifacts(path)
+        repository, name, inside = beside
+        return [
+            FileInfo(f"{name}/{found.path}", found.is_dir, found.file_size)
+            for found in repository.list_artifacts(inside)
+        ]
+
+    def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
+        """Download a file or folder."""
+        if (beside := self._newest_beside(artifact_path)) is None:
+            return str(super().download_artifacts(artifact_path, dst_path))
+        repository, name, inside = beside
+        folder = Path(dst_path or tempfile.mkdtemp(), name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(repository.download_artifacts(inside, str(folder)))
 
     def _get_logged_model_artifact_repo(self, run_id: str, name: str) -> ArtifactRepository | None:
-        if not isinstance(self.repo, AzureMLArtifactRepository):
-            return super()._get_logged_model_artifact_repo(run_id, name)
-        tracking_uri = getattr(self, "tracking_uri", None)
-        client = mlflow.MlflowClient(tracking_uri)
-        run = client.get_run(run_id)
-        same = [
-            model
-            for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
-            if model.name == name
-        ]
-        newest = max(same, key=lambda model: model.creation_timestamp, default=None)
-        if newest is None or newest.artifact_location == f"{run.info.artifact_uri}/{name}":
+        return None if self._is_of_azureml else super()._get_logged_model_artifact_repo(run_id, name)
+
+    @property
+    def _is_of_azureml(self) -> bool:
+        return isinstance(self.repo, AzureMLArtifactRepository)
+
+    def _newest_beside(self, path: str | None) -> tuple[AzureMLArtifactRepository, str, str] | None:
+        """The model that a path leads into, its name, and the rest of the path, where another model has the name."""
+        run_id, inside = self.parse_runs_uri(f"{self.artifact_uri}/{path}" if path else self.artifact_uri)
+        if not self._is_of_azureml or not inside:
             return None
-        return AzureMLArtifactRepository(newest.artifact_location, tracking_uri)
+        tracking_uri = getattr(self, "tracking_uri", None)
+        newest = newest_model(mlflow.MlflowClient(tracking_uri), run_id, inside)
+        if newest is None or newest.artifact_location.endswith(f"/artifacts/{newest.name}"):
+            return None
+        repository = AzureMLArtifactRepository(newest.artifact_location, tracking_uri)
+        return repository, newest.name, inside.removeprefix(newest.name).strip("/")
+
+
+def newest_model(client: mlflow.MlflowClient, run_id: str, path: str) -> LoggedModel | None:
+    """Return the newest logged model of a run by whose name a path begins; None where there is none."""
+    run = client.get_run(run_id)
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    named = [
+        model for model in models if f"{path}/".startswith(f"{model.name}/") and model.status == LoggedModelStatus.READY
+    ]
+    return max(named, key=lambda model: model.creation_timestamp, default=None)
 
 
 def run_of(artifact_uri: str) -> str | None:

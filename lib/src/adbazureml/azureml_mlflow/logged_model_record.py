@@ -37,8 +37,8 @@ class Record:
     run_id : str
         The run that holds it.
     name, folder : str
-        Name it was logged under, and its folder among the run's artifacts: the name, unless an earlier model of the
-        run has that.
+        Name it was logged under, and its folder among the run's artifacts: the name, unless another model of the run
+        has that.
     status : str
         PENDING, READY or FAILED, as MLflow has them.
     created, updated : int
@@ -79,14 +79,13 @@ class Record:
         tags: Mapping[str, str],
         own_run: bool = False,
     ) -> Record:
-        """Start the record of a model that a run is about to log."""
-        key, now = secrets.token_hex(4), int(time.time() * 1000)
-        taken = {record.folder for record in records(run)}
+        """Start the record of a model that a run is about to log; its folder is the name as yet."""
+        now = int(time.time() * 1000)
         return cls(
-            key=key,
+            key=secrets.token_hex(4),
             run_id=run.info.run_id,
             name=name,
-            folder=f"{name}-{key}" if name in taken else name,
+            folder=name,
             created=now,
             updated=now,
             model_type=model_type,
@@ -94,6 +93,10 @@ class Record:
             tags=_own(tags, run.data.tags),
             own_run=own_run,
         )
+
+    def beside(self) -> Record:
+        """The record with a folder that no other model has."""
+        return replace(self, folder=f"{self.name}-{self.key}")
 
     def changed(self, **values: Any) -> Record:
         """The record with other values, as of now."""

@@ -1,17 +1,24 @@
-"""Logged models for a tracking store whose service has none; `records` says how each is kept in its run."""
+"""Logged models for a tracking store whose service has none; `logged_model_record` says how each is kept in its run.
+
+The artifact service creates a path once. So whoever creates the ``MLmodel`` of a folder has the folder, whatever other
+threads, processes and machines log at the same time; the others take a folder beside it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from mlflow.entities import LoggedModel, LoggedModelStatus, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchLoggedModelsUtils
 
 from adbazureml.azureml_mlflow import logged_model_record
+from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository
 from adbazureml.azureml_mlflow.logged_model_record import Record
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 
@@ -57,6 +64,8 @@ class LoggedModels:
             tags=tag_values,
             own_run=source_run_id is None,
         )
+        if not AzureMLArtifactRepository(f"{run.info.artifact_uri}/{name}").claim():
+            record = record.beside()
         self._write(record)
         self._pending[record.model_id] = record, run
         return record.to_logged_model(_with_record(run, record))
@@ -78,6 +87,10 @@ class LoggedModels:
         record = record.changed(status=status.value)
         self._write(record)
         self._pending.pop(model_id, None)
+        if status == LoggedModelStatus.FAILED:
+            # What made it fail is told, not this. Without any file, nobody shall take the folder for a model.
+            with suppress(MlflowException):
+                AzureMLArtifactRepository(f"{run.info.artifact_uri}/{record.folder}").release()
         if record.own_run:
             ended = RunStatus.FINISHED if status == LoggedModelStatus.READY else RunStatus.FAILED
             self.update_run_info(record.run_id, ended, int(time.time() * 1000), None)

@@ -20,10 +20,12 @@ from mlflow.entities.model_registry import (
 from mlflow.exceptions import RestException
 from mlflow.prompt.registry_utils import has_prompt_tag
 from mlflow.protos.model_registry_pb2 import CreateModelVersion
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.utils.proto_json_utils import message_to_json
 
 from adbazureml.azureml_mlflow import connection
-from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository, run_of
+from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository, newest_model, run_of
+from adbazureml.azureml_mlflow.callers import find_caller
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 from adbazureml.azureml_mlflow.unsupported import check_supported
 
@@ -146,7 +148,7 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
             The source is another store's, or the service refuses.
         """
         del local_model_path, model_id
-        source = self._in_this_workspace(source)
+        source = self._in_this_workspace(_asked_for() or source)
         request = ModelVersionTag(_REQUEST, uuid4().hex)
         body = message_to_json(
             CreateModelVersion(
@@ -173,6 +175,8 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
     def _in_this_workspace(self, source: str) -> str:
         """Where the model's files are in this workspace; a local folder is uploaded first."""
         parts = urlsplit(source)
+        if parts.scheme == "runs":
+            return self._of_run(source)
         if parts.scheme == "azureml":
             return source
         if parts.scheme == "models":
@@ -190,8 +194,27 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
             "INVALID_PARAMETER_VALUE",
         )
 
+    def _of_run(self, uri: str) -> str:
+        """Where the files of a ``runs:/`` URI are: by the name of several models, those of the newest."""
+        client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        run_id, path = RunsArtifactRepository.parse_runs_uri(uri)
+        newest = newest_model(client, run_id, path)
+        if newest is not None and newest.name == path:
+            return str(newest.artifact_location)
+        return f"{client.get_run(run_id).info.artifact_uri}/{path}"
+
     def _upload(self, folder: Path) -> str:
         container = f"{time.strftime('%y%m%dT%H%M%S')}-{uuid4().hex[:8]}"
         uri = f"azureml://artifacts/LocalUpload/{container}/{folder.name}"
         AzureMLArtifactRepository(uri, registry_uri=self._uri).log_artifacts(str(folder))
         return uri
+
+
+def _asked_for() -> str:
+    """The ``runs:/`` URI that `mlflow.register_model` was given, which it hands on as the address of the first model.
+
+    Empty where it was not asked for one.
+    """
+    caller = find_caller("_register_model")
+    asked = str(caller.f_locals.get("model_uri", "")) if caller else ""
+    return asked if RunsArtifactRepository.is_runs_uri(asked) else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,6 +25,7 @@ from mlflow.utils.rest_utils import extract_api_info_for_service
 from adbazureml.azure.clouds import cloud_of
 from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azureml_mlflow import connection, experiment_names, log_batch, logged_model_record
+from adbazureml.azureml_mlflow.callers import find_caller
 from adbazureml.azureml_mlflow.inherited_variables import inherited_from
 from adbazureml.azureml_mlflow.logged_models import LoggedModels
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
@@ -214,7 +214,7 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         `log_model` alone gets none: it would read every metric's history only to log the points again under the
         model, which the service does not know.
         """
-        if _asked_by_log_model():
+        if find_caller("log_model_metrics_for_step"):
             return PagedList([], None)
         return super().get_metric_history(run_id, metric_key, *args, **kwargs)
 
@@ -241,18 +241,6 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
 @cache
 def _warn_of_traces() -> None:
     _logger.warning("Azure ML keeps no traces: they are dropped, and everything else goes on.")
-
-
-def _asked_by_log_model() -> bool:
-    # MLflow's private helper in Model.log, the same in 3.0 and 3.8 (pinned by a test on requests).
-    frame = sys._getframe(2)
-    for _ in range(6):
-        if frame is None:
-            return False
-        if frame.f_code.co_name == "log_model_metrics_for_step":
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
 
 
 def _by_path(filter_string: str) -> str:
