@@ -5,11 +5,12 @@ import time
 import mlflow
 import pytest
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.models import Model
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from adbazureml import AzureMLWorkspace, DatabricksWorkspace, catch_up, track
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, catch_up, register, track
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
 from adbazureml.tracking import flush, status
 
@@ -74,6 +75,34 @@ def test_a_whole_run_with_its_model(workspace, azure, log_model, rows, model):
     (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
     assert (outcome.in_sync, outcome.written) == (True, 0)
     assert len(azure.requests) <= 3
+
+
+def test_two_models_of_one_name_are_the_same_versions_in_both_workspaces(workspace, log_model, model, rows):
+    other = LinearRegression().fit(rows, rows["c"])
+    with mlflow.start_run() as run:
+        # As `mlflow.spark` logs a model: among the artifacts of the run.
+        options = {"input_example": rows.head(3), "pip_requirements": ["scikit-learn==1.6.1"]}
+        Model._log_v2(artifact_path="model", flavor=mlflow.sklearn, sk_model=other, **options)
+        register(f"runs:/{run.info.run_id}/model", name="twice", workspace=workspace)
+        log_model()
+        register(mlflow.get_run(run.info.run_id), name="twice", workspace=workspace)
+    assert flush()
+    for client in (DatabricksWorkspace.current().client(), workspace.client()):
+        for number, expected in ((1, rows["c"]), (2, model.predict(rows))):
+            files = client.get_model_version_download_uri("twice", str(number))
+            assert mlflow.sklearn.load_model(files).predict(rows) == pytest.approx(expected)
+
+
+def test_a_late_file_is_alone_copied(workspace, azure):
+    with mlflow.start_run() as run:
+        mlflow.log_text("hello", "hello.txt")
+    assert flush()
+    azure.requests.clear()
+    mlflow.MlflowClient().log_text(run.info.run_id, "late", "late.txt")
+    assert flush()
+    assert len([request for request in azure.requests if request.host == "artifacts"]) == 2
+    theirs = counterpart_of(workspace, run)
+    assert azure.run_artifacts(theirs.info.run_id) == {"hello.txt": b"hello", "late.txt": b"late"}
 
 
 def test_an_outage_of_the_whole_run_is_caught_up(workspace, azure, monkeypatch):

@@ -1,9 +1,11 @@
 import math
 import threading
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.models import Model
 from tests.service.tracking.both import eventually, points
 
 from adbazureml import catch_up, track
@@ -126,10 +128,95 @@ def test_a_tag_on_an_ended_run_costs_no_file(both, tmp_path):
     with mlflow.start_run(run_id=run.info.run_id):
         mlflow.log_text("y" * 2**20, "weights.bin")
     both.assert_equal(tmp_path / "resumed")
-    # One more file, which no store hears of, and a tag, which it does.
-    mlflow.MlflowClient().log_text(run.info.run_id, "late", "late.txt")
-    mlflow.MlflowClient().set_tag(run.info.run_id, "reviewed", "again")
-    both.assert_equal(tmp_path / "late")
+
+
+@pytest.fixture
+def ended(both):
+    """Id of a run with a few files that is in sync."""
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 0.5)
+        for number in range(4):
+            mlflow.log_text("x" * 1000, f"folder{number}/big.txt")
+    assert flush()
+    both.proxy.passed.clear()
+    return run.info.run_id
+
+
+def test_files_that_are_added_after_the_end_follow_by_themselves(both, tmp_path, ended):
+    client = mlflow.MlflowClient()
+    client.log_text(ended, "late", "late.txt")
+    assert [one.run_id for one in status(both.experiment).out_of_sync] == [ended]
+    assert flush()
+    # Nothing else is read for it.
+    assert [request.method for request in both.proxy.requests_to("/mlflow-artifacts/artifacts/")] == ["PUT"]
+    both.assert_equal(tmp_path / "added")
+    client.log_text(ended, "late, and longer", "late.txt")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "figure.svg").write_text("<svg/>")
+    client.log_artifacts(ended, str(tmp_path / "more"), "more")
+    assert flush()
+    both.assert_equal(tmp_path / "overwritten")
+    assert status(both.experiment).out_of_sync == ()
+
+
+@pytest.mark.parametrize("by", ["experiment", "run_ids"])
+def test_files_that_others_add_after_the_end_are_found(both, tmp_path, ended, by):
+    catch = {"experiment": both.experiment} if by == "experiment" else {"run_ids": [ended]}
+
+    def write(text):
+        # In one workspace only, as whoever has not this package does.
+        track(mode="databricks")
+        mlflow.MlflowClient().log_text(ended, text, "folder0/late.txt")
+        track(both.workspace)
+        both.proxy.passed.clear()
+
+    write("late")
+    (outcome,) = catch_up(**catch).runs
+    assert (outcome.in_sync, outcome.written) == (True, 1)
+    assert [request.method for request in both.proxy.requests_to("/mlflow-artifacts/artifacts/")] == ["PUT"]
+    both.assert_equal(tmp_path / "added")
+    write("late, and longer")
+    assert catch_up(**catch).runs[0].written == 1
+    both.assert_equal(tmp_path / "longer")
+    write("late, and lonely")
+    # A listing does not tell it.
+    assert catch_up(**catch).runs[0].written == 0
+    assert len(both.proxy.passed) <= 3
+    assert catch_up(**catch, verify=True).runs[0].written == 1
+    both.assert_equal(tmp_path / "lonely")
+
+
+def test_a_late_file_waits_for_a_replica_that_is_away(both, tmp_path, ended):
+    both.proxy.break_down("drop")
+    mlflow.MlflowClient().log_text(ended, "late", "late.txt")
+    assert not flush()
+    assert [one.run_id for one in status(both.experiment).out_of_sync] == [ended]
+    both.proxy.mend()
+    catch_up(run_ids=[ended]).check()
+    both.assert_equal(tmp_path)
+
+
+@pytest.mark.parametrize("in_mid_run", [False, True])
+def test_models_of_one_name_have_folders_of_their_own(both, tmp_path, log_model, model, rows, in_mid_run):
+    """`mlflow.spark` logs its models among the artifacts of the run, where a logged model's folder goes."""
+    with mlflow.start_run() as run:
+        first = log_model().model_id
+        if in_mid_run:
+            # As `register` does.
+            catch_up(run_ids=[run.info.run_id]).check()
+        options = {"sk_model": model, "pip_requirements": ["scikit-learn==1.6.1"]}
+        Model._log_v2(artifact_path="model", flavor=mlflow.sklearn, **options)
+        second = log_model().model_id
+    assert flush()
+    counterpart = both.counterpart_of(run.info.run_id)
+    folders = {entry.path for entry in both.replica.list_artifacts(counterpart.info.run_id)}
+    of_spark, of_first = ("model-run", "model") if in_mid_run else ("model", f"model-{first}")
+    assert folders == {of_spark, of_first, f"model-{second}"}
+    for folder in folders:
+        local = Path(both.replica.download_artifacts(counterpart.info.run_id, folder, str(tmp_path)))
+        assert mlflow.sklearn.load_model(str(local)).predict(rows) == pytest.approx(model.predict(rows))
+        # Only the logged ones have an example.
+        assert (local / "input_example.json").exists() == (folder != of_spark)
 
 
 def test_the_tags_of_an_experiment_follow(both):

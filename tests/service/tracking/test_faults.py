@@ -192,7 +192,7 @@ def test_all_points_of_a_metric_are_refused_for_good(both, tmp_path):
     assert set(both.counterpart_of(run.info.run_id).data.metrics) == {"loss"}
     assert len(both.proxy.requests_to("log-batch")) < 60
     both.proxy.mend()
-    assert catch_up(run_ids=[run.info.run_id], recheck=True).out_of_sync == ()
+    assert catch_up(run_ids=[run.info.run_id], verify=True).out_of_sync == ()
     both.assert_equal(tmp_path)
 
 

@@ -147,9 +147,9 @@ def test_random_operations_over_a_line_that_breaks(both, tmp_path, seed, steps):
     for run_id in operations.live:
         operations.client.set_terminated(run_id)
     # What a client changes in an ended run, such as a file, no store hears of.
-    assert catch_up(experiment=both.experiment, recheck=True).out_of_sync == ()
+    assert catch_up(experiment=both.experiment, verify=True).out_of_sync == ()
     # Before its next try, this process does not know that the line is mended and its work done.
     eventually(flush, seconds=120.0)
     both.assert_equal(tmp_path)
     assert status(both.experiment).out_of_sync == ()
-    assert sum(run.written for run in catch_up(experiment=both.experiment, recheck=True).runs) == 0
+    assert sum(run.written for run in catch_up(experiment=both.experiment, verify=True).runs) == 0

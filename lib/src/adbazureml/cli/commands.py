@@ -206,15 +206,15 @@ def status_command(**names: str) -> None:
 @main.command("catch-up")
 @azureml_options
 @_experiment
-@click.option("--recheck", is_flag=True, help="Compare everything, also of runs recorded as in sync.")
-def catch_up_command(recheck: bool, **names: str) -> None:
+@click.option("--verify", is_flag=True, help="Compare everything, also of runs recorded as in sync.")
+def catch_up_command(verify: bool, **names: str) -> None:
     """Make the runs of the experiment equal in both workspaces; ends with 1 where one still is out of sync."""
     from adbazureml.tracking import catch_up, track
 
     settings = settings_of(names)
     with talking_to(settings) as (workspace, experiment):
         track(workspace, mode=settings.tracking)
-        done = catch_up(experiment=experiment, recheck=recheck)
+        done = catch_up(experiment=experiment, verify=verify)
     click.echo(str(done))
     if done.out_of_sync:
         raise SystemExit(1)

@@ -8,7 +8,7 @@ import inspect
 import json
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,51 +39,44 @@ class Copied:
     rejected: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
-    def add(self, other: Copied) -> None:
-        """Count another copy in."""
-        self.files += other.files
-        self.rejected.update(other.rejected)
-        self.failures += other.failures
-
     @property
     def hopeless(self) -> bool:
         """Whether a side seems to be away."""
         return len(self.failures) >= _FAILURES
 
 
-class Listing:
-    """A digest of the paths and sizes of files, in any order.
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file of the primary.
 
-    Parameters
+    Attributes
     ----------
-    salt : object
-        What else the digest shall stand for.
+    source : ArtifactRepository
+        Where it is.
+    path : str
+        Its path there.
+    size : int or None
+        Its bytes; None where the source does not tell.
+    owner : str
+        Id of the logged model that it belongs to; empty for a file of the run itself.
     """
 
-    def __init__(self, salt: object) -> None:
-        self._total = 0
-        self._tells_sizes = True
-        self.add("", str(salt), 0)
+    source: Any
+    path: str
+    size: int | None
+    owner: str = ""
 
-    def add(self, folder: str, path: str, size: int | None) -> None:
-        """Count a file in."""
-        self._tells_sizes = self._tells_sizes and size is not None and size >= 0
-        text = json.dumps([folder, path, size])
-        self._total += int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
-    @classmethod
-    def of(cls, sources: Mapping[str, Any], salt: object) -> Listing:
-        """List repositories, by the folders that their files go to."""
-        listing = cls(salt)
-        for folder, source in sources.items():
-            for path, size in _files(source, ""):
-                listing.add(folder, path, size)
-        return listing
+def list_files(source: Any, owner: str = "") -> list[SourceFile]:
+    """List all files of a repository."""
+    return [SourceFile(source=source, path=path, size=size, owner=owner) for path, size in _files(source, "")]
 
-    @property
-    def digest(self) -> str:
-        """Sixteen hex digits; "-" where sizes are not told, so that nothing is known of what the files hold."""
-        return f"{self._total & 0xFFFFFFFFFFFFFFFF:016x}" if self._tells_sizes else "-"
+
+def listing_digest(files: Iterable[SourceFile], salt: object) -> str:
+    """Sixteen hex digits over the paths and sizes of files, in any order, and over what else the digest stands for."""
+    texts = [json.dumps(["", str(salt), 0]), *(json.dumps([file.owner, file.path, file.size]) for file in files)]
+    total = sum(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts)
+    return f"{total & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 def repository(location: str, tracking_uri: str) -> Any:
@@ -97,56 +90,54 @@ def repository(location: str, tracking_uri: str) -> Any:
     return get_artifact_repository(uri, **({"tracking_uri": tracking_uri} if takes_it else {}))
 
 
-def copy_missing(
-    source: Any,
+def paths_of(target: Any) -> set[str]:
+    """Paths of all files of a repository."""
+    return {path for path, _ in _files(target, "")}
+
+
+def copy_to(
     target: Any,
-    folder: str,
-    rejected: Mapping[str, str],
-    listing: Listing,
+    missing: Mapping[str, SourceFile],
+    doubtful: Mapping[str, SourceFile],
     *,
-    is_empty: bool,
     progress: Callable[[int], None],
 ) -> Copied:
-    """Copy each file that the counterpart lacks or holds otherwise.
+    """Copy files to their paths in another repository, a few at a time: neither memory nor disk grows with the run.
 
-    A few files at a time go through a temporary folder, so neither memory nor disk grows with the run. One that fails
-    does not stop the others.
+    One that fails does not stop the others.
 
     Parameters
     ----------
-    source, target : ArtifactRepository
-        Where the files are, and where they go.
-    folder : str
-        Where in the target.
-    rejected : mapping of str to str
-        Files known to be rejected, by `file_name`.
-    listing : Listing
-        Counts the files in.
-    is_empty : bool
-        Whether the target is known to hold nothing there, which saves asking.
+    target : ArtifactRepository
+        Where they go.
+    missing : mapping of str to SourceFile
+        Files that the target has not, by the paths that they get there.
+    doubtful : mapping of str to SourceFile
+        Files whose paths the target has, perhaps with other contents: those that differ are replaced.
     progress : callable
         Told how many files were just written.
     """
-    transfer = _Transfer(source, target, folder, progress)
-    there = set() if is_empty else {path for path, _ in _files(target, folder)}
-    batch: list[tuple[str, int]] = []
-    for path, size in _files(source, ""):
-        if transfer.copied.hopeless:
-            break
-        listing.add(folder, path, size)
-        wanted = posixpath.join(folder, path)
-        if file_name(wanted, size) in rejected:
-            continue
-        if wanted in there:
-            transfer.copy_if_other(path, size)
-            continue
-        if batch and (len(batch) == _BATCH_FILES or sum(one[1] for one in batch) + (size or 0) > _BATCH_BYTES):
+    transfer = _Transfer(target, progress)
+    for batch in _batches(missing):
+        if not transfer.copied.hopeless:
             transfer.copy(batch)
-            batch = []
-        batch.append((path, size or 0))
-    if batch:
-        transfer.copy(batch)
+    for path, file in doubtful.items():
+        if not transfer.copied.hopeless:
+            transfer.copy_if_other(path, file)
     return transfer.copied
+
+
+def _batches(files: Mapping[str, SourceFile]) -> Iterator[dict[str, SourceFile]]:
+    batch: dict[str, SourceFile] = {}
+    size = 0
+    for path, file in files.items():
+        if batch and (len(batch) == _BATCH_FILES or size + (file.size or 0) > _BATCH_BYTES):
+            yield batch
+            batch, size = {}, 0
+        batch[path] = file
+        size += file.size or 0
+    if batch:
+        yield batch
 
 
 def file_name(path: str, size: int | None) -> str:
@@ -155,58 +146,55 @@ def file_name(path: str, size: int | None) -> str:
 
 
 class _Transfer:
-    """Copies files from one repository to a folder of another."""
+    """Copies files to a repository."""
 
-    def __init__(self, source: Any, target: Any, folder: str, progress: Callable[[int], None]) -> None:
-        self._source, self._target, self._folder, self._progress = source, target, folder, progress
+    def __init__(self, target: Any, progress: Callable[[int], None]) -> None:
+        self._target, self._progress = target, progress
         self.copied = Copied()
 
-    def copy(self, files: list[tuple[str, int]]) -> None:
-        """Copy files, each a path and a size; where they cannot be written together, one by one."""
+    def copy(self, files: Mapping[str, SourceFile]) -> None:
+        """Copy files to the paths that they stand by; where they cannot be written together, one by one."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                for path, _ in files:
-                    _download(self._source, path, Path(scratch, path))
+                for path, file in files.items():
+                    _download(file.source, file.path, Path(scratch, path))
                 if len(files) == 1:
-                    path = files[0][0]
-                    self._target.log_artifact(str(Path(scratch, path)), posixpath.dirname(self._wanted(path)) or None)
+                    (path,) = files
+                    self._target.log_artifact(str(Path(scratch, path)), posixpath.dirname(path) or None)
                 else:
-                    self._target.log_artifacts(scratch, self._folder or None)
+                    self._target.log_artifacts(scratch, None)
             self._wrote(len(files))
         except Exception as error:
             if len(files) == 1:
-                self._note_failure(*files[0], error)
+                self._note_failure(*next(iter(files.items())), error)
                 return
-            for file in files:
+            for path, file in files.items():
                 if not self.copied.hopeless:
-                    self.copy([file])
+                    self.copy({path: file})
 
-    def copy_if_other(self, path: str, size: int | None) -> None:
+    def copy_if_other(self, path: str, file: SourceFile) -> None:
         """Replace a file of the counterpart unless it is the same; both are read: a listing tells at most the size."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 ours, theirs = Path(scratch, "ours", path), Path(scratch, "theirs", path)
-                _download(self._source, path, ours)
-                _download(self._target, self._wanted(path), theirs)
+                _download(file.source, file.path, ours)
+                _download(self._target, path, theirs)
                 if filecmp.cmp(ours, theirs, shallow=False):
                     return
-                self._target.log_artifact(str(ours), posixpath.dirname(self._wanted(path)) or None)
+                self._target.log_artifact(str(ours), posixpath.dirname(path) or None)
             self._wrote(1)
         except Exception as error:
-            self._note_failure(path, size, error)
+            self._note_failure(path, file, error)
 
     def _wrote(self, files: int) -> None:
         self.copied.files += files
         self._progress(files)
 
-    def _wanted(self, path: str) -> str:
-        return posixpath.join(self._folder, path)
-
-    def _note_failure(self, path: str, size: int | None, error: Exception) -> None:
+    def _note_failure(self, path: str, file: SourceFile, error: Exception) -> None:
         if is_rejection(error):
-            self.copied.rejected[file_name(self._wanted(path), size)] = explain_error(error)
+            self.copied.rejected[file_name(path, file.size)] = explain_error(error)
         else:
-            self.copied.failures.append(f"file {self._wanted(path)}: {explain_error(error)}")
+            self.copied.failures.append(f"file {path}: {explain_error(error)}")
 
 
 def _download(repository: Any, path: str, local: Path) -> None:

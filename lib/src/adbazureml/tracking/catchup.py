@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.artifact_sync import PrimaryFiles, logged_models
 from adbazureml.tracking.outbox import flush_all, outbox_of
 from adbazureml.tracking.progress_bar import Progress
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
 from adbazureml.tracking.store_pair import StorePair, current_pair
-from adbazureml.tracking.sync_record import is_in_sync
+from adbazureml.tracking.sync_record import is_in_sync, listed_before
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 # Runs that are reconciled at once; a few more are read ahead.
 _AT_ONCE = 4
@@ -92,7 +93,7 @@ def catch_up(
     experiment: str | None = None,
     run_ids: Sequence[str] | None = None,
     since: datetime | str | None = None,
-    recheck: bool = False,
+    verify: bool = False,
 ) -> CatchUp:
     """Make runs of the Databricks workspace equal in the Azure ML workspace; safe to call again, from any machine.
 
@@ -107,11 +108,11 @@ def catch_up(
         Ids of single runs.
     since : datetime or str, optional
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
-    recheck : bool
-        Compare everything, also of runs that are recorded as in sync, and try again what Azure ML rejected. A run that
-        is in sync is otherwise compared only when a snapshot of it shows a change or a process with this package wrote
-        to it: what a client without this package added to an ended run unseen, such as a file, is found by this alone;
-        so is a file that was written again with the same size after the run had ended.
+    verify : bool
+        Compare everything, also of runs that are recorded as in sync, and the contents of all files; and try again what
+        Azure ML rejected. Otherwise a run that is in sync is compared where a snapshot of it shows a change or a
+        process with this package wrote to it, and its files where their names and sizes changed, whoever wrote them. So
+        a file that was overwritten after the run's end with one of the same size is found by this alone.
 
     Returns
     -------
@@ -134,47 +135,59 @@ def catch_up(
     progress = Progress(None if run_ids is None else len(run_ids))
     reconciler = Reconciler(pair, progress=progress.wrote)
     if run_ids is not None:
-        wanted: Iterator[tuple[str, Run | None, str]] = ((run_id, None, "") for run_id in run_ids)
+        wanted: Iterator[_Wanted] = (_Wanted(run_id=run_id) for run_id in run_ids)
     elif experiment is not None:
         wanted = _runs_of_experiment(reconciler, experiment)
     else:
-        wanted = ((run.info.run_id, None, "") for run in _runs_since(pair, _milliseconds(since)))
+        wanted = (_Wanted(run_id=run.info.run_id) for run in _runs_since(pair, _milliseconds(since)))
     try:
-        outcome = CatchUp(tuple(_reconcile_all(reconciler, wanted, progress, recheck=recheck)))
+        outcome = CatchUp(tuple(_reconcile_all(reconciler, wanted, progress, verify=verify)))
     finally:
         progress.close()
     return outcome
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A run that is to be equal; where it is in sync as far as two lists tell, also itself, its record and its models.
+
+    The lists tell nothing of its files.
+    """
+
+    run_id: str
+    in_sync: Run | None = None
+    record: str = ""
+    models: Sequence[LoggedModel] = ()
+
+
 def _reconcile_all(
-    reconciler: Reconciler, wanted: Iterator[tuple[str, Run | None, str]], progress: Progress, *, recheck: bool
+    reconciler: Reconciler, wanted: Iterator[_Wanted], progress: Progress, *, verify: bool
 ) -> Iterator[ReconcileResult]:
     """Reconcile runs, a few at once, in their order."""
     errors = 0
 
-    def reconcile(run_id: str) -> ReconcileResult:
+    def reconcile(one: _Wanted) -> ReconcileResult:
         nonlocal errors
         if errors >= _ERRORS_IN_A_ROW:
             return ReconcileResult(
-                run_id=run_id, reason="not tried: the runs before failed, so a workspace seems to be away"
+                run_id=one.run_id, reason="not tried: the runs before failed, so a workspace seems to be away"
             )
         try:
-            outcome = reconciler.reconcile(run_id, recheck=recheck)
+            if one.in_sync is not None and not verify and _has_its_files(reconciler.pair, one.in_sync, one):
+                return _already(one.in_sync)
+            outcome = reconciler.reconcile(one.run_id, verify=verify)
         except Exception as error:
             errors += 1
-            return ReconcileResult(run_id=run_id, reason=explain_error(error))
+            return ReconcileResult(run_id=one.run_id, reason=explain_error(error))
         errors = 0
         if outcome.in_sync:
-            outbox_of(reconciler.pair).reconciled_elsewhere(run_id)
+            outbox_of(reconciler.pair).reconciled_elsewhere(one.run_id)
         return outcome
 
     under_way: deque[Future[ReconcileResult]] = deque()
     with ThreadPoolExecutor(_AT_ONCE, "adbazureml-catch-up") as pool:
-        for run_id, run, record in wanted:
-            if run is not None and not recheck and is_in_sync(run, record):
-                under_way.append(_already(run))
-            else:
-                under_way.append(pool.submit(reconcile, run_id))
+        for one in wanted:
+            under_way.append(pool.submit(reconcile, one))
             while under_way and (under_way[0].done() or len(under_way) > 2 * _AT_ONCE):
                 yield under_way.popleft().result()
                 progress.run()
@@ -183,22 +196,24 @@ def _reconcile_all(
             progress.run()
 
 
-def _already(run: Run) -> Future[ReconcileResult]:
-    future: Future[ReconcileResult] = Future()
-    future.set_result(
-        ReconcileResult(
-            run_id=run.info.run_id,
-            run_name=run.info.run_name or "",
-            counterpart_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
-            in_sync=True,
-        )
+def _has_its_files(pair: StorePair, run: Run, wanted: _Wanted) -> bool:
+    """Whether the files of a run are those that it had when it was recorded as in sync; costs the replica nothing."""
+    return PrimaryFiles.of(pair, run, wanted.models).digest == listed_before(wanted.record)
+
+
+def _already(run: Run) -> ReconcileResult:
+    return ReconcileResult(
+        run_id=run.info.run_id,
+        run_name=run.info.run_name or "",
+        counterpart_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
+        in_sync=True,
     )
-    return future
 
 
-def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[tuple[str, Run | None, str]]:
-    """The runs of an experiment, each with the record on its counterpart; two lists tell it for all in sync."""
-    found = reconciler.pair.primary.get_experiment_by_name(name)
+def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[_Wanted]:
+    """The runs of an experiment; two lists, and one of its logged models, tell much of all that are in sync."""
+    primary = reconciler.pair.primary
+    found = primary.get_experiment_by_name(name)
     if found is None:
         raise TrackingError(f"experiment {name!r}: there is none of that name in Databricks.")
     try:
@@ -206,9 +221,17 @@ def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[tuple[str
     except Exception:
         # The runs will tell what is wrong, each in its row.
         records = {}
-    for run in _pages(reconciler.pair.primary, [found.experiment_id], ""):
+    models: dict[str, list[LoggedModel]] = defaultdict(list)
+    if records:
+        for model in logged_models(primary, found.experiment_id):
+            models[model.source_run_id or ""].append(model)
+    for run in _pages(primary, [found.experiment_id], ""):
+        run_id = run.info.run_id
         record = records.get(run.data.tags.get(run_tags.AZUREML_RUN_ID, ""), "")
-        yield run.info.run_id, run if run.info.lifecycle_stage == "active" else None, record
+        if run.info.lifecycle_stage == "active" and is_in_sync(run, record):
+            yield _Wanted(run_id=run_id, in_sync=run, record=record, models=models[run_id])
+        else:
+            yield _Wanted(run_id=run_id)
 
 
 def _records(reconciler: Reconciler, experiment_id: str) -> dict[str, str]:

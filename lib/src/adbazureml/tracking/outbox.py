@@ -188,6 +188,18 @@ class Outbox:
         with self._changed:
             self._runs.setdefault(run_id, RunSyncState(run_id)).is_own = True
 
+    def wrote_files(self, run_id: str) -> None:
+        """Announce that this process wrote artifacts of a run: those of one that has ended are copied soon.
+
+        It takes no tag: who lists the run finds them.
+        """
+        with self._changed:
+            known = self._runs.get(run_id)
+            if known is not None and known.is_own:
+                # Copied at its end.
+                return
+        self.add(self.begin(run_id, hidden=False, set_tag=lambda *_: None), _compare_again)
+
     def experiment_changed(self, experiment_id: str) -> None:
         """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
         self._run_sync.experiment_changed(experiment_id)
@@ -449,6 +461,10 @@ class Outbox:
                     sync_state.run_id,
                 )
             self._changed.notify_all()
+
+
+def _compare_again(changes: PendingChanges, _: bool) -> None:
+    changes.needs_comparison = True
 
 
 def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:

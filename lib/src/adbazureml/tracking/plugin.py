@@ -58,7 +58,9 @@ def _replicated(builder: str, store_uri: str, artifact_uri: str | None) -> Any:
     from mlflow.tracking._tracking_service import utils
 
     from adbazureml.tracking.dual_store import dual_store_class
+    from adbazureml.tracking.watched_artifacts import watch_artifacts
 
+    watch_artifacts()
     # The private means, the same in 3.0 and 3.8 (pinned by tests): MLflow's own builders; and the queue of asynchronous
     # logging, which keeps the log_batch that the store had when it was built.
     store = getattr(utils, builder)(store_uri=store_uri, artifact_uri=artifact_uri)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.artifact_copy import Copied
 from adbazureml.tracking.artifact_sync import copy_files
 from adbazureml.tracking.counterpart_lookup import CounterpartLookup
 from adbazureml.tracking.counterpart_run import REJECTED_BEFORE, CounterpartLostError, CounterpartRun
@@ -33,6 +34,7 @@ from adbazureml.tracking.sync_record import (
     has_ended,
     is_in_sync,
     key_digest,
+    listed_before,
     out_of_sync_tags,
     sync_record,
     taken_tag,
@@ -108,9 +110,8 @@ class Reconciler:
         *,
         counterpart: CounterpartRun | None = None,
         is_known: bool = False,
-        recheck: bool = False,
+        verify: bool = False,
         files: bool = True,
-        quick: bool = False,
     ) -> ReconcileResult:
         """Make the counterpart of a run equal to it.
 
@@ -123,13 +124,12 @@ class Reconciler:
         is_known : bool
             Whether the caller made that counterpart and wrote all that is in it, so that its histories need not be
             read.
-        recheck : bool
-            Whether to compare everything even where the record says that the run is in sync.
+        verify : bool
+            Whether to compare everything, the contents of files too, even where the record says that the run is in
+            sync. Otherwise files are read only where their names and sizes, or the run's end, are not those of the
+            record.
         files : bool
             Whether to copy artifacts and models as well, and record the run as in sync.
-        quick : bool
-            Whether files need not be read that have the names and sizes which they had when this end of the run was
-            recorded as in sync. Otherwise a tag that is set on an ended run would cost its artifacts twice.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Reconciler:
                     counterpart, is_known = self.counterpart_run(run)
                 if lost:
                     self.lookup.replace(run, lost, counterpart.snapshot())
-                return self._reconcile(run, counterpart, is_known=is_known, recheck=recheck, files=files, quick=quick)
+                return self._reconcile(run, counterpart, is_known=is_known, verify=verify, files=files)
             except CounterpartLostError:
                 if counterpart is not None:
                     lost = counterpart.run_id
@@ -161,7 +161,7 @@ class Reconciler:
         raise CounterpartLostError(f"the counterpart of run {run_id} is deleted again and again")
 
     def _reconcile(
-        self, run: Run, counterpart: CounterpartRun, *, is_known: bool, recheck: bool, files: bool, quick: bool
+        self, run: Run, counterpart: CounterpartRun, *, is_known: bool, verify: bool, files: bool
     ) -> ReconcileResult:
         snapshot = counterpart.snapshot()
         outcome = {
@@ -171,25 +171,33 @@ class Reconciler:
         }
         is_deleted = run.info.lifecycle_stage == "deleted"
         # HTTP clients send a create again whose answer was lost: until the first record, there may be a duplicate.
-        is_first = recheck or run_tags.IN_SYNC not in snapshot.data.tags
+        is_first = verify or run_tags.IN_SYNC not in snapshot.data.tags
         if is_first and self.lookup.search(run) not in (None, counterpart.run_id):
             raise CounterpartLostError(f"run {counterpart.run_id} has a duplicate")
-        if snapshot.info.lifecycle_stage == run.info.lifecycle_stage and (
-            is_deleted or (not recheck and is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, "")))
-        ):
-            return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
+        if snapshot.info.lifecycle_stage == run.info.lifecycle_stage:
+            if is_deleted:
+                return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
+            if not verify and is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, "")):
+                copied = self._copy_late_files(run, snapshot, counterpart) if files else Copied()
+                return ReconcileResult(
+                    **outcome,
+                    written=copied.files,
+                    rejected=len(copied.rejected),
+                    in_sync=not copied.failures,
+                    reason=copied.failures[0] if copied.failures else _explain_rejected(counterpart, run),
+                )
         if snapshot.info.lifecycle_stage == "deleted":
             self.pair.replica.restore_run(counterpart.run_id)
-        if recheck:
+        if verify:
             counterpart.retry_rejected()
-        rejected_before = 0 if recheck else len(json.loads(snapshot.data.tags.get(run_tags.REJECTED_ITEMS, "[]")))
+        rejected_before = 0 if verify else len(json.loads(snapshot.data.tags.get(run_tags.REJECTED_ITEMS, "[]")))
         written = self._write_params_and_tags(run, snapshot, counterpart)
         written += self._write_points(run, snapshot, counterpart, is_known=is_known)
         written += self._write_datasets(run, snapshot, counterpart)
         failures: list[str] = []
         listed = ""
         if files:
-            copied, listed = copy_files(self.pair, run, snapshot, counterpart, quick=quick, progress=self._progress)
+            copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=verify, progress=self._progress)
             counterpart.rejected.update(copied.rejected)
             written += copied.files
             failures += copied.failures
@@ -212,6 +220,14 @@ class Reconciler:
             in_sync=not failures,
             reason=failures[0] if failures else _explain_rejected(counterpart, run),
         )
+
+    def _copy_late_files(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> Copied:
+        """Copy what came to the artifacts and models of a run after it was in sync, and record it."""
+        copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=False, progress=self._progress)
+        counterpart.rejected.update(copied.rejected)
+        if not copied.failures and listed != listed_before(snapshot.data.tags[run_tags.IN_SYNC]):
+            self._record(run, snapshot, counterpart, listed)
+        return copied
 
     def _write_params_and_tags(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> int:
         """Write the params and tags that the counterpart lacks, delete tags that were deleted; return how many."""

@@ -110,7 +110,7 @@ class RunSync:
     def reconcile(self, sync_state: RunSyncState, *, files: bool) -> ReconcileResult:
         """Compare the run with its counterpart and write what lacks."""
         return self._reconciler.reconcile(
-            sync_state.run_id, counterpart=sync_state.counterpart, is_known=sync_state.is_known, files=files, quick=True
+            sync_state.run_id, counterpart=sync_state.counterpart, is_known=sync_state.is_known, files=files
         )
 
     def is_left_over(self, sync_state: RunSyncState) -> bool:
