@@ -1,14 +1,18 @@
 """Runs tracked in both workspaces, where the second is Azure ML as the service itself answers."""
 
+import json
 import time
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import Model
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tests.service.tracking.both import eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, catch_up, register, track
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
@@ -241,3 +245,48 @@ def test_a_run_whose_first_tag_is_refused_has_a_counterpart(workspace):
     (state,) = status(EXPERIMENT).runs
     assert state.state == "in sync"
     assert "Limit=5000" in state.reason or "Limit=1000" in state.reason
+
+
+@pytest.mark.parametrize("mode", ["both", "azureml"])
+def test_all_that_a_run_can_hold_is_there(workspace, azure, model, rows, log_model, mode):
+    track(workspace, mode=mode)
+    mlflow.set_experiment(EXPERIMENT)
+    table = rows.assign(label=rows["a"] * 2 + rows["b"])
+
+    @mlflow.trace
+    def double(value):
+        return 2 * value
+
+    with mlflow.start_run() as run:
+        monitor = SystemMetricsMonitor(run.info.run_id, sampling_interval=0.05, samples_before_logging=1)
+        monitor.start()
+        for step in range(2):
+            mlflow.log_image(np.zeros((2, 2, 3), dtype=np.uint8), key="picture", step=step)
+            mlflow.log_table({"value": [step]}, "values.json")
+        for context in ("training", "validation"):
+            mlflow.log_input(mlflow.data.from_pandas(rows, name=context), context)
+        evaluated = mlflow.models.evaluate(
+            log_model().model_uri,
+            table,
+            targets="label",
+            model_type="regressor",
+            evaluator_config={"log_explainer": False},
+        )
+        assert double(2) == 4
+        eventually(lambda: "system/cpu_utilization_percentage" in mlflow.get_run(run.info.run_id).data.metrics)
+        monitor.finish()
+    theirs = counterpart_of(workspace, run) if mode == "both" else mlflow.get_run(run.info.run_id)
+    files = azure.run_artifacts(theirs.info.run_id)
+    pictures = [path for path in files if path.startswith("images/picture%step%") and path.endswith(".png")]
+    assert {path.split("%")[2] for path in pictures} == {"0", "1"}
+    assert json.loads(files["values.json"]) == {"columns": ["value"], "data": [[0], [1]]}
+    contexts = {one.dataset.name: one.tags[0].value for one in theirs.inputs.dataset_inputs if one.tags}
+    assert contexts.items() >= {"training": "training", "validation": "validation"}.items()
+    assert evaluated.metrics.items() <= theirs.data.metrics.items()
+    assert len(workspace.client().get_metric_history(theirs.info.run_id, "system/cpu_utilization_percentage")) > 0
+    assert all(files.values())
+    ours = mlflow.get_run(run.info.run_id)
+    assert theirs.data.metrics == pytest.approx(ours.data.metrics)
+    assert {key: theirs.data.tags[key] for key in ("mlflow.loggedImages", "mlflow.loggedArtifacts")} == {
+        key: ours.data.tags[key] for key in ("mlflow.loggedImages", "mlflow.loggedArtifacts")
+    }

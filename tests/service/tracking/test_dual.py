@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.models import Model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from tests.service.tracking.both import eventually, points
 
 from adbazureml import catch_up, track
@@ -157,10 +158,18 @@ def test_files_that_are_added_after_the_end_follow_by_themselves(both, tmp_path,
     assert flush()
     both.assert_equal(tmp_path / "overwritten")
     assert status(both.experiment).out_of_sync == ()
+    # What is deleted stays in the replica, and is no reason to look again.
+    get_artifact_repository(both.primary.get_run(ended).info.artifact_uri).delete_artifacts("late.txt")
+    assert catch_up(run_ids=[ended]).out_of_sync == ()
+    both.proxy.passed.clear()
+    assert catch_up(run_ids=[ended]).out_of_sync == ()
+    assert len(both.proxy.passed) <= 3
+    kept = both.replica.list_artifacts(both.counterpart_of(ended).info.run_id)
+    assert "late.txt" in [entry.path for entry in kept]
 
 
 @pytest.mark.parametrize("by", ["experiment", "run_ids"])
-def test_files_that_others_add_after_the_end_are_found(both, tmp_path, ended, by):
+def test_files_that_others_add_after_the_end_are_found(both, tmp_path, ended, capsys, by):
     catch = {"experiment": both.experiment} if by == "experiment" else {"run_ids": [ended]}
 
     def write(text):
@@ -184,6 +193,8 @@ def test_files_that_others_add_after_the_end_are_found(both, tmp_path, ended, by
     assert len(both.proxy.passed) <= 3
     assert catch_up(**catch, verify=True).runs[0].written == 1
     both.assert_equal(tmp_path / "lonely")
+    # What takes a moment shows no bar.
+    assert "catch_up" not in capsys.readouterr().err
 
 
 def test_a_late_file_waits_for_a_replica_that_is_away(both, tmp_path, ended):

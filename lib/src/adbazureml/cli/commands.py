@@ -206,7 +206,7 @@ def status_command(**names: str) -> None:
 @main.command("catch-up")
 @azureml_options
 @_experiment
-@click.option("--verify", is_flag=True, help="Compare everything, also of runs recorded as in sync.")
+@click.option("--verify", is_flag=True, help="Compare everything, the contents of files too.")
 def catch_up_command(verify: bool, **names: str) -> None:
     """Make the runs of the experiment equal in both workspaces; ends with 1 where one still is out of sync."""
     from adbazureml.tracking import catch_up, track

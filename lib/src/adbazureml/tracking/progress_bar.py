@@ -40,7 +40,8 @@ class Progress:
         with self._lock:
             self._items += items
             if self._bar is not None:
-                self._bar.set_postfix_str(f"{self._items} items written")
+                # What is shown is left to `run`: this alone would not heed the delay.
+                self._bar.set_postfix_str(f"{self._items} items written", refresh=False)
             self._show()
 
     def close(self) -> None:
