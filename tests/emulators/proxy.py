@@ -49,6 +49,7 @@ class Fault:
     left: float = float("inf")
     status: int = 503
     headers: tuple[tuple[str, str], ...] = ()
+    answer: bytes = b"broken as told"
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ class Proxy:
         count: float = float("inf"),
         status: int = 503,
         retry_after: int | None = None,
+        answer: bytes = b"broken as told",
     ) -> None:
         headers = () if retry_after is None else (("Retry-After", str(retry_after)),)
         with self._lock:
-            self._faults.append(Fault(kind, path, body, count, status, headers))
+            self._faults.append(Fault(kind, path, body, count, status, headers, answer))
 
     def break_at_random(self, choose: Callable[[str, str], Fault | None]) -> None:
         """Let a function of method and path choose what happens to each request."""
@@ -144,7 +146,7 @@ class Proxy:
                 if fault is None:
                     self._forward(body)
                 elif fault.kind == "status":
-                    self._answer(fault.status, [*fault.headers, ("Content-Type", "text/plain")], b"broken as told")
+                    self._answer(fault.status, [*fault.headers, ("Content-Type", "text/plain")], fault.answer)
                 else:
                     if fault.kind == "lose":
                         self._ask(body)

@@ -9,15 +9,17 @@ import sys
 import tempfile
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow.entities import Metric
 from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up, track
 from adbazureml.errors import TrackingError
-from adbazureml.tracking import flush, status
+from adbazureml.tracking import flush, run_tags, status
 
 
 def train(steps=30):
@@ -291,4 +293,65 @@ def test_a_script_that_never_ends_its_run_is_whole_at_exit(both, tmp_path):
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, timeout=400)
     assert status(both.experiment).out_of_sync == ()
+    both.assert_equal(tmp_path)
+
+
+def test_what_another_catch_up_wrote_a_moment_before_is_no_failure(both, tmp_path):
+    track(mode="databricks")
+    with mlflow.start_run() as run:
+        mlflow.log_params({"depth": 3, "rate": 0.1})
+        mlflow.log_metrics({"loss": 0.5, "odd": math.nan})
+        mlflow.log_input(mlflow.data.from_numpy(np.zeros((3, 2)), name="rows"), "training")
+    track(both.workspace)
+    # As MLflow's server answers where two write the same row at once.
+    said = b'{"error_code": "BAD_REQUEST", "message": "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key"}'
+    for path, count in (("log-batch", 3), ("runs/log-inputs", 1), ("runs/update", 1)):
+        both.proxy.break_down("status", path=path, count=count, status=400, answer=said)
+    (outcome,) = catch_up(run_ids=[run.info.run_id]).runs
+    assert (outcome.in_sync, outcome.rejected, outcome.reason) == (True, 0, "")
+    both.assert_equal(tmp_path)
+
+
+def test_two_catch_ups_at_once_find_what_the_other_wrote(both, tmp_path):
+    track(mode="databricks")
+    for number in range(6):
+        with mlflow.start_run():
+            mlflow.log_param("number", number)
+            mlflow.log_metrics({"loss": 0.5, "odd": math.nan})
+            mlflow.log_input(mlflow.data.from_numpy(np.zeros((3, 2)), name="rows"), "training")
+    track(both.workspace)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda _: catch_up(experiment=both.experiment), range(2)))
+    assert [(run.in_sync, run.reason) for outcome in outcomes for run in outcome.runs] == [(True, "")] * 12
+    both.assert_equal(tmp_path)
+
+
+def test_a_run_that_is_under_way_is_left_to_its_process(both, tmp_path):
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 0.5)
+        assert flush()
+        mlflow.log_text("hello", "hello.txt")
+        both.proxy.passed.clear()
+        (outcome,) = catch_up(experiment=both.experiment).runs
+        assert (outcome.in_sync, outcome.written) == (True, 0)
+        assert "its own process" in outcome.reason
+        # Two lists, whatever the run holds.
+        assert len(both.proxy.passed) <= 3
+        # Named, it is brought over as it is now.
+        assert catch_up(run_ids=[run.info.run_id]).runs[0].written == 1
+    both.assert_equal(tmp_path)
+
+
+def test_a_run_whose_process_is_gone_is_brought_over_although_its_number_is_taken(both, tmp_path):
+    track(mode="databricks")
+    client = mlflow.MlflowClient()
+    experiment_id = client.get_experiment_by_name(both.experiment).experiment_id
+    an_hour_ago = int(time.time() - 3600) * 1000
+    # This process is younger than the run.
+    tags = {"adbazureml.tracked": run_tags.tracked_by()}
+    run_id = client.create_run(experiment_id, start_time=an_hour_ago, tags=tags).info.run_id
+    client.log_param(run_id, "depth", 3)
+    track(both.workspace)
+    (outcome,) = catch_up(experiment=both.experiment).runs
+    assert (outcome.in_sync, outcome.reason) == (True, "")
     both.assert_equal(tmp_path)

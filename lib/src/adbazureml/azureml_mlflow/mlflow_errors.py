@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 # What a service answers when the request itself is at fault, so that repeating it is of no use.
 _REFUSALS = frozenset({400, 405, 409, 411, 413, 414, 415, 422, 501})
+
+# What SQLite, PostgreSQL, MySQL and SQL Server say of a unique key, through SQLAlchemy.
+_TAKEN_KEY = re.compile(r"IntegrityError|UNIQUE constraint|duplicate key|Duplicate entry", re.IGNORECASE)
 
 # Those of MLflow's codes that it has an HTTP status for, by which a refusal is told from an outage.
 Code = Literal[
@@ -71,6 +75,11 @@ def status_of(error: BaseException) -> int | None:
 def is_rejection(error: BaseException) -> bool:
     """Whether the service refuses what was sent, however often it is sent."""
     return status_of(error) in _REFUSALS
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a database refused a row that somebody else wrote a moment before: written again, it is an update."""
+    return is_rejection(error) and bool(_TAKEN_KEY.search(str(error)))
 
 
 def is_outage(error: BaseException) -> bool:

@@ -1,10 +1,11 @@
-"""Find the runs that a process left behind when it ended before their counterparts were whole."""
+"""Tell the runs that a process left behind, before their counterparts were whole, from those that it is still at."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import run_tags
@@ -19,6 +20,8 @@ _DAYS = 7
 _EXPERIMENTS, _RUNS = 100, 200
 # Whether a process of another machine is still at its run, nobody can tell: so long it may take.
 _SECONDS_ELSEWHERE = 600.0
+# A run may begin, by its clock, this long before the process that made it.
+_SECONDS_OF_CLOCKS = 2.0
 
 
 def find_abandoned_runs(pair: StorePair, experiment_ids: Sequence[str] | None) -> list[str]:
@@ -50,13 +53,45 @@ def _is_recorded(run: Run) -> bool:
 
 def _is_left(run: Run) -> bool:
     """Whether the process that tracked the run is gone."""
-    host, _, process_id = run.data.tags[run_tags.TRACKED].rpartition(" ")
-    if host != run_tags.this_host() or not process_id.isdigit():
+    process_id = _process_here(run)
+    if process_id is None:
         return time.time() - (run.info.end_time or 0) / 1000 > _SECONDS_ELSEWHERE
+    return not _lives(process_id, run)
+
+
+def is_under_way(run: Run) -> bool:
+    """Whether a process of this machine is at the run and brings it over by itself."""
+    process_id = _process_here(run)
+    return not has_ended(run) and process_id is not None and _lives(process_id, run)
+
+
+def _process_here(run: Run) -> int | None:
+    """Id of the process of this machine that tracks the run; None for one of another machine, or none at all."""
+    host, _, process_id = run.data.tags.get(run_tags.TRACKED, "").rpartition(" ")
+    return int(process_id) if host == run_tags.this_host() and process_id.isdigit() else None
+
+
+def _lives(process_id: int, run: Run) -> bool:
+    """Whether a process is alive, and none that got the id of one that tracked the run."""
     try:
-        os.kill(int(process_id), 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return False
+    except PermissionError:
+        return True
+    return _start_of(process_id) <= run.info.start_time / 1000 + _SECONDS_OF_CLOCKS
+
+
+def _start_of(process_id: int) -> float:
+    """When a process started, in seconds since 1970; 0 where that is not told, infinity where it has ended."""
+    try:
+        # Its name, in brackets, may hold anything.
+        fields = (
+            Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+    except OSError:
+        return 0.0
+    if fields[0] == "Z":
+        return float("inf")
+    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot

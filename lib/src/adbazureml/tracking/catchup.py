@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.azureml_mlflow.mlflow_errors import explain_error
 from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.abandoned_runs import is_under_way
 from adbazureml.tracking.artifact_sync import PrimaryFiles, logged_models
 from adbazureml.tracking.outbox import flush_all, outbox_of
 from adbazureml.tracking.progress_bar import Progress
@@ -105,7 +106,7 @@ def catch_up(
     experiment : str, optional
         Name of an experiment, all of whose runs are meant.
     run_ids : sequence of str, optional
-        Ids of single runs.
+        Ids of single runs. Otherwise a run that a process of this machine is still at is left to that process.
     since : datetime or str, optional
         The runs of all experiments that started or ended since then; a str as in ISO 8601, UTC unless it tells.
     verify : bool
@@ -139,7 +140,7 @@ def catch_up(
     elif experiment is not None:
         wanted = _runs_of_experiment(reconciler, experiment)
     else:
-        wanted = (_Wanted(run_id=run.info.run_id) for run in _runs_since(pair, _milliseconds(since)))
+        wanted = (_wanted(run) for run in _runs_since(pair, _milliseconds(since)))
     try:
         outcome = CatchUp(tuple(_reconcile_all(reconciler, wanted, progress, verify=verify)))
     finally:
@@ -151,10 +152,11 @@ def catch_up(
 class _Wanted:
     """A run that is to be equal; where it is in sync as far as two lists tell, also itself, its record and its models.
 
-    The lists tell nothing of its files.
+    The lists tell nothing of its files. A run that is under way is left to its process.
     """
 
     run_id: str
+    under_way: Run | None = None
     in_sync: Run | None = None
     record: str = ""
     models: Sequence[LoggedModel] = ()
@@ -172,6 +174,8 @@ def _reconcile_all(
             return ReconcileResult(
                 run_id=one.run_id, reason="not tried: the runs before failed, so a workspace seems to be away"
             )
+        if one.under_way is not None:
+            return _already(one.under_way, "running: its own process brings it over")
         try:
             if one.in_sync is not None and not verify and _has_its_files(reconciler.pair, one.in_sync, one):
                 return _already(one.in_sync)
@@ -201,12 +205,13 @@ def _has_its_files(pair: StorePair, run: Run, wanted: _Wanted) -> bool:
     return PrimaryFiles.of(pair, run, wanted.models).digest == listed_before(wanted.record)
 
 
-def _already(run: Run) -> ReconcileResult:
+def _already(run: Run, reason: str = "") -> ReconcileResult:
     return ReconcileResult(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",
         counterpart_run_id=run.data.tags.get(run_tags.AZUREML_RUN_ID, ""),
         in_sync=True,
+        reason=reason,
     )
 
 
@@ -231,7 +236,11 @@ def _runs_of_experiment(reconciler: Reconciler, name: str) -> Iterator[_Wanted]:
         if run.info.lifecycle_stage == "active" and is_in_sync(run, record):
             yield _Wanted(run_id=run_id, in_sync=run, record=record, models=models[run_id])
         else:
-            yield _Wanted(run_id=run_id)
+            yield _wanted(run)
+
+
+def _wanted(run: Run) -> _Wanted:
+    return _Wanted(run_id=run.info.run_id, under_way=run if is_under_way(run) else None)
 
 
 def _records(reconciler: Reconciler, experiment_id: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.azureml_mlflow.log_batch import RejectedError
-from adbazureml.azureml_mlflow.mlflow_errors import is_missing, is_rejection
+from adbazureml.azureml_mlflow.mlflow_errors import is_conflict, is_missing, is_rejection
 from adbazureml.text import redacted
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.metric_points import Fingerprints, Tally, fingerprint, points
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _ITEMS, _PARAMS, _TAGS = 1000, 100, 100
 # So many points of a kind that are rejected, and none that is taken, stand for all of them: each costs requests.
 _REJECTIONS = 10
+# So often something is sent again that somebody else wrote at the same moment.
+_CONFLICTS = 2
 # Before the digests of rejected items for whose names a record has no room.
 _DIGESTS = "#"
 
@@ -156,12 +158,16 @@ class CounterpartRun:
 
     def attempt(self, item: str, send: Callable[[], object]) -> None:
         """Send something of its own; put it into `rejected` where the replica rejects it."""
-        try:
-            send()
-        except Exception as error:
-            if not is_rejection(error) and not is_missing(error):
-                raise
-            self.rejected[item] = _first_line(str(error))
+        for left in range(_CONFLICTS, -1, -1):
+            try:
+                send()
+            except Exception as error:
+                if left and is_conflict(error):
+                    continue
+                if not is_rejection(error) and not is_missing(error):
+                    raise
+                self.rejected[item] = _first_line(str(error))
+            return
 
     @property
     def is_rejecting(self) -> bool:
@@ -184,7 +190,9 @@ class CounterpartRun:
             forgotten.clear()
 
     def forget_taken(self, snapshot: Run) -> None:
-        """Drop from `rejected` the params and tags that are there after all, as a snapshot of the run shows."""
+        """Drop from `rejected` the params, tags and datasets that a snapshot of the run shows after all."""
+        for dataset in snapshot.inputs.dataset_inputs if snapshot.inputs else ():
+            self.rejected.pop(self.dataset_name(dataset), None)
         for kind, there in (("param", snapshot.data.params), ("tag", snapshot.data.tags)):
             for key, value in there.items():
                 self.rejected.pop(self.pair_name(kind, key, value), None)
@@ -287,6 +295,13 @@ class CounterpartRun:
         except Exception as error:
             if not is_rejection(error):
                 raise
+            if is_conflict(error) and len(missing := self.missing_points(metrics)) < len(metrics):
+                # Somebody else wrote the others meanwhile.
+                absent = {fingerprint(metric) for metric in missing}
+                self._acknowledged(metric for metric in metrics if fingerprint(metric) not in absent)
+                if missing:
+                    self._write_points_around(kind, missing)
+                return
             middle = len(metrics) // 2
             for half in (metrics[:middle], metrics[middle:]) if middle else ():
                 self._write_points_around(kind, half)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from adbazureml.azureml_mlflow.mlflow_errors import is_rejection
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_copy import Copied
 from adbazureml.tracking.artifact_sync import copy_files
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from adbazureml.tracking.store_pair import StorePair
 
 _POINTS = 1000
+# So often a run is looked at, where others change its counterpart at the same time.
+_TRIES = 3
 # Histories that are read at once: they are many and small as a rule, and the way to a workspace is long.
 _READERS = 4
 
@@ -143,7 +146,7 @@ class Reconciler:
         """
         run = self.pair.primary.get_run(run_id)
         lost = ""
-        for _ in range(3):
+        for left in range(_TRIES - 1, -1, -1):
             try:
                 if counterpart is None:
                     if run.info.lifecycle_stage == "deleted" and self.lookup.find(run) is None:
@@ -158,6 +161,12 @@ class Reconciler:
                 # The link is of no use any more.
                 run.data.tags.pop(run_tags.AZUREML_RUN_ID, None)
                 counterpart = None
+            except Exception as error:
+                # What a store rejects for good is noted, and does not come here. But two who bring over the same run
+                # may write the same row at once, or one deletes the duplicate that the other writes to.
+                if not left or not is_rejection(error):
+                    raise
+                counterpart, is_known = None, False
         raise CounterpartLostError(f"the counterpart of run {run_id} is deleted again and again")
 
     def _reconcile(
