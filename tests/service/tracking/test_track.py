@@ -119,13 +119,13 @@ def test_catching_up_brings_later_changes_and_a_second_time_changes_nothing(work
     track(mode="databricks")
     databricks.set_tag(run.info.run_id, "reviewed", "yes")
     databricks.log_metric(run.info.run_id, "loss", 0.5, step=1)
-    databricks.log_text(run.info.run_id, "two", "note.txt")
+    databricks.log_text(run.info.run_id, "second", "note.txt")
     track(workspace)
     first = catch_up(experiment=EXPERIMENT)
     assert [(one.in_sync, one.written) for one in first.runs] == [(True, 3)]
     counterpart = counterpart_of(azureml, run)
     assert counterpart.data.tags["reviewed"] == "yes"
-    assert mlflow.artifacts.load_text(f"{counterpart.info.artifact_uri}/note.txt") == "two"
+    assert mlflow.artifacts.load_text(f"{counterpart.info.artifact_uri}/note.txt") == "second"
     second = catch_up(experiment=EXPERIMENT)
     assert [(one.in_sync, one.written) for one in second.runs] == [(True, 0)]
     assert counterpart_of(azureml, run).data.tags == counterpart.data.tags
