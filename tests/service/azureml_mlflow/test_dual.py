@@ -4,16 +4,15 @@ import json
 import time
 
 import mlflow
-
-# In a thread that imports at the same time, MLflow's first evaluation would wait for ever: its hooks hold a lock.
-import mlflow.models.evaluation.evaluator_registry
 import numpy as np
 import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import Model
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tests.service.tracking.both import eventually
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, catch_up, register, track
 from adbazureml.azureml_mlflow.experiment_names import azureml_experiment_name
@@ -259,6 +258,8 @@ def test_all_that_a_run_can_hold_is_there(workspace, azure, model, rows, log_mod
         return 2 * value
 
     with mlflow.start_run() as run:
+        monitor = SystemMetricsMonitor(run.info.run_id, sampling_interval=0.05, samples_before_logging=1)
+        monitor.start()
         for step in range(2):
             mlflow.log_image(np.zeros((2, 2, 3), dtype=np.uint8), key="picture", step=step)
             mlflow.log_table({"value": [step]}, "values.json")
@@ -272,6 +273,8 @@ def test_all_that_a_run_can_hold_is_there(workspace, azure, model, rows, log_mod
             evaluator_config={"log_explainer": False},
         )
         assert double(2) == 4
+        eventually(lambda: "system/cpu_utilization_percentage" in mlflow.get_run(run.info.run_id).data.metrics)
+        monitor.finish()
     theirs = counterpart_of(workspace, run) if mode == "both" else mlflow.get_run(run.info.run_id)
     files = azure.run_artifacts(theirs.info.run_id)
     pictures = [path for path in files if path.startswith("images/picture%step%") and path.endswith(".png")]
@@ -280,6 +283,7 @@ def test_all_that_a_run_can_hold_is_there(workspace, azure, model, rows, log_mod
     contexts = {one.dataset.name: one.tags[0].value for one in theirs.inputs.dataset_inputs if one.tags}
     assert contexts.items() >= {"training": "training", "validation": "validation"}.items()
     assert evaluated.metrics.items() <= theirs.data.metrics.items()
+    assert len(workspace.client().get_metric_history(theirs.info.run_id, "system/cpu_utilization_percentage")) > 0
     assert all(files.values())
     ours = mlflow.get_run(run.info.run_id)
     assert theirs.data.metrics == pytest.approx(ours.data.metrics)

@@ -469,6 +469,10 @@ def _compare_again(changes: PendingChanges, _: bool) -> None:
 
 def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:
     """Start a thread; tell whether that was possible."""
+    # The first request imports this. In a thread, that would wait for the lock of MLflow's import hooks, which whoever
+    # calls `mlflow.evaluate` for the first time holds while it waits for the thread's import.
+    import mlflow.tracking.request_header.registry  # noqa: F401
+
     try:
         threading.Thread(target=work, args=arguments, name=name, daemon=True).start()
     except RuntimeError:
