@@ -346,6 +346,7 @@ class Outbox:
     def _start(self) -> None:
         self._open()
         _register_leaving()
+        _import_for_threads(self._pair.replica_uri)
         for name, fits in _WORK.items():
             # Python starts no threads any more while it exits: what flushes then must run already.
             if name not in self._threads and _started(name, self._work, name, fits):
@@ -467,12 +468,23 @@ def _compare_again(changes: PendingChanges, _: bool) -> None:
     changes.needs_comparison = True
 
 
+@functools.cache
+def _import_for_threads(replica_uri: str) -> None:
+    """Import here what the threads' requests import first.
+
+    In a thread, an import may wait for the lock of MLflow's import hooks, whose holder, such as the first
+    `mlflow.evaluate`, waits for an import in that thread: for ever.
+    """
+    import mlflow.tracking.request_header.registry
+    import mlflow.utils.search_logged_model_utils  # noqa: F401
+    import tqdm.auto  # noqa: F401
+
+    if replica_uri.startswith("azureml:"):
+        import azureml.mlflow._store.artifact.utils  # noqa: F401
+
+
 def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:
     """Start a thread; tell whether that was possible."""
-    # The first request imports this. In a thread, that would wait for the lock of MLflow's import hooks, which whoever
-    # calls `mlflow.evaluate` for the first time holds while it waits for the thread's import.
-    import mlflow.tracking.request_header.registry  # noqa: F401
-
     try:
         threading.Thread(target=work, args=arguments, name=name, daemon=True).start()
     except RuntimeError:
