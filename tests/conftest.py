@@ -116,6 +116,14 @@ def clean_slate():
     forget_outboxes()
 
 
+@pytest.fixture(autouse=True)
+def nobody_waits_for_an_earlier_test():
+    """What a test left to bring over goes with its workspace: `flush` of a later one would wait for it."""
+    yield
+    if outbox._outboxes:
+        forget_outboxes()
+
+
 def forget_outboxes():
     """Let the threads of outboxes end: of workspaces that are gone by now, nobody waits, nor is told at exit."""
     outbox.close_outboxes()

@@ -9,10 +9,11 @@ import mlflow
 import numpy as np
 import pytest
 from tests.emulators.proxy import Fault, Proxy
+from tests.service.tracking import training
 from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
-from adbazureml.tracking import flush
+from adbazureml.tracking import flush, status
 from adbazureml.tracking.store_pair import StorePair, switch_off
 
 
@@ -121,4 +122,14 @@ def test_both_lines_break_at_random(over_line, line, tmp_path):
         over_line.proxy.mend()
     assert failed
     assert catch_up(run_ids=[run.info.run_id]).out_of_sync == ()
+    over_line.assert_equal(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_forks_in_mid_run(over_line, processes, tmp_path):
+    """With a primary that is a server, as Databricks is: SQLite itself may hang in a fork of a process with threads."""
+    process = processes(training.log_in_forks, over_line.experiment)
+    process.join()
+    assert process.exitcode == 0
+    assert status(over_line.experiment).out_of_sync == ()
     over_line.assert_equal(tmp_path)

@@ -8,7 +8,6 @@ from tests.service.tracking import training
 from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
-from adbazureml.tracking import status
 
 
 def kill_after(process, seconds):
@@ -62,13 +61,4 @@ def test_three_catch_ups_at_once(both, processes, tmp_path):
         both.proxy.latency = 0.0
     assert [process.exitcode for process in together] == [0, 0, 0]
     catch_up(experiment=both.experiment)
-    both.assert_equal(tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_process_forks_in_mid_run(both, processes, tmp_path):
-    process = processes(training.log_in_forks, both.experiment)
-    process.join()
-    assert process.exitcode == 0
-    assert status(both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)
