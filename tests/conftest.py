@@ -120,8 +120,7 @@ def clean_slate():
 def nobody_waits_for_an_earlier_test():
     """What a test left to bring over goes with its workspace: `flush` of a later one would wait for it."""
     yield
-    if outbox._outboxes:
-        forget_outboxes()
+    forget_outboxes()
 
 
 def forget_outboxes():
@@ -162,7 +161,6 @@ def workspace(tmp_path, monkeypatch):
     while mlflow.active_run():
         mlflow.end_run()
     track(mode="databricks")
-    forget_outboxes()
 
 
 @pytest.fixture

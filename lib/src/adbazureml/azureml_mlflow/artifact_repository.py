@@ -65,7 +65,7 @@ class AzureMLArtifactRepository(ArtifactRepository):
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         """Upload a folder, in place of what is at the files' paths; a model never in place of another model."""
         folder = Path(local_dir)
-        if self._is_logged_as(folder, artifact_path) and not self._claim(artifact_path):
+        if self._is_logged_as(folder, artifact_path) and not self.claim(artifact_path):
             self._log_beside(folder, artifact_path)
             return
         files = sorted(file for file in folder.rglob("*") if file.is_file())
@@ -115,17 +115,14 @@ class AzureMLArtifactRepository(ArtifactRepository):
             if not wanted or found == wanted or found.startswith(f"{wanted}/"):
                 self._in_service("delete_meta_data", path=self._path(found), hard_delete=True)
 
-    def claim(self) -> bool:
-        """Take this place for a model, unless a model has it already; tell whether it is the caller's now."""
-        return self._claim(None)
+    def claim(self, artifact_path: str | None = None) -> bool:
+        """Take a place for a model, unless a model has it already; tell whether it is the caller's now."""
+        return bool(self._create([self._path(artifact_path, _MLMODEL)]))
 
     def release(self) -> None:
         """Give up a place that was taken and then not used."""
         if list(self._relative_paths()) == [_MLMODEL]:
             self.delete_artifacts(_MLMODEL)
-
-    def _claim(self, artifact_path: str | None) -> bool:
-        return bool(self._create([self._path(artifact_path, _MLMODEL)]))
 
     def _is_logged_as(self, folder: Path, artifact_path: str | None) -> bool:
         """Whether a folder holds a model that is logged to this run under a path, as `mlflow.spark` does it."""
