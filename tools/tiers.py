@@ -38,7 +38,7 @@ TIERS = {
     "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", "-n", "2", *BY_GROUP),
     "walk": (
         *PYTEST,
-        *("-p", "tests.warm_spark", "--nbval-lax", "notebooks"),
+        *("-p", "tests.warm_spark", "--nbval-lax", "--nbval-kernel-startup-timeout", "300", "notebooks"),
         *(*where("walk"), "-m", "walk and not full", "-n", "2", *BY_GROUP),
     ),
     "full": (*PYTEST, "tests", "-m", "full", "--timeout", "1800"),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent.parent / "notebooks"
 # The longest cell starts Spark, and on a new machine fetches Delta Lake's jars before that.
 CELL_TIMEOUT = 900
+# A kernel that dies as it starts is seen at once; one on a machine that is busy may take minutes.
+KERNEL_TIMEOUT = 900
 # Seconds that the kernel, Spark and the servers get to end by themselves, after Ctrl-C.
 STOP_SECONDS = 1.5
 # Of a JVM that lives for minutes, its second compiler takes a third of the time. What the user set wins.
@@ -107,10 +109,23 @@ def _kernel() -> Iterator[KernelManager]:
     with (runtime.home() / "kernel.log").open("wb") as log:
         manager.start_kernel(cwd=str(FOLDER), stdout=log, stderr=log, env={**JAVA, **os.environ})
         try:
+            _wait_until_ready(manager)
             yield manager
         finally:
             # Asked politely first, so that what the notebooks left running is stopped.
             manager.shutdown_kernel(now=not manager.is_alive())
+
+
+def _wait_until_ready(kernel: KernelManager) -> None:
+    client = kernel.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=KERNEL_TIMEOUT)
+    except RuntimeError as error:
+        log = "kernel.log, in .local or where ADBAZUREML_HOME leads"
+        raise StepFailedError(f"Python's kernel does not start ({error}). What it said is in {log}.") from error
+    finally:
+        client.stop_channels()
 
 
 def _in_a_thread(kernel: KernelManager, notebook: nbformat.NotebookNode, progress: _Progress) -> None:

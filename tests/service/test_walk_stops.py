@@ -85,6 +85,18 @@ def test_what_lost_its_parent_and_hears_no_request_to_end_is_ended(tmp_path):
     assert not [command for command in commands if str(tmp_path) in command]
 
 
+def test_a_kernel_that_dies_as_it_starts_is_seen_at_once(walk, tmp_path, monkeypatch):
+    startup = tmp_path / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "dies.py").write_text("import os; os._exit(3)")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    process = walk("1")
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "Stopped: Python's kernel does not start (Kernel died before replying to kernel_info)." in said
+    assert "Traceback" not in said
+
+
 def test_a_pipe_gets_a_line_a_notebook_and_the_cell_that_stopped(walk):
     said, _ = walk("1", "from adbazureml.errors import TableError", "raise TableError('no table')").communicate(
         timeout=240

@@ -267,6 +267,8 @@ class Groups(Provider):
         pause = 0.05
         while not group.stopped:
             process = self._machines.run(group.image, environment, properties["ports"][0]["port"])
+            if process is None:
+                return
             group.process, group.started = process, _now()
             group.note("Started", "Started container")
             group.state = "Succeeded"

@@ -50,19 +50,27 @@ class Machines:
         self._folder.mkdir()
         self._processes: dict[_Key, Process] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
-    def run(self, image: Image, environment: dict[str, str], port: int) -> Process:
-        """A process that runs the image's command and listens for what the container has at ``port``."""
+    def run(self, image: Image, environment: dict[str, str], port: int) -> Process | None:
+        """A process that runs the image's command and listens for what the container has at ``port``.
+
+        None once the machines are closed: a group may still be on its way when its test ends.
+        """
         key = (image.digest, tuple(sorted(environment.items())), port)
         with self._lock:
+            if self._closed:
+                return None
             process = self._processes.get(key)
             if process is None or process.exit_code is not None:
                 process = self._processes[key] = self._start(image, environment, port)
             return process
 
     def close(self) -> None:
-        for process in self._processes.values():
-            process.stop()
+        with self._lock:
+            self._closed = True
+            for process in self._processes.values():
+                process.stop()
 
     def _start(self, image: Image, environment: dict[str, str], port: int) -> Process:
         host_port = _free_port()

@@ -29,6 +29,10 @@ def sign_in(credential):
     return credential.get_token(credential.cloud.scope).token
 
 
+# They look like tokens: the redactor strikes them out of all later texts of this process.
+OF_AZ, ENDING, FRESH = "eyJ-of-the-azure-cli", "eyJ-near-its-end", "eyJ-fresh-from-az"
+
+
 def answer(token, expires_on=LATER):
     return f'print(json.dumps({{"accessToken": "{token}", "expires_on": {expires_on}}}))'
 
@@ -59,16 +63,16 @@ class TestIdentities:
         assert credential.identity == "workload identity"
 
     def test_the_azure_cli(self, credential, az):
-        calls = az(answer("of-az"))
-        assert sign_in(credential) == sign_in(credential) == "of-az"
+        calls = az(answer(OF_AZ))
+        assert sign_in(credential) == sign_in(credential) == OF_AZ
         [call] = calls.read_text().splitlines()
         assert f"get-access-token --output json --resource {credential.cloud.resource_manager}" in call
         assert credential.identity == "Azure CLI"
 
     @pytest.mark.usefixtures("azure")
     def test_a_service_principal_is_taken_before_the_azure_cli(self, credential, az):
-        calls = az(answer("of-az"))
-        assert sign_in(credential) != "of-az"
+        calls = az(answer(OF_AZ))
+        assert sign_in(credential) != OF_AZ
         assert not calls.exists()
 
     def test_azure_core_can_use_it(self, credential):
@@ -105,16 +109,16 @@ class TestTokens:
             azure.rotate_secret(azure_secret)
 
     def test_a_token_near_its_end_is_replaced(self, credential, az):
-        az(answer("ends", "int(time.time()) + 200"))
-        assert sign_in(credential) == "ends"
-        az(answer("fresh"))
-        assert sign_in(credential) == "fresh"
+        az(answer(ENDING, "int(time.time()) + 200"))
+        assert sign_in(credential) == ENDING
+        az(answer(FRESH))
+        assert sign_in(credential) == FRESH
 
     def test_and_serves_on_while_no_other_can_be_had(self, credential, az):
-        az(answer("ends", "int(time.time()) + 200"))
-        assert sign_in(credential) == "ends"
+        az(answer(ENDING, "int(time.time()) + 200"))
+        assert sign_in(credential) == ENDING
         az("sys.exit(1)")
-        assert sign_in(credential) == "ends"
+        assert sign_in(credential) == ENDING
 
 
 class TestNoIdentity:
@@ -180,7 +184,7 @@ class TestRefused:
         ],
     )
     def test_names_the_variable_and_tries_no_other(self, variable, message, azure, credential, az, monkeypatch):
-        calls = az(answer("of-az"))
+        calls = az(answer(OF_AZ))
         monkeypatch.setenv(variable, "not-right")
         with pytest.raises(CredentialError, match=message):
             sign_in(credential)
