@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import requests
 from processes import end_started, mark
 
 if TYPE_CHECKING:
@@ -49,9 +48,8 @@ def _start(workspace: Workspace) -> str:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
+        return requests.get(f"{address}/health", timeout=2).ok
+    except requests.RequestException:
         return False
 
 

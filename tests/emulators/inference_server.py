@@ -87,7 +87,7 @@ class InferenceServer:
 
     def is_healthy(self) -> bool:
         try:
-            return requests.get(self.url, timeout=5).ok
+            return bool(requests.get(self.url, timeout=5).ok)
         except requests.RequestException:
             return False
 

@@ -35,14 +35,14 @@ class RetryPolicy:
         """How often a request is sent at most."""
         from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
-        return min(self.retries, MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()) + 1
+        return min(self.retries, int(MLFLOW_HTTP_REQUEST_MAX_RETRIES.get())) + 1
 
     @property
     def pause(self) -> float:
         """Seconds before a request is sent again."""
         from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR
 
-        return min(self.backoff, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get())
+        return min(self.backoff, float(MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()))
 
     @property
     def timeouts(self) -> tuple[float, float]:

@@ -108,13 +108,7 @@ class CounterpartRun:
         if said := self._full.get("param"):
             self.rejected |= {self.pair_name("param", param.key, param.value): said for param in params}
             params = ()
-        taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
-        if taken:
-            if self.taken is None:
-                self.snapshot()
-            taken |= self.taken or set()
-            if taken != self.taken:
-                tags = [taken_tag(taken), *tags]
+        taken, tags = self._with_taken(tags)
         while metrics or params or tags:
             some_params, params = params[:_PARAMS], params[_PARAMS:]
             some_tags, tags = tags[:_TAGS], tags[_TAGS:]
@@ -132,6 +126,19 @@ class CounterpartRun:
                 self._acknowledged(some_metrics)
         if taken:
             self.taken = taken
+
+    def _with_taken(self, tags: Sequence[RunTag]) -> tuple[set[str], Sequence[RunTag]]:
+        """The digests of all tags that will have been taken over once these are written, and the tags with that record.
+
+        Nothing is recorded, and the first is empty, where none of them is a user's.
+        """
+        taken = {key_digest(key) for key in users_keys(tag.key for tag in tags)}
+        if not taken:
+            return taken, tags
+        if self.taken is None:
+            self.snapshot()
+        taken |= self.taken or set()
+        return taken, tags if taken == self.taken else [taken_tag(taken), *tags]
 
     def missing_points(self, metrics: Iterable[Metric]) -> list[Metric]:
         """Those of the points that the run does not hold yet; reads the histories of their metrics."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adbazureml.errors import TrackingError
@@ -40,138 +40,116 @@ _STRICT_DEADLINE = 60.0
 Answer = TypeVar("Answer")
 # A store's method may call another of its own: only the outer one is a write of the user's.
 _inside = threading.local()
+# Which of MLflow's stores it is, is known when one is opened.
+_Store: Any = object
+
+
+class _DualWrites(_Store):
+    """The writes of a store that are also handed to the outbox; a store's own class follows in the order of classes."""
+
+    adbazureml_uri: str
+
+    def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Run:
+        from mlflow.entities import RunTag
+
+        outbox = _outbox(self)
+        if outbox is not None:
+            # Should this process die before the run has a counterpart, the next one finds it by this.
+            tags = [*(tags or ()), RunTag(run_tags.TRACKED, run_tags.tracked_by())]
+        run: Run = _alone(partial(super().create_run, experiment_id, user_id, start_time, tags, run_name))
+        if outbox is not None:
+            outbox.created(run)
+        return run
+
+    def log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        def change(changes: PendingChanges, unsure: bool) -> None:
+            (changes.unsure if unsure else changes.metrics).extend(metrics)
+            changes.add_params(params)
+            changes.add_tags(tag for tag in tags if not tag.key.startswith(run_tags.PREFIX))
+
+        is_own = not metrics and not params and all(tag.key.startswith(run_tags.PREFIX) for tag in tags)
+        call = partial(super().log_batch, run_id, metrics, params, tags)
+        _write(self, run_id, call, change, hidden=bool(metrics), skip=is_own)
+
+    def log_metric(self, run_id: str, metric: Metric) -> None:
+        def change(changes: PendingChanges, unsure: bool) -> None:
+            (changes.unsure if unsure else changes.metrics).append(metric)
+
+        _write(self, run_id, partial(super().log_metric, run_id, metric), change, hidden=True)
+
+    def log_param(self, run_id: str, param: Param) -> Any:
+        call = partial(super().log_param, run_id, param)
+        return _write(self, run_id, call, lambda changes, _: changes.add_params([param]))
+
+    def set_tag(self, run_id: str, tag: RunTag) -> None:
+        call = partial(super().set_tag, run_id, tag)
+        is_own = tag.key.startswith(run_tags.PREFIX)
+        _write(self, run_id, call, lambda changes, _: changes.add_tags([tag]), skip=is_own)
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        call = partial(super().delete_tag, run_id, key)
+        is_own = key.startswith(run_tags.PREFIX)
+        _write(self, run_id, call, lambda changes, _: changes.tags.update({key: None}), skip=is_own)
+
+    def log_inputs(
+        self,
+        run_id: str,
+        datasets: list[DatasetInput] | None = None,
+        models: list[LoggedModelInput] | None = None,
+    ) -> None:
+        call = partial(super().log_inputs, run_id, datasets, models)
+        _write(self, run_id, call, lambda changes, _: changes.datasets.extend(datasets or []), hidden=True)
+
+    def log_outputs(self, run_id: str, models: list[LoggedModelOutput]) -> None:
+        _write(self, run_id, partial(super().log_outputs, run_id, models), _nothing_to_write, hidden=True)
+
+    def finalize_logged_model(self, model_id: str, status: Any) -> LoggedModel:
+        model: LoggedModel = _alone(partial(super().finalize_logged_model, model_id, status))
+        if model.source_run_id:
+            _write(self, model.source_run_id, lambda: None, _nothing_to_write, hidden=True)
+        return model
+
+    def update_run_info(self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None) -> RunInfo:
+        def change(changes: PendingChanges, _: bool) -> None:
+            changes.info = info
+
+        outbox = _outbox(self)
+        info: RunInfo = _alone(partial(super().update_run_info, run_id, run_status, end_time, run_name))
+        if outbox is not None:
+            _write(self, run_id, lambda: None, change)
+            _status_changed(outbox, run_id, run_status, _pair(self))
+        return info
+
+    def create_experiment(self, name: str, *arguments: Any, **options: Any) -> str:
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+        from mlflow.utils.uri import is_databricks_uri
+
+        try:
+            return str(super().create_experiment(name, *arguments, **options))
+        except MlflowException as error:
+            no_folder = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+            if not no_folder or _pair(self) is None or not is_databricks_uri(self.adbazureml_uri):
+                raise
+        _make_folder(self, name.rpartition("/")[0])
+        return str(super().create_experiment(name, *arguments, **options))
+
+    def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
+        super().set_experiment_tag(experiment_id, tag)
+        if (outbox := _outbox(self)) is not None:
+            outbox.experiment_changed(experiment_id)
+
+    def delete_run(self, run_id: str) -> None:
+        _write(self, run_id, partial(super().delete_run, run_id), _lifecycle("deleted"))
+
+    def restore_run(self, run_id: str) -> None:
+        _write(self, run_id, partial(super().restore_run, run_id), _lifecycle("active"))
 
 
 @cache
 def dual_store_class(store_class: Any) -> Any:
     """Make the subclass of one of MLflow's store classes that hands writes to the outbox."""
-
-    class DualStore(store_class):
-        """MLflow's own store, and the outbox."""
-
-        adbazureml_uri: str
-
-        def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Run:
-            from mlflow.entities import RunTag
-
-            outbox = _outbox(self)
-            if outbox is not None:
-                # Should this process die before the run has a counterpart, the next one finds it by this.
-                tags = [*(tags or ()), RunTag(run_tags.TRACKED, run_tags.tracked_by())]
-            run: Run = _alone(lambda: store_class.create_run(self, experiment_id, user_id, start_time, tags, run_name))
-            if outbox is not None:
-                outbox.created(run)
-            return run
-
-        def log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-            def change(changes: PendingChanges, unsure: bool) -> None:
-                (changes.unsure if unsure else changes.metrics).extend(metrics)
-                changes.add_params(params)
-                changes.add_tags(tag for tag in tags if not tag.key.startswith(run_tags.PREFIX))
-
-            is_own = not metrics and not params and all(tag.key.startswith(run_tags.PREFIX) for tag in tags)
-            _write(
-                self,
-                run_id,
-                lambda: store_class.log_batch(self, run_id, metrics, params, tags),
-                change,
-                hidden=bool(metrics),
-                skip=is_own,
-            )
-
-        def log_metric(self, run_id: str, metric: Metric) -> None:
-            def change(changes: PendingChanges, unsure: bool) -> None:
-                (changes.unsure if unsure else changes.metrics).append(metric)
-
-            _write(self, run_id, lambda: store_class.log_metric(self, run_id, metric), change, hidden=True)
-
-        def log_param(self, run_id: str, param: Param) -> Any:
-            return _write(
-                self,
-                run_id,
-                lambda: store_class.log_param(self, run_id, param),
-                lambda changes, _: changes.add_params([param]),
-            )
-
-        def set_tag(self, run_id: str, tag: RunTag) -> None:
-            _write(
-                self,
-                run_id,
-                lambda: store_class.set_tag(self, run_id, tag),
-                lambda changes, _: changes.add_tags([tag]),
-                skip=tag.key.startswith(run_tags.PREFIX),
-            )
-
-        def delete_tag(self, run_id: str, key: str) -> None:
-            _write(
-                self,
-                run_id,
-                lambda: store_class.delete_tag(self, run_id, key),
-                lambda changes, _: changes.tags.update({key: None}),
-                skip=key.startswith(run_tags.PREFIX),
-            )
-
-        def log_inputs(
-            self,
-            run_id: str,
-            datasets: list[DatasetInput] | None = None,
-            models: list[LoggedModelInput] | None = None,
-        ) -> None:
-            _write(
-                self,
-                run_id,
-                lambda: store_class.log_inputs(self, run_id, datasets, models),
-                lambda changes, _: changes.datasets.extend(datasets or []),
-                hidden=True,
-            )
-
-        def log_outputs(self, run_id: str, models: list[LoggedModelOutput]) -> None:
-            _write(self, run_id, lambda: store_class.log_outputs(self, run_id, models), _compare_again, hidden=True)
-
-        def finalize_logged_model(self, model_id: str, status: Any) -> LoggedModel:
-            model: LoggedModel = _alone(lambda: store_class.finalize_logged_model(self, model_id, status))
-            if model.source_run_id:
-                _write(self, model.source_run_id, lambda: None, _compare_again, hidden=True)
-            return model
-
-        def update_run_info(self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None) -> RunInfo:
-            def change(changes: PendingChanges, _: bool) -> None:
-                changes.info = info
-
-            outbox = _outbox(self)
-            info: RunInfo = _alone(lambda: store_class.update_run_info(self, run_id, run_status, end_time, run_name))
-            if outbox is not None:
-                _write(self, run_id, lambda: None, change)
-                _status_changed(outbox, run_id, run_status, _pair(self))
-            return info
-
-        def create_experiment(self, name: str, *arguments: Any, **options: Any) -> str:
-            from mlflow.exceptions import MlflowException
-            from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-            from mlflow.utils.uri import is_databricks_uri
-
-            try:
-                return str(store_class.create_experiment(self, name, *arguments, **options))
-            except MlflowException as error:
-                no_folder = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-                if not no_folder or _pair(self) is None or not is_databricks_uri(self.adbazureml_uri):
-                    raise
-            _make_folder(self, name.rpartition("/")[0])
-            return str(store_class.create_experiment(self, name, *arguments, **options))
-
-        def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
-            store_class.set_experiment_tag(self, experiment_id, tag)
-            if (outbox := _outbox(self)) is not None:
-                outbox.experiment_changed(experiment_id)
-
-        def delete_run(self, run_id: str) -> None:
-            _write(self, run_id, lambda: store_class.delete_run(self, run_id), _lifecycle("deleted"))
-
-        def restore_run(self, run_id: str) -> None:
-            _write(self, run_id, lambda: store_class.restore_run(self, run_id), _lifecycle("active"))
-
-    DualStore.__name__ = DualStore.__qualname__ = store_class.__name__
-    return DualStore
+    return type(store_class.__name__, (_DualWrites, store_class), {"__doc__": "MLflow's own store, and the outbox."})
 
 
 def _make_folder(store: Any, path: str) -> None:
@@ -236,9 +214,8 @@ def _tag_out_of_sync(store: Any, run_id: str, key: str, value: str) -> None:
         _logger.debug("Run %s could not be tagged as out of sync.", run_id, exc_info=True)
 
 
-def _compare_again(changes: PendingChanges, _: bool) -> None:
+def _nothing_to_write(_: PendingChanges, __: bool) -> None:
     """What changed is found when the run is compared."""
-    changes.needs_comparison = True
 
 
 def _lifecycle(stage: str) -> Callable[[PendingChanges, bool], None]:

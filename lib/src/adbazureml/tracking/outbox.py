@@ -27,7 +27,8 @@ from adbazureml.tracking.abandoned_runs import find_abandoned_runs
 from adbazureml.tracking.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, State
 from adbazureml.tracking.pending_changes import PendingChanges
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
-from adbazureml.tracking.run_sync import RunSync, RunSyncState
+from adbazureml.tracking.run_sync import RunSync
+from adbazureml.tracking.run_sync_state import RunSyncState, Work
 from adbazureml.tracking.sync_record import counterpart_tags, now
 
 if TYPE_CHECKING:
@@ -124,12 +125,13 @@ class Outbox:
             # The run may have been in sync since, and written to again.
             sync_state = self._runs.setdefault(announced.run_id, announced)
             sync_state.since = sync_state.since or now()
-            if not sync_state.is_out_of_sync:
+            if sync_state.takes_changes:
                 before = sync_state.changes.size
                 change(
                     sync_state.changes,
-                    sync_state.is_comparing or announced is not sync_state or epoch != sync_state.epoch,
+                    sync_state.may_have_been_seen or announced is not sync_state or epoch != sync_state.epoch,
                 )
+                sync_state.require(Work.WRITE)
                 self._waiting += sync_state.changes.size - before
                 if self._waiting > CAPACITY:
                     self._forget(sync_state)
@@ -140,6 +142,7 @@ class Outbox:
         with self._changed:
             sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, since=now())
             sync_state.changes.tags.update(counterpart_tags(run))
+            sync_state.require(Work.WRITE)
             self._runs[run.info.run_id] = sync_state
             self._soon(sync_state)
             experiment_id = run.info.experiment_id
@@ -198,7 +201,7 @@ class Outbox:
             if known is not None and known.is_own:
                 # Copied at its end.
                 return
-        self.add(self.begin(run_id, hidden=False, set_tag=lambda *_: None), _compare_again)
+        self.add(self.begin(run_id, hidden=False, set_tag=lambda *_: None), lambda *_: None)
 
     def experiment_changed(self, experiment_id: str) -> None:
         """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
@@ -223,7 +226,8 @@ class Outbox:
         """
         with self._changed:
             sync_state = self._runs.setdefault(run_id, RunSyncState(run_id))
-            sync_state.is_ended, sync_state.outcome, sync_state.due, sync_state.failures = True, None, 0.0, 0
+            sync_state.require(Work.RECONCILE)
+            sync_state.outcome, sync_state.due, sync_state.failures = None, 0.0, 0
             if insist:
                 self._breaker.insist()
             self._start()
@@ -269,12 +273,9 @@ class Outbox:
             self._breaker.succeeded()
             self._changed.notify_all()
             sync_state = self._runs.get(run_id)
-            if (
-                sync_state is not None
-                and sync_state.is_out_of_sync
-                and not sync_state.is_busy
-                and not sync_state.is_own
-            ):
+            if sync_state is None or sync_state.is_own or sync_state.doing or sync_state.changes:
+                return
+            if sync_state.needs >= Work.COMPARE:
                 del self._runs[run_id]
 
     @property
@@ -332,8 +333,7 @@ class Outbox:
     def _forget(self, sync_state: RunSyncState) -> None:
         """Drop what waits of a run: it is to be compared instead."""
         self._waiting -= sync_state.changes.size
-        sync_state.changes = PendingChanges()
-        sync_state.is_out_of_sync, sync_state.is_known = True, False
+        sync_state.forget()
 
     def _is_away(self) -> bool:
         """Whether nothing is tried now, as the replica failed."""
@@ -360,36 +360,38 @@ class Outbox:
                     self._threads.discard(name)
                     return
                 self._breaker.begin()
-                changes, sync_state.changes = sync_state.changes, PendingChanges()
+                work, changes = sync_state.begin()
                 self._waiting -= changes.size
-                compare, is_ended = sync_state.is_out_of_sync, sync_state.is_ended
-                sync_state.is_busy, sync_state.is_comparing = True, compare or is_ended
-                sync_state.is_out_of_sync = sync_state.is_ended = False
                 sync_state.due = _NEVER
-                if is_ended:
+                if work is Work.RECONCILE:
                     # This comparison may not see what is written from here on: it must be tagged.
                     sync_state.is_own, sync_state.tag_value = False, ""
             try:
-                ended_elsewhere = False
-                outcome = None
-                if not compare:
-                    compare = not self._run_sync.write(sync_state, changes)
-                if compare or is_ended:
-                    outcome = self._run_sync.reconcile(sync_state, files=is_ended)
-                elif not sync_state.is_own:
-                    ended_elsewhere = self._run_sync.is_left_over(sync_state)
+                outcome = self._deliver(sync_state, work, changes)
+                left_over = outcome is None and not sync_state.is_own and self._run_sync.is_left_over(sync_state)
             except Exception as error:
-                self._failed(sync_state, explain_error(error), is_ended=is_ended, is_away=is_outage(error))
+                self._failed(sync_state, explain_error(error), is_away=is_outage(error))
                 continue
-            if is_ended and outcome is not None and not outcome.in_sync:
-                self._failed(sync_state, outcome.reason, is_ended=True, is_away=False)
+            if work is Work.RECONCILE and outcome is not None and not outcome.in_sync:
+                self._failed(sync_state, outcome.reason, is_away=False)
             else:
-                self._done(sync_state, outcome, is_ended=is_ended, ended_elsewhere=ended_elsewhere)
+                self._done(sync_state, outcome, left_over=left_over)
+
+    def _deliver(self, sync_state: RunSyncState, work: Work, changes: PendingChanges) -> ReconcileResult | None:
+        """Do what a run needs; None where its changes went out and it was not compared."""
+        if work is Work.WRITE or (work is Work.RECONCILE and (changes or sync_state.created)):
+            if self._run_sync.write(sync_state, changes):
+                if work is Work.WRITE:
+                    return None
+            else:
+                with self._changed:
+                    sync_state.escalate()
+        return self._run_sync.reconcile(sync_state, files=work is Work.RECONCILE)
 
     def _wait_for_job(self, fits: Callable[[RunSyncState], bool]) -> RunSyncState | None:
         """The next run that is due; None when the thread is to end."""
         while True:
-            waiting = [sync_state for sync_state in self._runs.values() if not sync_state.is_busy and fits(sync_state)]
+            waiting = [sync_state for sync_state in self._runs.values() if not sync_state.doing and fits(sync_state)]
             first = min(waiting, key=lambda sync_state: sync_state.due, default=None)
             wait = None
             if first is not None:
@@ -404,45 +406,44 @@ class Outbox:
     def _is_left(self, fits: Callable[[RunSyncState], bool]) -> bool:
         """Whether there is, or may soon be, work for a thread that is to end."""
         return any(
-            sync_state.is_busy or (fits(sync_state) and not sync_state.failures and not sync_state.aways)
+            sync_state.doing or (fits(sync_state) and not sync_state.failures and not sync_state.aways)
             for sync_state in self._runs.values()
         )
 
-    def _done(
-        self, sync_state: RunSyncState, outcome: ReconcileResult | None, *, is_ended: bool, ended_elsewhere: bool
-    ) -> None:
+    def _done(self, sync_state: RunSyncState, outcome: ReconcileResult | None, *, left_over: bool) -> None:
         with self._changed:
-            if sync_state.failures and is_ended:
+            was_reconciled = sync_state.doing is Work.RECONCILE
+            if sync_state.failures and was_reconciled:
                 _logger.info("Run %s is whole in Azure ML now.", sync_state.run_id)
             if outcome is not None and outcome.rejected:
                 _logger.warning("Run %s stands in Azure ML, but: %s.", sync_state.run_id, outcome.reason)
             if self._breaker.succeeded():
                 _logger.info("Azure ML answers again: what it lacks is brought over.")
             sync_state.failures, sync_state.aways, sync_state.reason = 0, 0, ""
-            sync_state.is_busy = sync_state.is_comparing = False
+            sync_state.finish()
             if outcome is not None:
                 sync_state.epoch += 1
                 sync_state.outcome = outcome
-            sync_state.is_ended = sync_state.is_ended or ended_elsewhere
+            if left_over:
+                sync_state.require(Work.RECONCILE)
             if sync_state.is_idle:
                 sync_state.since = ""
-                if is_ended:
+                if was_reconciled:
                     # Whoever writes to it again begins anew.
                     self._runs.pop(sync_state.run_id, None)
             else:
                 sync_state.due = min(sync_state.due, time.monotonic() + INTERVAL)
             self._changed.notify_all()
 
-    def _failed(self, sync_state: RunSyncState, why: str, *, is_ended: bool, is_away: bool) -> None:
-        if is_ended and why != sync_state.reason:
+    def _failed(self, sync_state: RunSyncState, why: str, *, is_away: bool) -> None:
+        if sync_state.doing is Work.RECONCILE and why != sync_state.reason:
             # For `status`, in whatever process.
             sync_state.tag_value = f"{now()} {why}"
             self._run_sync.tag_out_of_sync(sync_state)
         with self._changed:
-            sync_state.is_busy = sync_state.is_comparing = False
-            self._forget(sync_state)
+            self._waiting -= sync_state.changes.size
+            sync_state.fail()
             sync_state.epoch += 1
-            sync_state.is_ended = sync_state.is_ended or is_ended
             is_news, sync_state.reason = why != sync_state.reason, why
             if is_away:
                 # One warning an outage. What makes the replica fail shall not be the next try each time.
@@ -462,10 +463,6 @@ class Outbox:
                     sync_state.run_id,
                 )
             self._changed.notify_all()
-
-
-def _compare_again(changes: PendingChanges, _: bool) -> None:
-    changes.needs_comparison = True
 
 
 @functools.cache
@@ -493,11 +490,11 @@ def _started(name: str, work: Callable[..., None], *arguments: Any) -> bool:
 
 
 def _is_write(sync_state: RunSyncState) -> bool:
-    return bool(sync_state.changes) and not sync_state.is_out_of_sync and not sync_state.is_ended
+    return sync_state.needs is Work.WRITE
 
 
 def _is_reconcile(sync_state: RunSyncState) -> bool:
-    return sync_state.is_out_of_sync or sync_state.is_ended
+    return sync_state.needs >= Work.COMPARE
 
 
 _WORK = {"adbazureml-write": _is_write} | {

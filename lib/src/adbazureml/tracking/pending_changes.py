@@ -26,8 +26,6 @@ class PendingChanges:
         The run's status, end and name.
     lifecycle : str
         "deleted" or "active" where the run was deleted or restored.
-    needs_comparison : bool
-        Whether something changed that only a comparison finds, as a logged model.
     """
 
     metrics: list[Metric] = field(default_factory=list)
@@ -37,10 +35,9 @@ class PendingChanges:
     datasets: list[DatasetInput] = field(default_factory=list)
     info: RunInfo | None = None
     lifecycle: str = ""
-    needs_comparison: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.size or self.info or self.lifecycle or self.needs_comparison)
+        return bool(self.size or self.info or self.lifecycle)
 
     @property
     def size(self) -> int:

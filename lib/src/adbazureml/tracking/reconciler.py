@@ -173,33 +173,24 @@ class Reconciler:
         self, run: Run, counterpart: CounterpartRun, *, is_known: bool, verify: bool, files: bool
     ) -> ReconcileResult:
         snapshot = counterpart.snapshot()
-        outcome = {
+        outcome: dict[str, Any] = {
             "run_id": run.info.run_id,
             "run_name": run.info.run_name or "",
             "counterpart_run_id": counterpart.run_id,
         }
         is_deleted = run.info.lifecycle_stage == "deleted"
-        # HTTP clients send a create again whose answer was lost: until the first record, there may be a duplicate.
-        is_first = verify or run_tags.IN_SYNC not in snapshot.data.tags
-        if is_first and self.lookup.search(run) not in (None, counterpart.run_id):
-            raise CounterpartLostError(f"run {counterpart.run_id} has a duplicate")
-        if snapshot.info.lifecycle_stage == run.info.lifecycle_stage:
-            if is_deleted:
-                return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
-            if not verify and is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, "")):
-                copied = self._copy_late_files(run, snapshot, counterpart) if files else Copied()
-                return ReconcileResult(
-                    **outcome,
-                    written=copied.files,
-                    rejected=len(copied.rejected),
-                    in_sync=not copied.failures,
-                    reason=copied.failures[0] if copied.failures else _explain_rejected(counterpart, run),
-                )
+        self._check_for_duplicate(run, snapshot, counterpart, verify=verify)
+        is_same_stage = snapshot.info.lifecycle_stage == run.info.lifecycle_stage
+        if is_same_stage and is_deleted:
+            return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
+        if is_same_stage and not verify and is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, "")):
+            return self._bring_late_files(run, snapshot, counterpart, outcome, files=files)
         if snapshot.info.lifecycle_stage == "deleted":
             self.pair.replica.restore_run(counterpart.run_id)
+        rejected_before = len(json.loads(snapshot.data.tags.get(run_tags.REJECTED_ITEMS, "[]")))
         if verify:
             counterpart.retry_rejected()
-        rejected_before = 0 if verify else len(json.loads(snapshot.data.tags.get(run_tags.REJECTED_ITEMS, "[]")))
+            rejected_before = 0
         written = self._write_params_and_tags(run, snapshot, counterpart)
         written += self._write_points(run, snapshot, counterpart, is_known=is_known)
         written += self._write_datasets(run, snapshot, counterpart)
@@ -230,13 +221,29 @@ class Reconciler:
             reason=failures[0] if failures else _explain_rejected(counterpart, run),
         )
 
-    def _copy_late_files(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> Copied:
+    def _check_for_duplicate(self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, verify: bool) -> None:
+        # HTTP clients send a create again whose answer was lost: until the first record, there may be a duplicate.
+        is_first = verify or run_tags.IN_SYNC not in snapshot.data.tags
+        if is_first and self.lookup.search(run) not in (None, counterpart.run_id):
+            raise CounterpartLostError(f"run {counterpart.run_id} has a duplicate")
+
+    def _bring_late_files(
+        self, run: Run, snapshot: Run, counterpart: CounterpartRun, outcome: dict[str, Any], *, files: bool
+    ) -> ReconcileResult:
         """Copy what came to the artifacts and models of a run after it was in sync, and record it."""
-        copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=False, progress=self._progress)
-        counterpart.rejected.update(copied.rejected)
-        if not copied.failures and listed != listed_before(snapshot.data.tags[run_tags.IN_SYNC]):
-            self._record(run, snapshot, counterpart, listed)
-        return copied
+        copied = Copied()
+        if files:
+            copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=False, progress=self._progress)
+            counterpart.rejected.update(copied.rejected)
+            if not copied.failures and listed != listed_before(snapshot.data.tags[run_tags.IN_SYNC]):
+                self._record(run, snapshot, counterpart, listed)
+        return ReconcileResult(
+            **outcome,
+            written=copied.files,
+            rejected=len(copied.rejected),
+            in_sync=not copied.failures,
+            reason=copied.failures[0] if copied.failures else _explain_rejected(counterpart, run),
+        )
 
     def _write_params_and_tags(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> int:
         """Write the params and tags that the counterpart lacks, delete tags that were deleted; return how many."""

@@ -2,85 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
 from adbazureml.text import logger
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.counterpart_run import CounterpartLostError, CounterpartRun
 from adbazureml.tracking.pending_changes import PendingChanges
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
+from adbazureml.tracking.run_sync_state import RunSyncState
 from adbazureml.tracking.sync_record import has_ended
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
 _logger = logger(__name__)
-
-
-@dataclass
-class RunSyncState:
-    """A run that this process writes to, and what it knows of the run's counterpart.
-
-    Attributes
-    ----------
-    run_id : str
-    created : Run or None
-        The run as this process created it, until its counterpart is made.
-    is_own : bool
-        Whether this process created or resumed the run, and did not begin to reconcile it. Nobody takes such a run for
-        in sync, so that writes to it need no tag.
-    tag_value : str
-        When this process tagged the run as out of sync on the primary; empty when it did not.
-    counterpart : CounterpartRun or None
-    is_known : bool
-        Whether this process made the counterpart and wrote all that is in it.
-    changes : Changes
-        What waits.
-    is_out_of_sync : bool
-        Whether changes were forgotten, so that the run is to be compared.
-    is_ended : bool
-        Whether the run is to be reconciled.
-    is_busy, is_comparing : bool
-        Whether a thread is at it, and compares it.
-    epoch : int
-        Counts the comparisons. Of a write that began before a comparison ended, it is not known whether the comparison
-        saw it.
-    due : float
-        When to write next, as `time.monotonic` counts.
-    failures, aways : int
-        How often in a row it alone failed, and how often the replica was away when its turn came.
-    since : str
-        When the first of the changes was made.
-    outcome : ReconcileResult or None
-        How the last comparison ended.
-    reason : str
-        Why the last delivery failed.
-    """
-
-    run_id: str
-    created: Run | None = None
-    is_own: bool = False
-    tag_value: str = ""
-    counterpart: CounterpartRun | None = None
-    is_known: bool = False
-    changes: PendingChanges = field(default_factory=PendingChanges)
-    is_out_of_sync: bool = False
-    is_ended: bool = False
-    is_busy: bool = False
-    is_comparing: bool = False
-    epoch: int = 0
-    due: float = float("inf")
-    failures: int = 0
-    aways: int = 0
-    since: str = ""
-    outcome: ReconcileResult | None = None
-    reason: str = ""
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is left to do."""
-        return not (self.changes or self.is_out_of_sync or self.is_ended or self.is_busy)
 
 
 class RunSync:

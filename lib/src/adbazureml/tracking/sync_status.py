@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
 
-    from adbazureml.tracking.run_sync import RunSyncState
+    from adbazureml.tracking.run_sync_state import RunSyncState
 
 _NEWEST = 1000
 

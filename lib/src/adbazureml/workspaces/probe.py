@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import requests
 
@@ -66,7 +65,7 @@ def _ask(url: str, service: str, credential: Credential) -> requests.Response:
         request.headers["Authorization"] = f"Bearer {credential.get_token(credential.cloud.scope).token}"
         return request
 
-    options: dict[str, Any] = {"auth": sign, "timeout": (CONNECT_SECONDS, READ_SECONDS)}
+    timeout, amount = (CONNECT_SECONDS, READ_SECONDS), {"max_results": 1}
     if service == REGISTRY:
-        return requests.get(url, params={"max_results": 1}, **options)
-    return requests.post(url, json={"max_results": 1}, **options)
+        return requests.get(url, params=amount, auth=sign, timeout=timeout)
+    return requests.post(url, json=amount, auth=sign, timeout=timeout)
