@@ -81,6 +81,30 @@ def test_traffic_moves_in_steps_and_the_one_before_stays(target):
     assert traffic(target) == {"m-3": 100}
 
 
+def beside(target, number):
+    new = RollOut(
+        target=target,
+        name="end",
+        deployment=f"m-{number}",
+        model=known(number),
+        progress=print,
+        deadline=Deadline.after(5),
+    )
+    new.run_beside(target.find("end"))
+
+
+def test_beside_what_serves_it_gets_no_traffic_and_nothing_older_goes(target):
+    for number in (0, 1):
+        roll_out(target, number)
+    beside(target, 2)
+    assert traffic(target) == {"m-1": 100}
+    assert names(target) == ["m-0", "m-1", "m-2"]
+    target.fail = {("score", "m-3"): DeploymentError("no answer.")}
+    with pytest.raises(DeploymentError, match=r"no answer. Deployment 'm-1' \(100 %\) goes on serving."):
+        beside(target, 3)
+    assert names(target) == ["m-0", "m-1", "m-2"]
+
+
 @pytest.mark.parametrize(
     "failure",
     [

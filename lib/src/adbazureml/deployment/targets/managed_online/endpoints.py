@@ -232,7 +232,7 @@ class OnlineEndpoints(Target):
     def _create_endpoint(self, name: str, progress: Progress, deadline: Deadline) -> None:
         for waited in deadline.polls(self.options.poll):
             endpoint = self._endpoint(name)
-            state = None if endpoint is None else _state(endpoint)
+            state = None if endpoint is None else state_of(endpoint)
             if state == "healthy":
                 return
             if state in (None, "failed"):
@@ -250,7 +250,7 @@ class OnlineEndpoints(Target):
         began = False
         for waited in deadline.polls(self.options.poll):
             found = self._deployment(name, deployment)
-            state = None if found is None else _state(found)
+            state = None if found is None else state_of(found)
             if found is not None and state == "healthy" and _fingerprint(found) == model.fingerprint:
                 return
             if state == "failed" and began:
@@ -339,7 +339,8 @@ class OnlineEndpoints(Target):
         return "\n".join(line for line in log.splitlines() if not _NOTE.match(line)) or log
 
 
-def _state(one: OnlineEndpoint | OnlineDeployment) -> State:
+def state_of(one: OnlineEndpoint | OnlineDeployment) -> State:
+    """Say what Azure ML's state of an endpoint or a deployment means."""
     return _STATES.get(one.provisioning_state or "", "creating")
 
 
@@ -357,7 +358,7 @@ def _deployment_state(deployment: OnlineDeployment, traffic: int) -> DeploymentS
         name=str(deployment.name),
         model=str((deployment.tags or {}).get(_MODEL_TAG, "")),
         fingerprint=_fingerprint(deployment),
-        state=_state(deployment),
+        state=state_of(deployment),
         traffic=traffic,
         made=getattr(created, "created_at", None),
     )
