@@ -42,9 +42,10 @@ def deploy(
 
     Parameters
     ----------
-    model : str or RegisteredVersion
-        What `register` returned, or any URI of a model that MLflow resolves: ``models:/name/3``, ``models:/m-…``,
-        ``runs:/…/model``. For Azure ML, a version that is registered in Databricks only is registered there too.
+    model : str, RegisteredVersion, ModelVersion or ModelInfo
+        What `register`, ``mlflow.register_model`` or ``log_model`` returned, or any URI of a model that MLflow
+        resolves: ``models:/name/3``, ``models:/m-…``, ``runs:/…/model``. For Azure ML, a version that is registered in
+        Databricks only is registered there too.
     name : str
         Name of the endpoint.
     target : Local, ManagedOnline, Kubernetes, ContainerInstances or ModelServing

@@ -107,9 +107,10 @@ def register_where_missing(
         )
     # What `register` returned is known to it, and both versions then name each other; it would make another version
     # in Databricks of one that it did not make.
+    source: Any = model if isinstance(model, HasVersions) else found.uri
     registry: Any = "both" if isinstance(model, HasVersions) else "azureml"
     try:
-        made = register(model, name=found.databricks[0], registry=registry, workspace=workspace)
+        made = register(source, name=found.databricks[0], registry=registry, workspace=workspace)
     except RegistryError as error:
         raise DeploymentError(f"The model could not be registered in Azure ML on the way: {error}") from error
     assert made.azureml is not None
