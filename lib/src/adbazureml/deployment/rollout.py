@@ -52,6 +52,12 @@ class RollOut:
     def run(self, steps: Sequence[int]) -> None:
         """Do what is not done yet: create, compare, move the traffic, and remove what is older than the one before.
 
+        Parameters
+        ----------
+        steps : sequence of int
+            Percent of the traffic, rising. Where they end before the whole, the traffic stays split, and nothing is
+            removed: what `go_back` would need then is there.
+
         Raises
         ------
         DeploymentError
@@ -77,7 +83,7 @@ class RollOut:
         except BaseException:
             self._put_back(before, moved=moved)
             raise
-        if before and old:
+        if before and old and steps[-1] == WHOLE:
             self._prune(before, max(old, key=lambda name: old[name]))
 
     def run_beside(self, before: EndpointState | None) -> None:
