@@ -288,7 +288,11 @@ class OnlineEndpoints(Target):
                 instance_type=self.options.instance_type,
                 instance_count=self.options.instance_count,
                 # MLflow opens its store as a model is loaded, by default in a folder that can't be written there.
-                environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns", "WORKER_COUNT": str(_WORKERS)},
+                environment_variables={
+                    "MLFLOW_TRACKING_URI": "file:///tmp/mlruns",
+                    "WORKER_COUNT": str(_WORKERS),
+                    **self.options.environment,
+                },
                 request_settings=OnlineRequestSettings(
                     request_timeout_ms=round(self.options.request_timeout * 1000),
                     max_concurrent_requests_per_instance=_WORKERS,
