@@ -44,6 +44,8 @@ for registered in (
     get_registered_artifact_repositories(),
 ):
     print(registered["azureml"].__module__)
+from mlflow.deployments.interface import plugin_store
+print(plugin_store["azureml://host"].__name__)
 """
 
 
@@ -54,4 +56,4 @@ def test_azureml_leads_here_whichever_package_is_found_first(order):
     done = subprocess.run(
         [sys.executable, "-c", ORDERS, order], capture_output=True, text=True, check=True, env=os.environ
     )
-    assert set(done.stdout.split()) == {"adbazureml.azureml_mlflow.plugin"}
+    assert set(done.stdout.split()) == {"adbazureml.azureml_mlflow.plugin", "adbazureml.deployment.mlflow_plugin"}

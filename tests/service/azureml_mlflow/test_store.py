@@ -312,10 +312,11 @@ def test_a_version_is_promoted_to_another_name(log_model, rows, model, client):
         client.rename_registered_model("staging", "elsewhere")
 
 
-def test_a_local_folder_is_registered(model, rows, tmp_path, client):
+def test_a_local_folder_is_registered(model, rows, tmp_path, client, monkeypatch):
     requirements = ["scikit-learn==1.6.1"]
     mlflow.sklearn.save_model(model, tmp_path / "saved", input_example=rows.head(2), pip_requirements=requirements)
-    for source in (f"file://{tmp_path}/saved", str(tmp_path / "saved")):
+    monkeypatch.chdir(tmp_path)
+    for source in (f"file://{tmp_path}/saved", str(tmp_path / "saved"), "file://saved"):
         version = mlflow.register_model(source, "uploaded")
         loaded = mlflow.sklearn.load_model(f"models:/uploaded/{version.version}")
         assert loaded.predict(rows) == pytest.approx(model.predict(rows))

@@ -81,6 +81,57 @@ def test_traffic_moves_in_steps_and_the_one_before_stays(target):
     assert traffic(target) == {"m-3": 100}
 
 
+def test_a_canary_stays_until_it_is_deployed_once_more(target):
+    for number in (0, 1):
+        roll_out(target, number)
+    roll_out(target, 2, (10,))
+    assert traffic(target) == {"m-1": 90, "m-2": 10}
+    # Nothing goes while it is not sure that the canary stays.
+    assert names(target) == ["m-0", "m-1", "m-2"]
+    said = target.find("end").split
+    assert "m-1 90 %, m-2 10 %" in said
+    assert said in str(target.find("end"))
+    assert said in target.find("end")._repr_html_()
+    target.history.clear()
+    roll_out(target, 2, (10,))
+    assert not [each for each in target.history if each[0] == "shift"]
+    roll_out(target, 2)
+    assert traffic(target) == {"m-2": 100}
+    assert names(target) == ["m-1", "m-2"]
+    assert target.find("end").split == ""
+
+
+def test_a_canary_that_is_rolled_back_leaves_the_one_before(target):
+    roll_out(target, 1)
+    roll_out(target, 2, (10,))
+    assert go_back(target, "end", progress=print, deadline=Deadline.after(1)).name == "m-1"
+    assert traffic(target) == {"m-1": 100}
+
+
+def beside(target, number):
+    new = RollOut(
+        target=target,
+        name="end",
+        deployment=f"m-{number}",
+        model=known(number),
+        progress=print,
+        deadline=Deadline.after(5),
+    )
+    new.run_beside(target.find("end"))
+
+
+def test_beside_what_serves_it_gets_no_traffic_and_nothing_older_goes(target):
+    for number in (0, 1):
+        roll_out(target, number)
+    beside(target, 2)
+    assert traffic(target) == {"m-1": 100}
+    assert names(target) == ["m-0", "m-1", "m-2"]
+    target.fail = {("score", "m-3"): DeploymentError("no answer.")}
+    with pytest.raises(DeploymentError, match=r"no answer. Deployment 'm-1' \(100 %\) goes on serving."):
+        beside(target, 3)
+    assert names(target) == ["m-0", "m-1", "m-2"]
+
+
 @pytest.mark.parametrize(
     "failure",
     [

@@ -1,6 +1,7 @@
 """A target's options: each class knows its own, refuses wrong values at once, and is made of the settings."""
 
 from dataclasses import FrozenInstanceError
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -32,6 +33,16 @@ def test_each_target_is_entered_once_and_can_be_chosen_in_a_notebook():
 def test_a_short_name_stands_for_the_defaults(kind, options):
     assert options_of(kind) == options
     assert options_of(options) is options
+
+
+@pytest.mark.parametrize("target", [Local, ManagedOnline, partial(Kubernetes, compute="a"), ModelServing])
+def test_variables_of_the_model_make_another_deployment_and_are_not_shown(target):
+    given = target(environment={"NAME": "hidden"})
+    assert given.as_deployed() != target().as_deployed()
+    assert given.as_deployed() != target(environment={"NAME": "other"}).as_deployed()
+    assert "hidden" not in repr(given)
+    with pytest.raises(DeploymentError, match="environment, 'NAME': give names and texts"):
+        target(environment={"NAME": 1})
 
 
 @pytest.mark.parametrize("options", TARGETS.values(), ids=TARGETS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from azureml.mlflow._store.model_registry.model_registry import AzureMLflowModelRegistry
@@ -26,6 +26,7 @@ from mlflow.utils.proto_json_utils import message_to_json
 from adbazureml.azureml_mlflow import connection
 from adbazureml.azureml_mlflow.artifact_repository import AzureMLArtifactRepository, newest_model, run_of
 from adbazureml.azureml_mlflow.callers import find_caller
+from adbazureml.azureml_mlflow.local_folders import local_folder
 from adbazureml.azureml_mlflow.mlflow_errors import mlflow_error
 from adbazureml.azureml_mlflow.unsupported import check_supported
 
@@ -185,8 +186,8 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
                 return str(self.get_model_version_download_uri(name, version))
             client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
             return str(client.get_logged_model(name).artifact_location)
-        folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
-        if parts.scheme in ("", "file") and (folder / "MLmodel").is_file():
+        folder = local_folder(source)
+        if folder is not None and (folder / "MLmodel").is_file():
             return self._upload(folder)
         raise mlflow_error(
             f"Azure ML cannot register {source!r}: its files are not in this workspace. Bring them over by"

@@ -8,8 +8,10 @@ the same in 3.0 and 3.8 (pinned by a test).
 
 from __future__ import annotations
 
+from importlib.metadata import distribution
 from typing import Any
 
+from mlflow.deployments.interface import plugin_store as deployments
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from mlflow.tracking._model_registry import utils as model_registry
 from mlflow.tracking._tracking_service import utils as tracking
@@ -84,3 +86,6 @@ tracking._tracking_store_registry.register(_SCHEME, tracking_store)
 model_registry._get_store_registry().register(_SCHEME, registry_store)
 _repositories: dict[str, Any] = get_registered_artifact_repositories()
 _repositories.update({_SCHEME: artifacts, "runs": run_artifacts})
+for _ours in distribution("adbazureml").entry_points.select(group=deployments.group_name, name=_SCHEME):
+    # By its name in the wheel: the client is in a room above this one.
+    deployments.register(_SCHEME, _ours.value)

@@ -42,9 +42,10 @@ def deploy(
 
     Parameters
     ----------
-    model : str or RegisteredVersion
-        What `register` returned, or any URI of a model that MLflow resolves: ``models:/name/3``, ``models:/m-…``,
-        ``runs:/…/model``. For Azure ML, a version that is registered in Databricks only is registered there too.
+    model : str, RegisteredVersion, ModelVersion or ModelInfo
+        What `register`, ``mlflow.register_model`` or ``log_model`` returned, or any URI of a model that MLflow
+        resolves: ``models:/name/3``, ``models:/m-…``, ``runs:/…/model``. For Azure ML, a version that is registered in
+        Databricks only is registered there too.
     name : str
         Name of the endpoint.
     target : Local, ManagedOnline, Kubernetes, ContainerInstances or ModelServing
@@ -54,7 +55,9 @@ def deploy(
     workspace : AzureMLWorkspace, optional
         Needed for the Azure targets.
     steps : sequence of int
-        Percent of the traffic that a new version gets, one after the other; the last is 100.
+        Percent of the traffic that a new version gets, one after the other. Where the last is less than 100, the
+        traffic stays split until the version is deployed once more, which promotes it, or `Endpoint.rollback`. An
+        endpoint's first version gets all.
     timeout : float, optional
         Seconds in which it has to be done; without, what the target needs.
     accept_slow : bool
@@ -173,7 +176,10 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
         raise DeploymentError(
             f"name {name!r} is wrong: use 3 to 32 lower-case letters, digits and '-', a letter first and no '-' last."
         ) from error
-    if not steps or steps[-1] != rollout.WHOLE or list(steps) != sorted(set(steps)) or steps[0] < 1:
-        raise DeploymentError(f"steps {list(steps)!r}: give rising percents of the traffic that end with 100.")
-    if len(steps) > 1 and not place.splits_traffic:
+    if not steps or list(steps) != sorted(set(steps)) or steps[0] < 1 or steps[-1] > rollout.WHOLE:
+        raise DeploymentError(
+            f"steps {list(steps)!r}: give rising percents of the traffic, 1 to 100, such as [10, 50, 100], or [10] to"
+            " leave it split."
+        )
+    if list(steps) != [rollout.WHOLE] and not place.splits_traffic:
         raise DeploymentError(f"steps {list(steps)!r}: {place.kind!r} gives all traffic to one model: leave it out.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adbazureml.azureml_mlflow.local_folders import local_folder
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.errors import DeploymentError, RegistryError
 from adbazureml.registry import register
@@ -35,7 +36,8 @@ def find_model(model: ModelURI, workspace: AzureMLWorkspace | None) -> Deployabl
     DeploymentError
         There is no such model.
     """
-    uri = uri_of(model)
+    # MLflow reads a model's description from a folder, but not from the folder's URI.
+    uri = str(local_folder(uri_of(model)) or uri_of(model))
     return Deployable(uri=uri, model=describe(uri), **_versions(model, workspace))
 
 
@@ -105,13 +107,44 @@ def register_where_missing(
         )
     # What `register` returned is known to it, and both versions then name each other; it would make another version
     # in Databricks of one that it did not make.
+    source: Any = model if isinstance(model, HasVersions) else found.uri
     registry: Any = "both" if isinstance(model, HasVersions) else "azureml"
     try:
-        made = register(model, name=found.databricks[0], registry=registry, workspace=workspace)
+        made = register(source, name=found.databricks[0], registry=registry, workspace=workspace)
     except RegistryError as error:
         raise DeploymentError(f"The model could not be registered in Azure ML on the way: {error}") from error
     assert made.azureml is not None
     return replace(found, azureml=(made.azureml_name, made.azureml))
+
+
+def register_unnamed(found: Deployable, name: str, workspace: AzureMLWorkspace) -> Deployable:
+    """Return a model that no registry is known to have as a version of the Azure ML registry, under a name.
+
+    Parameters
+    ----------
+    found : Deployable
+        A logged model, a run's model, or a local folder, which is uploaded.
+    name : str
+        Name to register under.
+
+    Raises
+    ------
+    DeploymentError
+        It could not be registered.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if found.uri.startswith(("models:/", "runs:/")):
+            made = register(found.uri, name=name, registry="azureml", workspace=workspace)
+            assert made.azureml is not None
+            return replace(found, azureml=(made.azureml_name, made.azureml))
+        client = workspace.client()
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        return replace(found, azureml=(name, str(client.create_model_version(name, found.uri).version)))
+    except (RegistryError, MlflowException) as error:
+        raise DeploymentError(f"The model could not be registered in Azure ML on the way: {error}") from error
 
 
 def _versions(model: ModelURI, workspace: AzureMLWorkspace | None) -> dict[str, tuple[str, str] | None]:

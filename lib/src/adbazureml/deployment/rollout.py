@@ -52,6 +52,12 @@ class RollOut:
     def run(self, steps: Sequence[int]) -> None:
         """Do what is not done yet: create, compare, move the traffic, and remove what is older than the one before.
 
+        Parameters
+        ----------
+        steps : sequence of int
+            Percent of the traffic, rising. Where they end before the whole, the traffic stays split, and nothing is
+            removed: what `go_back` would need then is there.
+
         Raises
         ------
         DeploymentError
@@ -61,29 +67,48 @@ class RollOut:
         there = before.deployment(self.deployment) if before else None
         if there and there.state == "healthy" and there.traffic == WHOLE:
             return
-        self.progress("fetching the model and resolving its requirements")
-        self.model.prepare()
+        self._fetch()
         old = {name: share for name, share in before.traffic.items() if name != self.deployment} if before else {}
         moved = False
         try:
-            self.target.create(self.name, self.deployment, self.model, progress=self.progress, deadline=self.deadline)
-            self._compare()
+            self._bring_up()
             for step in steps if old else (WHOLE,):
                 if there is None or there.state != "healthy" or step > there.traffic:
                     moved = True
                     self.progress(f"moving {step} % of the traffic")
-                    self._shift({self.deployment: step, **_shared(old, WHOLE - step)}, self.deadline)
-                    self._compare()
-        except BaseException as error:
-            said = self._put_back(before, moved=moved)
-            if isinstance(error, DeploymentError):
-                sentence, newline, log = str(error).partition("\n")
-                raise DeploymentError(f"{sentence} {said}{newline}{log}") from error
+                    self._shift({self.deployment: step, **shared(old, WHOLE - step)}, self.deadline)
+                    self.compare()
+        except DeploymentError as error:
+            raise _with_outcome(error, self._put_back(before, moved=moved)) from error
+        except BaseException:
+            self._put_back(before, moved=moved)
             raise
-        if before and old:
+        if before and old and steps[-1] == WHOLE:
             self._prune(before, max(old, key=lambda name: old[name]))
 
-    def _compare(self) -> None:
+    def run_beside(self, before: EndpointState | None) -> None:
+        """Bring the deployment up beside what serves, and compare its answers; the traffic stays as it is.
+
+        Parameters
+        ----------
+        before : EndpointState or None
+            What the endpoint is, as its target found it.
+
+        Raises
+        ------
+        DeploymentError
+            With the reason. The new deployment is gone, and so is an endpoint that was not there before.
+        """
+        self._fetch()
+        try:
+            self._bring_up()
+        except DeploymentError as error:
+            raise _with_outcome(error, self._put_back(before, moved=False)) from error
+        except BaseException:
+            self._put_back(before, moved=False)
+            raise
+
+    def compare(self) -> None:
         """Check that the deployment answers the model's input example as the model does."""
         example = self.model.input_example
         if example is None:
@@ -95,6 +120,14 @@ class RollOut:
         except DeploymentError as error:
             log = self.target.logs(self.name, self.deployment, LOG_LINES)
             raise with_log(str(error), log, source="the deployment's log") from error
+
+    def _fetch(self) -> None:
+        self.progress("fetching the model and resolving its requirements")
+        self.model.prepare()
+
+    def _bring_up(self) -> None:
+        self.target.create(self.name, self.deployment, self.model, progress=self.progress, deadline=self.deadline)
+        self.compare()
 
     def _shift(self, traffic: Mapping[str, int], deadline: Deadline) -> None:
         self.target.shift(self.name, traffic, progress=self.progress, deadline=deadline)
@@ -157,7 +190,13 @@ def go_back(target: Target, name: str, *, progress: Progress, deadline: Deadline
     return chosen
 
 
-def _shared(shares: Mapping[str, int], total: int) -> dict[str, int]:
+def _with_outcome(error: DeploymentError, said: str) -> DeploymentError:
+    """An error that says, before the end of a log, what is left of a roll-out."""
+    sentence, newline, log = str(error).partition("\n")
+    return DeploymentError(f"{sentence} {said}{newline}{log}")
+
+
+def shared(shares: Mapping[str, int], total: int) -> dict[str, int]:
     """Scale shares to a total, in whole percent: what rounding leaves goes to the largest."""
     whole = sum(shares.values())
     scaled = {name: share * total // whole for name, share in shares.items()}

@@ -106,6 +106,17 @@ class EndpointState:
         """Percent by deployment, those that have any."""
         return {each.name: each.traffic for each in self.deployments if each.traffic}
 
+    @property
+    def split(self) -> str:
+        """A sentence on a traffic that is split, and how that ends; empty while one deployment has it all."""
+        if len(self.traffic) < 2:
+            return ""
+        shares = ", ".join(f"{name} {share} %" for name, share in self.traffic.items())
+        return (
+            f"The traffic is split ({shares}) until a version is deployed once more, which promotes it, or rollback()"
+            " gives it back."
+        )
+
     def deployment(self, name: str) -> DeploymentState | None:
         """The deployment of that name."""
         return next((each for each in self.deployments if each.name == name), None)
@@ -120,7 +131,13 @@ class EndpointState:
         ]
         if not rows:
             return f"{about}<p>It has no deployment.</p>"
-        return about + html_table(rows, titles=titles)
+        split = f"<p>{escape(self.split)}</p>" if self.split else ""
+        return about + split + html_table(rows, titles=titles)
+
+    def __str__(self) -> str:
+        lines = [f"endpoint {self.name} ({self.kind}): {self.url}, sign-in by {self.auth}"]
+        lines += [f"  {each.name}: {each.model}, {each.state}, {each.traffic} %" for each in self.deployments]
+        return "\n".join([*lines, self.split] if self.split else lines)
 
 
 def _minute(moment: datetime | None) -> str:

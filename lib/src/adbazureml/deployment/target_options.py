@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adbazureml.errors import DeploymentError
@@ -78,6 +78,34 @@ class TargetOptions(ABC):
         value = getattr(self, option)
         said = "is empty" if value == "" else repr(value)
         return DeploymentError(f"{option} {said}: {expected}, such as {type(self).__name__}({option}={example!r}).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionsWithEnvironment(TargetOptions):
+    """Options of a target whose model may be given environment variables: of its own it sees none of the deployer's.
+
+    Attributes
+    ----------
+    environment : mapping of str to str
+        Environment variables that the model gets beside those that its server needs. They are a part of the
+        deployment: with others it is another one.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in self.environment.items():
+            if not (name and isinstance(name, str) and "=" not in name and isinstance(value, str)):
+                # The value may be a secret.
+                raise DeploymentError(
+                    f"environment, {name!r}: give names and texts, such as"
+                    f" {type(self).__name__}(environment={{'NAME': 'value'}})."
+                )
+
+    def as_deployed(self) -> list[Any]:
+        """See `TargetOptions.as_deployed`."""
+        return [*super().as_deployed(), *([sorted(self.environment.items())] if self.environment else [])]
 
 
 def azureml_workspace(workspace: AzureMLWorkspace | None, kind: Kind) -> AzureMLWorkspace:

@@ -51,7 +51,7 @@ def test_it_is_registered_on_the_way_replaced_put_back_and_cleaned_up(azure, ser
     assert second.compare(rows, calls=1).largest_difference == 0
     assert [one.version for one in azureml.search_model_versions(f"name = '{MODEL}'")] == ["2", "1"]
     requests = len(azure.requests)
-    bring(f"models:/{MODEL}/2", workspace)
+    bring(mlflow.MlflowClient().get_model_version(MODEL, "2"), workspace)
     assert not [one for one in azure.requests[requests:] if one.method == "PUT"]
     second.rollback()
     assert endpoint.score(rows) == pytest.approx(list(rows["age"] * 4))

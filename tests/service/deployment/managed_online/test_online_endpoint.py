@@ -45,6 +45,19 @@ def test_what_azure_is_told(azure, served):
     assert "azureml-inference-server-http==1.5.1" in environment["condaFile"]
 
 
+def test_the_model_may_be_given_variables(azure, connect, models, served, waits):
+    # What is told before the image is built is enough here.
+    azure.online.build_error = "not built"
+    target = connect(environment={"A_SETTING": "on"})
+    try:
+        with pytest.raises(DeploymentError, match="not built"):
+            target.create(served, "m-set", models["1"], **waits)
+        told = azure.online.endpoints[served].deployments["m-set"].properties["environmentVariables"]
+        assert told == {"MLFLOW_TRACKING_URI": "file:///tmp/mlruns", "WORKER_COUNT": "2", "A_SETTING": "on"}
+    finally:
+        target.remove(served, "m-set")
+
+
 def test_again_changes_nothing(azure, connect, models, served, waits):
     connect().create(served, "m-1", models["1"], **waits)
     assert puts(azure) == []

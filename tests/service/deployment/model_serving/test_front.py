@@ -31,9 +31,12 @@ def registered(store, deployables):
 
 def test_deploy_next_by_steps_fail_back_and_delete(serving, registered, frame):
     def bring(number, **options):
-        return deploy(registered(number), name=NAME, target=ModelServing(poll=0.05), timeout=300, **options)
+        target = ModelServing(poll=0.05, environment={"A_SETTING": "on"})
+        return deploy(registered(number), name=NAME, target=target, timeout=300, **options)
 
     first = bring(1)
+    (entity,) = serving.endpoints[NAME].config["served_entities"]
+    assert entity["environment_vars"]["A_SETTING"] == "on"
     assert first.compare(frame, calls=1).largest_difference == 0
     second = bring(2, steps=(10, 100))
     assert second.compare(frame, calls=1).largest_difference == 0

@@ -31,6 +31,9 @@ class Kubernetes(OnlineOptions):
         How callers sign in.
     collect : bool
         Keep inputs and outputs, for monitoring.
+    environment : mapping of str to str
+        Environment variables that the model gets beside those that its server needs; who may read the deployment in
+        Azure ML reads them too.
     request_timeout : float
         Seconds in which one request must be answered, up to 300.
     poll : float

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from adbazureml.deployment.target import Kind
-from adbazureml.deployment.target_options import TargetOptions
+from adbazureml.deployment.target_options import OptionsWithEnvironment
 
 if TYPE_CHECKING:
     from adbazureml.deployment.target import Target
@@ -17,7 +17,7 @@ _HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
-class Local(TargetOptions):
+class Local(OptionsWithEnvironment):
     """A server on this machine, reachable from it only.
 
     Attributes
@@ -37,7 +37,6 @@ class Local(TargetOptions):
 
     port: int = 0
     keep: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,7 +49,3 @@ class Local(TargetOptions):
         from adbazureml.deployment.targets.local.endpoints import LocalTarget
 
         return LocalTarget(self)
-
-    def as_deployed(self) -> list[Any]:
-        """See `TargetOptions.as_deployed`."""
-        return [*super().as_deployed(), sorted(self.environment.items())]

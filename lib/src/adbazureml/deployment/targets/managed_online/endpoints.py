@@ -232,7 +232,7 @@ class OnlineEndpoints(Target):
     def _create_endpoint(self, name: str, progress: Progress, deadline: Deadline) -> None:
         for waited in deadline.polls(self.options.poll):
             endpoint = self._endpoint(name)
-            state = None if endpoint is None else _state(endpoint)
+            state = None if endpoint is None else state_of(endpoint)
             if state == "healthy":
                 return
             if state in (None, "failed"):
@@ -250,7 +250,7 @@ class OnlineEndpoints(Target):
         began = False
         for waited in deadline.polls(self.options.poll):
             found = self._deployment(name, deployment)
-            state = None if found is None else _state(found)
+            state = None if found is None else state_of(found)
             if found is not None and state == "healthy" and _fingerprint(found) == model.fingerprint:
                 return
             if state == "failed" and began:
@@ -288,7 +288,11 @@ class OnlineEndpoints(Target):
                 instance_type=self.options.instance_type,
                 instance_count=self.options.instance_count,
                 # MLflow opens its store as a model is loaded, by default in a folder that can't be written there.
-                environment_variables={"MLFLOW_TRACKING_URI": "file:///tmp/mlruns", "WORKER_COUNT": str(_WORKERS)},
+                environment_variables={
+                    "MLFLOW_TRACKING_URI": "file:///tmp/mlruns",
+                    "WORKER_COUNT": str(_WORKERS),
+                    **self.options.environment,
+                },
                 request_settings=OnlineRequestSettings(
                     request_timeout_ms=round(self.options.request_timeout * 1000),
                     max_concurrent_requests_per_instance=_WORKERS,
@@ -339,7 +343,8 @@ class OnlineEndpoints(Target):
         return "\n".join(line for line in log.splitlines() if not _NOTE.match(line)) or log
 
 
-def _state(one: OnlineEndpoint | OnlineDeployment) -> State:
+def state_of(one: OnlineEndpoint | OnlineDeployment) -> State:
+    """Say what Azure ML's state of an endpoint or a deployment means."""
     return _STATES.get(one.provisioning_state or "", "creating")
 
 
@@ -357,7 +362,7 @@ def _deployment_state(deployment: OnlineDeployment, traffic: int) -> DeploymentS
         name=str(deployment.name),
         model=str((deployment.tags or {}).get(_MODEL_TAG, "")),
         fingerprint=_fingerprint(deployment),
-        state=_state(deployment),
+        state=state_of(deployment),
         traffic=traffic,
         made=getattr(created, "created_at", None),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from adbazureml.deployment.target import Auth, Kind
-from adbazureml.deployment.target_options import TargetOptions, azureml_workspace
+from adbazureml.deployment.target_options import OptionsWithEnvironment, azureml_workspace
 
 if TYPE_CHECKING:
     from adbazureml.deployment.target import Target
@@ -18,7 +18,7 @@ _INSTANCE_TYPE = "Standard_DS3_v2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineOptions(TargetOptions):
+class OnlineOptions(OptionsWithEnvironment):
     """What managed machines and a cluster have in common; see `ManagedOnline`."""
 
     set_by: ClassVar[Mapping[str, str]] = {"instance_type": "instance_type"}
@@ -53,6 +53,9 @@ class ManagedOnline(OnlineOptions):
         How callers sign in: "aad" by Microsoft Entra.
     collect : bool
         Keep inputs and outputs, for monitoring.
+    environment : mapping of str to str
+        Environment variables that the model gets beside those that its server needs; who may read the deployment in
+        Azure ML reads them too.
     request_timeout : float
         Seconds in which one request must be answered, up to 180.
     poll : float

@@ -301,6 +301,7 @@ class DatabricksServing(Target):
             workload_size=self._options.instance_type,
             scale_to_zero_enabled=False,
             environment_vars={
+                **self._options.environment,
                 served_entities.MODEL_VARIABLE: model.uri,
                 served_entities.FINGERPRINT_VARIABLE: model.fingerprint,
             },

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from adbazureml.deployment.target import Kind
-from adbazureml.deployment.target_options import TargetOptions
+from adbazureml.deployment.target_options import OptionsWithEnvironment
 
 if TYPE_CHECKING:
     from adbazureml.deployment.target import Target
@@ -17,13 +17,16 @@ _SIZES = ("Small", "Medium", "Large")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelServing(TargetOptions):
+class ModelServing(OptionsWithEnvironment):
     """An endpoint of Databricks Model Serving; callers sign in with the workspace's tokens.
 
     Attributes
     ----------
     instance_type : {"Small", "Medium", "Large"}
         Size of the workload.
+    environment : mapping of str to str
+        Environment variables that the model gets beside those that its server needs; ``{{secrets/<scope>/<key>}}``
+        stands for a secret of the workspace.
     request_timeout : float
         Seconds in which one request must be answered.
     poll : float
