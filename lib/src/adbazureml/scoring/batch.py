@@ -112,7 +112,9 @@ def score(
         Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the folder of the local backends.
     rejected_into : str
         The Delta table that takes the rows which the model fails on, with the reason in ``rejected`` instead of a
-        prediction; exactly once as well. Empty: one such row fails the call.
+        prediction; exactly once as well. Empty: one such row fails the call. What is no row's fault fails it in any
+        case: a missing module, the network, memory, a lost worker, or an error that the model now also gives for a row
+        that it took before or for its input example.
     keys : sequence of str
         Columns that tell the rows of the table apart. With them rows may change: a row that was updated is scored anew
         in the place of what this model, in whatever version, predicted for it, and the predictions of one that was
