@@ -11,7 +11,7 @@ from adbazureml.errors import SettingsError, TableError
 from adbazureml.scoring.change_feed import Changes, check_keys, stream_options
 from adbazureml.scoring.exactly_once import Checkpoints
 from adbazureml.scoring.full_rescore import is_rescored, rescore
-from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, detail_of, make_target, version_of
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, adapt, detail_of, version_of
 from adbazureml.scoring.result import ScoringResult, ScoringStream
 from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
 from adbazureml.scoring.source_table import find_columns, is_empty, select_rows, shown
@@ -97,7 +97,7 @@ def score(
     into : str
         The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
         `probability_column`, ``model_name``, ``model_version`` (null where the URI names none), ``model_uri`` and
-        ``scored_at``.
+        ``scored_at``. Where the rows got columns or wider types since, it follows: older rows hold null there.
     mode : "incremental", "full" or "stream"
         Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
         the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
@@ -166,10 +166,10 @@ def score(
     given = tuple(name for name in (target_column, probability_column) if name)
     targets = TargetTables(into, given, rejected_into, _REJECTED)
     result = predictions(rows)
-    missing = targets.check(result, detail)
+    unfit = targets.check(result, detail)
     empty = mode == "full" and is_empty(rows, table, where)
-    for target, schema in missing.items():
-        make_target(target, schema)
+    for target, schema in unfit.items():
+        adapt(target, schema)
 
     def scored(counts: tuple[int, int]) -> ScoringResult:
         written, rejected = counts
@@ -186,7 +186,7 @@ def score(
     done = 0, 0
     if base is not None and checkpoint.lacks_rescore and (mode == "full" or not is_rescored(checkpoint, targets)):
         # Rows that come meanwhile are left to the next run.
-        rows_then = _at(delta_table, base, where)
+        rows_then = _as_now(_at(delta_table, base, where), rows)
         if changes is not None:
             changes.check_unique(rows_then)
         done = rescore(predictions(rows_then), targets, source.uri, source=shown(table), checkpoint=checkpoint)
@@ -251,6 +251,21 @@ def _check_mode(mode: Mode, keys: Sequence[str]) -> None:
 
 def _at(table: str, version: int, where: str | None) -> DataFrame:
     return select_rows(runtime.spark().read.option("versionAsOf", version).table(runtime.quoted_table(table)), where)
+
+
+def _as_now(then: DataFrame, now: DataFrame) -> DataFrame:
+    """Rows of an earlier version of a table with the columns that it has now."""
+    from pyspark.sql import functions
+
+    names = {name.lower() for name in then.columns}
+    return then.select(
+        *(
+            (functions.col(identifier(field.name)) if field.name.lower() in names else functions.lit(None))
+            .cast(field.dataType)
+            .alias(field.name)
+            for field in now.schema.fields
+        )
+    )
 
 
 def _stream_of(table: str, base: int | None, where: str | None) -> DataFrame:
