@@ -93,7 +93,7 @@ def score(
     target_column : str
         The column that takes the predictions.
     probability_column : str
-        The column that takes a classifier's probabilities, an array in the order of its classes. Empty: none.
+        The column that takes a classifier's probabilities, a map from each class as text. Empty: none.
     into : str
         The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
         `probability_column`, ``model_name``, ``model_version`` (null where the URI names none), ``model_uri`` and
