@@ -11,7 +11,7 @@ from adbazureml.errors import SettingsError, TableError
 from adbazureml.scoring.change_feed import Changes, check_keys, stream_options
 from adbazureml.scoring.exactly_once import Checkpoints
 from adbazureml.scoring.full_rescore import is_rescored, rescore
-from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, adapt, detail_of, version_of
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, adapt, detail_of, is_view, version_of
 from adbazureml.scoring.result import ScoringResult, ScoringStream
 from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
 from adbazureml.scoring.source_table import find_columns, is_empty, select_rows, shown
@@ -156,9 +156,10 @@ def score(
     detail = detail_of(table) if isinstance(table, str) else None
     delta_table = table if isinstance(table, str) and detail is not None and detail["format"] == "delta" else None
     if mode != "full" and delta_table is None:
+        what = "a view" if isinstance(table, str) and is_view(table) else "not a Delta table"
         raise TableError(
-            f"table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
-            "mode 'full'."
+            f"table: {shown(table)} is {what}, so what is new in it can't be told; score the Delta table behind it, "
+            "with where= for its condition, or this with mode 'full'."
         )
     changes = None
     if keys and delta_table is not None:

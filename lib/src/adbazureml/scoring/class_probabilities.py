@@ -15,6 +15,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from adbazureml.errors import ScoringError
+from adbazureml.scoring.library_versions import explain_load
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -65,7 +66,7 @@ def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType, list[
 
     folder = tempfile.mkdtemp(dir=_folder_of_this_process().name)
     inner = mlflow.artifacts.download_artifacts(uri, dst_path=str(Path(folder, "inner")))
-    estimator = _raw_model(inner)
+    estimator = _raw_model(inner, uri)
     if not (hasattr(estimator, "predict_proba") and hasattr(estimator, "classes_")):
         raise ScoringError(
             f"probability_column: {uri!r} gives no probabilities; classifiers with predict_proba (scikit-learn, "
@@ -94,7 +95,7 @@ def by_class(probabilities: Column, classes: Column) -> Column:
     return functions.map_from_arrays(classes, probabilities)
 
 
-def _raw_model(folder: str) -> Any:
+def _raw_model(folder: str, uri: str) -> Any:
     """The model as its library knows it; None where MLflow keeps that to itself."""
     import mlflow
 
@@ -102,6 +103,9 @@ def _raw_model(folder: str) -> Any:
         return mlflow.pyfunc.load_model(folder).get_raw_model()
     except NotImplementedError:
         return None
+    except Exception as error:
+        # Unpickling may raise anything.
+        raise ScoringError(explain_load(uri, error)) from error
 
 
 def _as_text(value: object) -> str:

@@ -132,6 +132,11 @@ def _place_of(table: str) -> tuple[str, str]:
     return facts.get("Location", ""), facts.get("Provider", "")
 
 
+def is_view(table: str) -> bool:
+    """Whether what has this name has no rows of its own."""
+    return _place_of(table) == ("", "")
+
+
 def detail_of(name: str) -> Row | None:
     """Spark's description of a table; None for a view or where there is none."""
     from pyspark.errors import PySparkException

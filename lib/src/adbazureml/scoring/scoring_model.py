@@ -12,6 +12,7 @@ from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.class_probabilities import CLASS, PROBABILITIES, by_class, classifying_model
+from adbazureml.scoring.library_versions import explain_load
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
 from adbazureml.scoring.source_table import explain_error, find_columns
 from adbazureml.scoring.spark_ml import transformed
@@ -280,5 +281,5 @@ def _udf(uri: str, kind: DataType | None) -> Callable[..., Column]:
     try:
         model: Callable[..., Column] = spark_udf(runtime.spark(), uri, result_type=kind, env_manager="local")
     except (MlflowException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {explain_error(error)}.") from error
+        raise ScoringError(explain_load(uri, error)) from error
     return model

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
 from adbazureml.scoring.class_probabilities import by_class
+from adbazureml.scoring.library_versions import explain_load
 from adbazureml.scoring.source_table import explain_error
 from adbazureml.text import identifier
 
@@ -46,7 +47,7 @@ def transformed(
     try:
         model = load_model(uri, dfs_tmpdir=_local_folder())
     except (MlflowException, PySparkException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {explain_error(error)}.") from error
+        raise ScoringError(explain_load(uri, error)) from error
     # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
     row = "__adbazureml_row"
     inputs = frame.select(
