@@ -179,19 +179,37 @@ def test_columns_that_are_dropped_and_change_their_type(spark, source, times, in
     assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
 
 
-def test_columns_that_come_and_change(spark, source, times, into, folder):
-    how = {"table": source, "model": times, "into": into, "checkpoints": folder, "keep": ["x"]}
+def test_the_predictions_follow_columns_that_come_and_widen(spark, source, times, into, folder, monkeypatch):
+    how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
-    spark.sql(f"ALTER TABLE {source} ADD COLUMN y STRING")
-    spark.sql(f"INSERT INTO {source} VALUES (3, 'new')")
+    spark.sql(f"ALTER TABLE {source} ADD COLUMN n INT")
+    spark.sql(f"INSERT INTO {source} VALUES (3, 1)")
+    assert score(**how, keep=["x"]).rows == 1
+
+    def die(*arguments):
+        raise OSError("the driver is gone")
+
+    # Killed when the columns are there, and no row is.
+    spark.sql(f"INSERT INTO {source} VALUES (4, 2)")
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "_write", die)
+        with pytest.raises(ScoringError, match="the driver is gone"):
+            score(**how)
+    assert len(held(into)) == 3
     assert score(**how).rows == 1
-    with pytest.raises(TableError, match=r"y is missing.*keep="):
-        score(**{**how, "keep": None})
+    spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
+    spark.sql(f"ALTER TABLE {source} ALTER COLUMN n TYPE BIGINT")
+    spark.sql(f"INSERT INTO {source} VALUES (5, {2**40})")
+    assert score(**how).rows == 1
+    found = {row["x"]: row["n"] for row in spark.table(into).collect()}
+    assert found == {1: None, 2: None, 3: None, 4: 2, 5: 2**40}
+    with pytest.raises(TableError, match=r"n is not among the columns to write\..*keep="):
+        score(**how, keep=["x"])
     spark.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
     spark.sql(f"ALTER TABLE {source} RENAME COLUMN x TO z")
     with pytest.raises(TableError, match="needs 'x', which the rows to score lack"):
         score(**how)
-    assert held(into) == [("1", 1, 2), ("1", 2, 4), ("1", 3, 6)]
+    assert [(x, prediction) for _, x, prediction in held(into)] == [(x, 2 * x) for x in (1, 2, 3, 4, 5)]
 
 
 def test_an_empty_table_waits_for_its_first_row(spark, times, into, folder, source):
@@ -205,8 +223,8 @@ def test_an_empty_table_waits_for_its_first_row(spark, times, into, folder, sour
 
 def test_only_what_is_delta_can_be_followed(spark, source, times, into):
     spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW looked_at AS SELECT * FROM {source}")
-    for table in ("looked_at", spark.table(source)):
-        with pytest.raises(TableError, match="is not a Delta table, so what is new"):
+    for table, said in (("looked_at", "looked_at is a view"), (spark.table(source), "is not a Delta table")):
+        with pytest.raises(TableError, match=f"{said}, so what is new .* score the Delta table behind it"):
             score(table=table, model=times, into=into)
         assert score(table=table, model=times, into=into, mode="full").rows == 2
     assert held(into) == [("1", 1, 2), ("1", 2, 4)]

@@ -1,5 +1,7 @@
 """Rows that a model does not take: set aside with the reason, once, and the rest is scored."""
 
+import os
+
 import mlflow
 import pandas as pd
 import pytest
@@ -19,12 +21,15 @@ TWO = Schema([ColSpec("double", "twice"), ColSpec("string", "said")])
 
 
 class Picky(mlflow.pyfunc.PythonModel):
-    """Doubles `x`, but for 13."""
+    """Doubles `x`, but for 13, and reaches no server while a file is there."""
 
-    def __init__(self, outputs):
+    def __init__(self, outputs, outage=""):
         self.outputs = outputs
+        self.outage = outage
 
     def predict(self, context, model_input):
+        if os.path.exists(self.outage):
+            raise ValueError("no features") from ConnectionRefusedError("the server is away")
         if (model_input["x"] == 13).any():
             raise ValueError("13 is not for me")
         twice = model_input["x"] * 2
@@ -102,6 +107,25 @@ def test_rejected_rows_are_kept_aside_once(spark, models, source, into, rejected
     # In full, both tables are replaced.
     assert [getattr(score(table=source, mode="full", **how), name) for name in ("rows", "rejected")] == [3, 3]
     assert (spark.table(into).count(), spark.table(rejected).count()) == (3, 3)
+
+
+def test_an_outage_sets_no_row_aside(spark, source, into, rejected, tmp_path):
+    outage = tmp_path / "outage"
+    outage.touch()
+    inputs = Schema([ColSpec("double", "x"), ColSpec("long", "n")])
+    uri = mlflow.pyfunc.log_model(
+        python_model=Picky(1, str(outage)),
+        name="model",
+        signature=ModelSignature(inputs, ONE),
+        pip_requirements=["mlflow"],
+    ).model_uri
+    how = {"table": source, "model": uri, "into": into, "rejected_into": rejected, "checkpoints": str(tmp_path)}
+    with pytest.raises(ScoringError, match="its rows are as before: ValueError: no features"):
+        score(**how)
+    assert (spark.table(into).count(), spark.table(rejected).count()) == (0, 0)
+    outage.unlink()
+    scored = score(**how)
+    assert (scored.rows, scored.rejected) == (2, 2)
 
 
 def test_rows_of_a_frame_and_several_outputs(spark, models, source, into, rejected):

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types.schema import ColSpec, Schema
+from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import LogisticRegression as SparkLogisticRegression
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.regression import LinearRegression as SparkLinearRegression
+from pyspark.sql import functions
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from adbazureml import runtime
@@ -22,6 +23,14 @@ from adbazureml.scoring import predict, score
 # Without requirements given, MLflow finds them out in a process of its own: nine seconds a model.
 PLAIN = {"pip_requirements": ["mlflow"]}
 FEATURES = ["age", "bmi"]
+
+
+class Telling(mlflow.pyfunc.PythonModel):
+    """Says what it was given."""
+
+    def predict(self, context, model_input):
+        kinds = {name: str(model_input[name].dtype) for name in model_input}
+        return [f"{kinds} {model_input.iloc[0].to_dict()}"] * len(model_input)
 
 
 class Failing(mlflow.pyfunc.PythonModel):
@@ -176,6 +185,37 @@ def test_types_and_columns_by_name_whatever_their_order_and_case(spark, sklearn_
         predict(frame, model="models:/progression/1", columns=["BMI"])
 
 
+def test_what_becomes_of_types_and_of_optional_inputs(spark, caplog):
+    inputs = [
+        ColSpec("float", "price"),
+        ColSpec("double", "exact"),
+        ColSpec("datetime", "day"),
+        ColSpec("datetime", "gap"),
+        ColSpec(Array(DataType.float), "list"),
+        ColSpec("long", "count", required=False),
+        ColSpec("double", "weight", required=False),
+    ]
+    uri = mlflow.pyfunc.log_model(
+        python_model=Telling(),
+        name="model",
+        signature=ModelSignature(Schema(inputs), Schema([ColSpec("string")])),
+        **PLAIN,
+    ).model_uri
+    frame = spark.sql(
+        "SELECT 0.1D AS price, 12.50BD AS exact, DATE '2026-03-29' AS day, "
+        "TIMESTAMP_NTZ '2026-03-29 02:30:00' AS gap, array(0.5D) AS list"
+    )
+    said = predict(frame, model=uri).first()["prediction"]
+    assert "'price': 'float32'" in said
+    assert "'exact': 12.5, 'day': Timestamp('2026-03-29 00:00:00'), 'gap': Timestamp('2026-03-29 02:30:00')" in said
+    assert "array([0.5], dtype=float32)" in said
+    assert "count" not in said
+    assert "'weight': nan" in said
+    assert "'price' is double and the model takes float" in caplog.text
+    with pytest.raises(TableError, match=r"'list' is array<string>, the model takes array<float>"):
+        predict(frame.withColumn("list", functions.array(functions.lit("a"))), model=uri)
+
+
 def test_models_without_names_take_columns_by_position(spark, patients):
     matrix = patients[FEATURES].to_numpy().astype("float32")
     arrays = LinearRegression().fit(matrix, patients["target"])
@@ -204,6 +244,10 @@ def test_text_predictions(spark, features, patients, into):
     assert counts == pd.Series(predicted).value_counts().to_dict()
 
 
+def by_class(column, classes):
+    return [[row[name] for name in classes] for row in column]
+
+
 def test_classes_and_probabilities(spark, patients, into):
     labels = np.where(patients["target"] > 10, "high", np.where(patients["target"] > -10, "middle", "low"))
     model = LogisticRegression(max_iter=5000).fit(patients[FEATURES], labels)
@@ -216,8 +260,14 @@ def test_classes_and_probabilities(spark, patients, into):
     for table in (into, f"{into}_taken"):
         found = _rows(spark, table)
         assert list(found["prediction"]) == list(model.predict(patients[FEATURES]))
-        assert np.allclose(np.vstack(found["probabilities"]), model.predict_proba(patients[FEATURES]))
+        assert np.allclose(by_class(found["probabilities"], model.classes_), model.predict_proba(patients[FEATURES]))
         runtime.drop_table(table)
+    # A table from when they were an array.
+    kept = ", ".join(f"double(1) AS {name}" for name in (*FEATURES, "id"))
+    old = spark.sql(f"SELECT {kept}, 'high' AS prediction, array(0.5D) AS probabilities")
+    old.write.saveAsTable(into, format="delta")
+    with pytest.raises(TableError, match=r"probabilities is array<double>, not map<string,double>"):
+        score(**how, into=into)
     assert spark.table(f"{into}_rejected").count() == 0
     runtime.drop_table(f"{into}_rejected")
 
@@ -235,7 +285,8 @@ def test_classes_and_probabilities_of_spark_ml(spark, patients, sklearn_models, 
     score(table=rows, model=info.model_uri, into=into, mode="full", probability_column="probabilities")
     found, own = _rows(spark, into), model.transform(frame).toPandas().sort_values("id")
     assert list(found["prediction"]) == list(own["prediction"])
-    assert np.allclose(np.vstack(found["probabilities"]), np.vstack([row.toArray() for row in own["probability"]]))
+    expected = np.vstack([row.toArray() for row in own["probability"]])
+    assert np.allclose(by_class(found["probabilities"], ["0.0", "1.0"]), expected)
     with pytest.raises(ScoringError, match="probability_column: 'models:/progression/1' gives no probabilities"):
         score(table=features, model="models:/progression/1", into="never_made", probability_column="probabilities")
 
@@ -294,7 +345,7 @@ def test_tables_that_do_not_fit(spark, features, sklearn_models, into):
     with pytest.raises(TableError, match=r"into: .*is not the name of a table"):
         score(table=features, model=model, into="not a; name")
     spark.createDataFrame([(1, "x")], "id int, surplus string").write.saveAsTable(into, format="delta")
-    with pytest.raises(TableError, match=r"id is int, not bigint; age is missing; .*surplus is not among"):
+    with pytest.raises(TableError, match=r"surplus is not among .*; age is missing; .*id is to become bigint"):
         score(table=features, model=model, into=into)
     assert [tuple(row) for row in spark.table(into).collect()] == [(1, "x")]
     spark.range(1).write.saveAsTable("in_parquet", format="parquet")

@@ -25,8 +25,13 @@ def store(tmp_path):
 
 
 def test_a_mode_that_is_none():
-    with pytest.raises(SettingsError, match="mode: 'all' is none; give 'incremental', 'full' or 'stream'"):
+    with pytest.raises(SettingsError, match="mode: 'all' is none; give 'incremental', 'full', 'stream' or 'backfill'"):
         score(**HOW, mode="all")
+
+
+def test_changed_rows_are_not_backfilled():
+    with pytest.raises(SettingsError, match="keys: mode 'backfill' is for tables whose rows are only ever added"):
+        score(**HOW, mode="backfill", keys=["id"])
 
 
 def test_what_serverless_compute_does_not_do(monkeypatch):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from adbazureml import runtime
 from adbazureml.errors import SettingsError, TableError
+from adbazureml.scoring.backfill import backfill, parts_of, unscored
 from adbazureml.scoring.change_feed import Changes, check_keys, stream_options
-from adbazureml.scoring.exactly_once import Checkpoints
+from adbazureml.scoring.exactly_once import Checkpoint, Checkpoints
 from adbazureml.scoring.full_rescore import is_rescored, rescore
-from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, detail_of, make_target, version_of
+from adbazureml.scoring.predictions_table import MODEL_COLUMNS, TargetTables, adapt, detail_of, is_view, version_of
 from adbazureml.scoring.result import ScoringResult, ScoringStream
-from adbazureml.scoring.scoring_model import ModelSource, find_model, prepare
-from adbazureml.scoring.source_table import find_columns, is_empty, select_rows, shown
+from adbazureml.scoring.scoring_model import ModelSource, chosen_columns, find_model, prepare
+from adbazureml.scoring.signature import inputs
+from adbazureml.scoring.source_table import explain_error, find_columns, is_empty, select_rows, shown
 from adbazureml.scoring.stream import Batches, run_to_the_end, start
 from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import identifier
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from adbazureml.registry.model_uri import ModelURI
 
-Mode = Literal["incremental", "full", "stream"]
+Mode = Literal["incremental", "full", "stream", "backfill"]
 _WRITTEN_BESIDE = (*MODEL_COLUMNS, "scored_at")
 _REJECTED = "rejected"
 
@@ -40,7 +43,7 @@ def score(
     target_column: str = ...,
     probability_column: str = ...,
     into: str,
-    mode: Literal["incremental", "full"] = ...,
+    mode: Literal["incremental", "full", "backfill"] = ...,
     checkpoints: str = ...,
     rejected_into: str = ...,
     keys: Sequence[str] = ...,
@@ -93,16 +96,19 @@ def score(
     target_column : str
         The column that takes the predictions.
     probability_column : str
-        The column that takes a classifier's probabilities, an array in the order of its classes. Empty: none.
+        The column that takes a classifier's probabilities, a map from each class as text. Empty: none.
     into : str
         The Delta table to write, made where there is none. It gets the kept columns, `target_column`,
         `probability_column`, ``model_name``, ``model_version`` (null where the URI names none), ``model_uri`` and
-        ``scored_at``.
-    mode : "incremental", "full" or "stream"
+        ``scored_at``. Where the rows got columns or wider types since, it follows: older rows hold null there.
+    mode : "incremental", "full", "stream" or "backfill"
         Incremental: the rows that the table got since the model of this name last scored it into `into`, all of them
         the first time. A new version of the model goes on where the last one stopped. Stream: the same, and goes on
         running. Full: all rows again; those that `into` holds for this model version are replaced in one transaction,
-        those of other versions stay beside them. Incremental scoring then goes on from there. In every mode it is no
+        those of other versions stay beside them. Incremental scoring then goes on from there. Backfill: the rows that
+        this model version has neither predicted nor rejected, because another version did or none, in parts of about a
+        million rows; after a kill the same call goes on with the next part. Its inputs must be among the columns that
+        are kept, by which it is told which rows these are. In every mode it is no
         error when there is nothing to score: `into` is made where it is missing, and otherwise stays as it is.
 
         Whatever is killed in between, no row is lost or doubled: a checkpoint keeps what was read, and Delta takes
@@ -112,7 +118,9 @@ def score(
         Folder of the checkpoints, on Databricks in a Unity Catalog volume. Empty: in the folder of the local backends.
     rejected_into : str
         The Delta table that takes the rows which the model fails on, with the reason in ``rejected`` instead of a
-        prediction; exactly once as well. Empty: one such row fails the call.
+        prediction; exactly once as well. Empty: one such row fails the call. What is no row's fault fails it in any
+        case: a missing module, the network, memory, a lost worker, or an error that the model now also gives for a row
+        that it took before or for its input example.
     keys : sequence of str
         Columns that tell the rows of the table apart. With them rows may change: a row that was updated is scored anew
         in the place of what this model, in whatever version, predicted for it, and the predictions of one that was
@@ -154,9 +162,10 @@ def score(
     detail = detail_of(table) if isinstance(table, str) else None
     delta_table = table if isinstance(table, str) and detail is not None and detail["format"] == "delta" else None
     if mode != "full" and delta_table is None:
+        what = "a view" if isinstance(table, str) and is_view(table) else "not a Delta table"
         raise TableError(
-            f"table: {shown(table)} is not a Delta table, so what is new in it can't be told; score it with "
-            "mode 'full'."
+            f"table: {shown(table)} is {what}, so what is new in it can't be told; score the Delta table behind it, "
+            "with where= for its condition, or this with mode 'full'."
         )
     changes = None
     if keys and delta_table is not None:
@@ -164,10 +173,10 @@ def score(
     given = tuple(name for name in (target_column, probability_column) if name)
     targets = TargetTables(into, given, rejected_into, _REJECTED)
     result = predictions(rows)
-    missing = targets.check(result, detail)
+    unfit = targets.check(result, detail)
     empty = mode == "full" and is_empty(rows, table, where)
-    for target, schema in missing.items():
-        make_target(target, schema)
+    for target, schema in unfit.items():
+        adapt(target, schema)
 
     def scored(counts: tuple[int, int]) -> ScoringResult:
         written, rejected = counts
@@ -179,17 +188,22 @@ def score(
     if detail is None or delta_table is None:
         return scored(rescore(result, targets, source.uri, source=shown(table), checkpoint=None))
     checkpoints_here = Checkpoints(detail, where, source.name, targets, checkpoints)
-    checkpoint = checkpoints_here.begin() if mode == "full" else checkpoints_here.to_go_on_from()
-    base = checkpoint.base
+    told = _Told(shown(table), rows, kept, columns, targets, source)
+    checkpoint = _checkpoint(mode, checkpoints_here, told)
     done = 0, 0
-    if base is not None and checkpoint.lacks_rescore and (mode == "full" or not is_rescored(checkpoint, targets)):
-        # Rows that come meanwhile are left to the next run.
-        rows_then = _at(delta_table, base, where)
-        if changes is not None:
-            changes.check_unique(rows_then)
-        done = rescore(predictions(rows_then), targets, source.uri, source=shown(table), checkpoint=checkpoint)
-    if mode == "full":
+    if checkpoint is not None and checkpoint.base is not None and checkpoint.lacks_rescore:
+        done = _from_the_start(
+            told,
+            checkpoint,
+            table=delta_table,
+            where=where,
+            predictions=predictions,
+            changes=changes,
+            sure=mode == "full",
+        )
+    if checkpoint is None or mode in {"full", "backfill"}:
         return scored(done)
+    base = checkpoint.base
     batches = Batches(targets, source.uri, checkpoint, changes)
     stream = changes.read(base) if changes else predictions(_stream_of(delta_table, base, where))
 
@@ -204,6 +218,88 @@ def score(
     run_to_the_end(stream, batches, source=shown(table))
     counts = batches.count()
     return scored((done[0] + counts[0], done[1] + counts[1]))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """How a backfill tells which rows have no prediction: by the columns to write, which hold the model's inputs."""
+
+    table: str
+    rows: DataFrame
+    kept: Sequence[str]
+    columns: Sequence[str] | None
+    targets: TargetTables
+    source: ModelSource
+
+    def check(self) -> None:
+        names, specs = inputs(self.source.info)
+        taken = chosen_columns(self.rows, self.columns, names, specs, self.source.uri)
+        if missing := [name for name in taken if name and name not in self.kept]:
+            raise TableError(
+                f"keep: a backfill tells by the columns to write which rows have no prediction; add "
+                f"{', '.join(missing)}, which the model takes, or score with mode 'full'."
+            )
+
+    def lacking(self) -> int:
+        """How many rows have no prediction of this version."""
+        from pyspark.errors import PySparkException
+
+        try:
+            return unscored(self.rows, self.kept, self.targets, self.source.uri).count()
+        except PySparkException as error:
+            # Maps are not compared, say.
+            raise TableError(
+                f"table: the rows of {self.table} can't be compared with their predictions: {explain_error(error)}. "
+                "Score with mode 'full'."
+            ) from error
+
+
+def _checkpoint(mode: Mode, checkpoints: Checkpoints, told: _Told) -> Checkpoint | None:
+    """The checkpoint to score by; None where there is nothing to backfill.
+
+    A backfill that was killed goes on by the same call, or by any other with this model version; another version begins
+    one of its own, since rows that no version predicted may be among those that it still lacks.
+    """
+    if mode == "full":
+        return checkpoints.begin()
+    checkpoint = checkpoints.to_go_on_from()
+    begun_for, _ = checkpoint.backfill
+    unfinished = bool(begun_for) and checkpoint.lacks_rescore
+    if not unfinished and mode != "backfill":
+        return checkpoint
+    told.check()
+    if unfinished and begun_for == told.source.uri:
+        return checkpoint
+    rows = told.lacking()
+    if not rows and not unfinished:
+        return None
+    checkpoint = checkpoints.begin()
+    checkpoint.begin_backfill(told.source.uri, parts_of(rows))
+    return checkpoint
+
+
+def _from_the_start(
+    told: _Told,
+    checkpoint: Checkpoint,
+    *,
+    table: str,
+    where: str | None,
+    predictions: Callable[[DataFrame], DataFrame],
+    changes: Changes | None,
+    sure: bool,
+) -> tuple[int, int]:
+    """Score what is before a checkpoint's stream: all rows, or those without a prediction; `sure`: it is not done."""
+    assert checkpoint.base is not None
+    in_parts = bool(checkpoint.backfill[1])
+    if not in_parts and not sure and is_rescored(checkpoint, told.targets):
+        return 0, 0
+    # Rows that come meanwhile are left to the next run.
+    rows = _as_now(_at(table, checkpoint.base, where), told.rows)
+    if in_parts:
+        return backfill(rows, told.kept, predictions, told.targets, source=told.table, checkpoint=checkpoint)
+    if changes is not None:
+        changes.check_unique(rows)
+    return rescore(predictions(rows), told.targets, told.source.uri, source=told.table, checkpoint=checkpoint)
 
 
 def _model_for(into: str, model: ModelURI, *, probabilities: bool) -> ModelSource:
@@ -233,7 +329,11 @@ def _check_mode(mode: Mode, keys: Sequence[str]) -> None:
     https://learn.microsoft.com/azure/databricks/compute/serverless/limitations
     """
     if mode not in get_args(Mode):
-        raise SettingsError(f"mode: {mode!r} is none; give 'incremental', 'full' or 'stream'.")
+        raise SettingsError(f"mode: {mode!r} is none; give 'incremental', 'full', 'stream' or 'backfill'.")
+    if mode == "backfill" and keys:
+        raise SettingsError(
+            "keys: mode 'backfill' is for tables whose rows are only ever added; score changed rows with mode 'full'."
+        )
     if runtime.place() is not runtime.Place.SERVERLESS:
         return
     if mode == "stream":
@@ -249,6 +349,21 @@ def _check_mode(mode: Mode, keys: Sequence[str]) -> None:
 
 def _at(table: str, version: int, where: str | None) -> DataFrame:
     return select_rows(runtime.spark().read.option("versionAsOf", version).table(runtime.quoted_table(table)), where)
+
+
+def _as_now(then: DataFrame, now: DataFrame) -> DataFrame:
+    """Rows of an earlier version of a table with the columns that it has now."""
+    from pyspark.sql import functions
+
+    names = {name.lower() for name in then.columns}
+    return then.select(
+        *(
+            (functions.col(identifier(field.name)) if field.name.lower() in names else functions.lit(None))
+            .cast(field.dataType)
+            .alias(field.name)
+            for field in now.schema.fields
+        )
+    )
 
 
 def _stream_of(table: str, base: int | None, where: str | None) -> DataFrame:

@@ -1,4 +1,7 @@
-"""A model around a scikit-learn classifier: it gives the probabilities of all classes beside each row's class."""
+"""A model around a classifier: it gives the probabilities of all classes beside each row's class.
+
+Any flavour whose model has scikit-learn's `predict_proba` and `classes_` will do, XGBoost's and LightGBM's among them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from adbazureml.errors import ScoringError
+from adbazureml.scoring.library_versions import explain_load
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
+    from pyspark.sql import Column
     from pyspark.sql.types import StructType
 
 CLASS, PROBABILITIES = "class", "probabilities"
@@ -31,10 +37,12 @@ class Classifying(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Give a row for each row, its probabilities in the order of the estimator's classes."""
         probabilities = list(self._estimator.predict_proba(model_input))
-        return pd.DataFrame({CLASS: self._estimator.predict(model_input), PROBABILITIES: probabilities})
+        # Some give a column of classes rather than a row.
+        classes = np.asarray(self._estimator.predict(model_input)).reshape(len(model_input))
+        return pd.DataFrame({CLASS: classes, PROBABILITIES: probabilities})
 
 
-def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType]:
+def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType, list[str]]:
     """Wrap a model.
 
     Returns
@@ -43,25 +51,27 @@ def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType]:
         Folder of a pyfunc model with the inputs of the given one. It stays until the process ends.
     pyspark StructType
         Of what it gives: ``class``, of the type of the estimator's classes, and ``probabilities``, an array.
+    list of str
+        The classes in the order of that array, as Spark writes them as text.
 
     Raises
     ------
     ScoringError
-        The model is no scikit-learn classifier with probabilities.
+        The model is no classifier with probabilities.
     """
     import mlflow
-    import numpy as np
     from mlflow.types.schema import Array, ColSpec, Schema
     from mlflow.types.schema import DataType as MlflowType
     from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
     folder = tempfile.mkdtemp(dir=_folder_of_this_process().name)
     inner = mlflow.artifacts.download_artifacts(uri, dst_path=str(Path(folder, "inner")))
-    estimator: Any = mlflow.pyfunc.load_model(inner).get_raw_model() if "sklearn" in info.flavors else None
-    if not hasattr(estimator, "predict_proba"):
+    estimator = _raw_model(inner, uri)
+    if not (hasattr(estimator, "predict_proba") and hasattr(estimator, "classes_")):
         raise ScoringError(
-            f"probability_column: {uri!r} gives no probabilities; scikit-learn and Spark ML classifiers with "
-            "predict_proba or a column 'probability' do. Leave probability_column empty."
+            f"probability_column: {uri!r} gives no probabilities; classifiers with predict_proba (scikit-learn, "
+            "XGBClassifier, LGBMClassifier) and Spark ML's with a column 'probability' do. Leave probability_column "
+            "empty."
         )
     kind = MlflowType.from_numpy_type(np.asarray(estimator.classes_).dtype) or MlflowType.string
     signature = info.signature and mlflow.models.ModelSignature(
@@ -75,7 +85,31 @@ def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType]:
         pip_requirements=[],
     )
     fields = [StructField(CLASS, kind.to_spark()), StructField(PROBABILITIES, ArrayType(DoubleType()))]
-    return f"{folder}/model", StructType(fields)
+    return f"{folder}/model", StructType(fields), [_as_text(one) for one in np.asarray(estimator.classes_).tolist()]
+
+
+def by_class(probabilities: Column, classes: Column) -> Column:
+    """A map from each class, as text, to its probability: one shape for all flavours; null where there is none."""
+    from pyspark.sql import functions
+
+    return functions.map_from_arrays(classes, probabilities)
+
+
+def _raw_model(folder: str, uri: str) -> Any:
+    """The model as its library knows it; None where MLflow keeps that to itself."""
+    import mlflow
+
+    try:
+        return mlflow.pyfunc.load_model(folder).get_raw_model()
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        # Unpickling may raise anything.
+        raise ScoringError(explain_load(uri, error)) from error
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @cache

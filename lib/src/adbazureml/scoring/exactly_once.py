@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _PROPERTY = "adbazureml.scored."
 # Batches of one checkpoint; a stream of one batch a second reaches it after 31 years.
 _BATCHES = 10**9
-_FROM, _RESERVED, _SCORED = "-from-", "reserved", "adbazureml-scored"
+# Parts of one backfill, whose transactions come before those of the batches.
+_PARTS = 10**6
+_FROM, _RESERVED, _SCORED, _BACKFILL = "-from-", "reserved", "adbazureml-scored", "adbazureml-backfill"
 # A rescore that was killed before it chose its version is given up after this; it needs a few seconds.
 _PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.5
@@ -67,7 +69,30 @@ class Checkpoint:
 
     def batch(self, number: int) -> int:
         """Transaction version of a batch of the stream."""
-        return self.fence + 2 + number
+        return self.fence + 2 + number + (_PARTS if self.backfill[1] else 0)
+
+    def part(self, number: int) -> int:
+        """Transaction version of a part of the backfill."""
+        return self.fence + 1 + number
+
+    @property
+    def backfill(self) -> tuple[str, int]:
+        """The model version that is to score in parts what it has no prediction of, and how many parts; else empty, 0.
+
+        Then there is no rescore in one transaction.
+        """
+        noted = self.folder / _BACKFILL
+        if not noted.exists():
+            return "", 0
+        parts, _, model_uri = noted.read_text(encoding="utf-8").partition(" ")
+        return model_uri, int(parts)
+
+    def begin_backfill(self, model_uri: str, parts: int) -> None:
+        """Note that the checkpoint begins with a backfill, not a rescore; before the first part is written."""
+        noted = self.folder / _BACKFILL
+        part = noted.with_suffix(".part")
+        part.write_text(f"{parts} {model_uri}", encoding="utf-8")
+        part.replace(noted)
 
     @property
     def lacks_rescore(self) -> bool:

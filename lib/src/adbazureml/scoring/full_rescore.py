@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
+from adbazureml.scoring.library_versions import explain_failed_batch
 from adbazureml.scoring.predictions_table import TargetTables, kept_once, rows_marked, write_once
-from adbazureml.scoring.source_table import explain_error
 from adbazureml.scoring.write_conflicts import repeat_on_conflict
 
 if TYPE_CHECKING:
@@ -69,10 +69,7 @@ def rescore(
                     )
                 counts[target] = written
     except PySparkException as error:
-        raise ScoringError(
-            f"Scoring into {targets.into} failed, its rows are as before: {explain_error(error)}. Correct this and "
-            "score again."
-        ) from error
+        raise ScoringError(explain_failed_batch(error, model_uri, into=targets.into)) from error
     if checkpoint is not None:
         checkpoint.mark_scored()
     return counts[targets.into], counts[targets.rejected_into]

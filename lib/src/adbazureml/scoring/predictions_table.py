@@ -1,15 +1,16 @@
-"""The Delta table of the predictions: whether one can be written, and making it."""
+"""The Delta table of the predictions: whether one can be written, making it, and adding the columns that it lacks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
+from adbazureml.scoring.schema_evolution import Evolution, evolution
 from adbazureml.scoring.source_table import explain_error
 from adbazureml.scoring.write_conflicts import repeat_on_conflict
 from adbazureml.text import identifier, literal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Say which model a row is of.
 MODEL_COLUMNS = ("model_name", "model_version", "model_uri")
+# A property of the tables that `score` made; no other table gets columns.
+_WRITTEN = "adbazureml.written_by"
 _NOT_IN_PARQUET = re.compile(r"[ ,;{}()\n\t=]")
 # How much of a table's history is looked through first, and what clocks may differ.
 _COMMITS_AT_FIRST = 20
@@ -51,7 +54,7 @@ class TargetTables:
         return (self.rejected_into, self.into) if self.rejected_into else (self.into,)
 
     def check(self, result: DataFrame, source: Row | None) -> dict[str, StructType]:
-        """The tables that are to be made, with their columns; see `check_target` for parameters and errors."""
+        """The tables that are not as they are to be, with their columns; see `fits` for parameters and errors."""
         if self.rejected_into and self.rejected_into.lower() == self.into.lower():
             raise TableError(f"rejected_into: {self.into!r} takes the predictions; name another.")
         settings = ("rejected_into", "into") if self.rejected_into else ("into",)
@@ -61,7 +64,7 @@ class TargetTables:
         return {
             target: schema
             for target, (setting, schema) in wanted.items()
-            if not check_target(target, schema, source, setting=setting)
+            if not fits(target, schema, source, setting=setting)
         }
 
     def parts(self, result: DataFrame) -> list[tuple[str, DataFrame]]:
@@ -77,14 +80,16 @@ class TargetTables:
         ]
 
 
-def check_target(into: str, schema: StructType, source: Row | None, *, setting: str = "into") -> bool:
-    """Tell whether the table exists; `setting` is what names it.
+def fits(into: str, schema: StructType, source: Row | None, *, setting: str = "into") -> bool:
+    """Tell whether the table is there with all columns of `schema`; if not, `adapt` makes it so.
+
+    `setting` is what names it.
 
     Raises
     ------
     TableError
-        It exists and is not a Delta table of these columns, or its name is none, or it is the table to score itself,
-        described by `source`.
+        It exists and is not a Delta table that can take these columns, or its name is none, or it is the table to score
+        itself, described by `source`.
     """
     from pyspark.errors import PySparkException
 
@@ -100,21 +105,17 @@ def check_target(into: str, schema: StructType, source: Row | None, *, setting: 
         raise TableError(f"{setting}: {into!r} is the table to score itself; name another.")
     if provider != "delta":
         raise TableError(f"{setting}: {into!r} exists and is not a Delta table; name another, or drop it.")
-    wanted = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
-    held = {field.name.lower(): field.dataType.simpleString() for field in runtime.table(into).schema.fields}
-    if wanted != held:
-        differing = [
-            f"{name} is {held[name]}, not {wanted[name]}"
-            for name in wanted
-            if held.get(name, wanted[name]) != wanted[name]
-        ]
-        lacking = [f"{name} is missing" for name in wanted if name not in held]
-        extra = [f"{name} is not among the columns to write" for name in held if name not in wanted]
+    lacks = evolution(runtime.table(into).schema, schema)
+    if lacks == Evolution():
+        return True
+    if lacks.refused or _WRITTEN not in runtime.table_properties(into):
+        lacking = [f"{path} is missing".replace("`", "") for path, _ in lacks.added]
+        narrow = [f"{path} is to become {kind}".replace("`", "") for path, kind in lacks.widened]
         raise TableError(
-            f"{setting}: {into!r} exists with other columns: {'; '.join(differing + lacking + extra)}. Name "
+            f"{setting}: {into!r} exists with other columns: {'; '.join([*lacks.refused, *lacking, *narrow])}. Name "
             "another table, drop it, or choose the columns to write in keep=."
         )
-    return True
+    return False
 
 
 def _place_of(table: str) -> tuple[str, str]:
@@ -129,6 +130,11 @@ def _place_of(table: str) -> tuple[str, str]:
     start = next(headings, len(described))
     facts = dict(described[start:])
     return facts.get("Location", ""), facts.get("Provider", "")
+
+
+def is_view(table: str) -> bool:
+    """Whether what has this name has no rows of its own."""
+    return _place_of(table) == ("", "")
 
 
 def detail_of(name: str) -> Row | None:
@@ -222,26 +228,49 @@ def _commits(target: str, since: float) -> list[Row]:
         looked_at *= 8
 
 
-def make_target(into: str, schema: StructType) -> None:
-    """Make an empty table: what may fail or be killed after that is one transaction on a table that exists.
+def adapt(into: str, schema: StructType) -> None:
+    """Make an empty table, or give one that `score` made the columns and the wider types that it lacks.
+
+    What may fail or be killed after that is one transaction on a table that fits. Killed in between, or beside another
+    job that does the same, it goes on from what the table is by then.
 
     One folder per model lets versions be scored side by side without a conflict, and replaced without a search. It also
     holds what says which model it is, instead of each row: that took a third of the time of writing. Names that Parquet
     does not take, with spaces or brackets say, need Delta's column mapping:
     https://docs.delta.io/latest/delta-column-mapping.html
     """
+    # Asked again each time: where another job was faster, the local catalog learns of its table here.
+    repeat_on_conflict(lambda: _follow(into, schema) if runtime.table_exists(into) else _make(into, schema))
+
+
+def _make(into: str, schema: StructType) -> None:
     from pyspark.sql import functions
 
     # Of a list, even an empty one, Spark makes rows in its Python workers.
     columns = [functions.lit(None).cast(field.dataType).alias(field.name) for field in schema.fields]
     empty = runtime.spark().range(0).select(columns)
+    writer = empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS)
+    writer = writer.tableProperty(_WRITTEN, "score")
+    if _needs_mapping(schema.fieldNames()):
+        writer = writer.tableProperty("delta.columnMapping.mode", "name")
+    writer.create()
 
-    def make() -> None:
-        # Asked again each time: where another job was faster, the local catalog learns of its table here.
-        if not runtime.table_exists(into):
-            writer = empty.writeTo(runtime.quoted_table(into)).using("delta").partitionedBy(*MODEL_COLUMNS)
-            if any(_NOT_IN_PARQUET.search(field.name) for field in schema.fields):
-                writer = writer.tableProperty("delta.columnMapping.mode", "name")
-            writer.create()
 
-    repeat_on_conflict(make)
+def _follow(into: str, schema: StructType) -> None:
+    """Each statement is a transaction; what is done already is no part of the difference any more."""
+    lacks = evolution(runtime.table(into).schema, schema)
+    alter = f"ALTER TABLE {runtime.quoted_table(into)}"
+    statements = []
+    if lacks.added:
+        if _needs_mapping([path for path, _ in lacks.added]):
+            statements.append(f"{alter} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+        statements.append(f"{alter} ADD COLUMNS ({', '.join(f'{path} {kind}' for path, kind in lacks.added)})")
+    if lacks.widened:
+        statements.append(f"{alter} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
+        statements += [f"{alter} ALTER COLUMN {path} TYPE {kind}" for path, kind in lacks.widened]
+    for statement in statements:
+        runtime.spark().sql(statement)
+
+
+def _needs_mapping(names: Iterable[str]) -> bool:
+    return any(_NOT_IN_PARQUET.search(name) for name in names)

@@ -11,6 +11,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from adbazureml.errors import ScoringError
+from adbazureml.scoring.model_errors import is_of_environment, telling_part
 from adbazureml.scoring.signature import is_tensor
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ _REASON_LENGTH = 500
 
 class RowRejectingModel(PythonModel):
     """Predicts in batches; in one that fails, seeks out the rows that the inner model rejects, half by half.
+
+    An error that is not tied to a row fails the whole: one of the environment, or one that the model now also gives for
+    a row that it took before, or for its input example.
 
     Parameters
     ----------
@@ -44,29 +48,55 @@ class RowRejectingModel(PythonModel):
         named = schema.inputs if schema is not None and schema.has_input_names() else []
         kinds = {spec.name: getattr(spec.type, "name", "") for spec in named}
         self._whole = {name: kind for name, kind in kinds.items() if kind in {"integer", "long"}}
+        example = self._model.input_example
+        self._good = example.iloc[:1] if isinstance(example, pd.DataFrame) else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Give for each row a list with its prediction, and an empty reason; or an empty list, and the reason."""
         values, rejected = self._outcomes(model_input)
+        if any(rejected):
+            self._check_good_row()
         return pd.DataFrame({"value": pd.Series(values, dtype=object), "rejected": rejected})
 
     def _outcomes(self, rows: pd.DataFrame) -> tuple[list[list[Any]], list[str]]:
         try:
             values = self._values(rows)
         except Exception as error:
+            if is_of_environment(error):
+                raise
             if len(rows) > 1:
                 middle = len(rows) // 2
                 first, second = self._outcomes(rows.iloc[:middle]), self._outcomes(rows.iloc[middle:])
                 return first[0] + second[0], first[1] + second[1]
-            return [[]], [" ".join(f"{type(error).__name__}: {error}".split())[:_REASON_LENGTH]]
+            self._check_good_row()
+            return [[]], [_in_one_line(error)[:_REASON_LENGTH]]
         if len(values) != len(rows):
             raise ScoringError(f"The model gave {len(values)} predictions for {len(rows)} rows.")
+        self._good = rows.iloc[:1]
         return [[value] for value in values], [""] * len(values)
+
+    def _check_good_row(self) -> None:
+        """Fail where the model no longer takes what it did take: then no row is to blame."""
+        if self._good is None:
+            return
+        try:
+            self._values(self._good)
+        except Exception as error:
+            raise ScoringError(
+                "No row was set aside, since the model fails on one that it took before, or on its input example, too: "
+                f"{_in_one_line(error)}"
+            ) from None
 
     def _values(self, rows: pd.DataFrame) -> list[Any]:
         # A null makes floats of a whole batch's integers, which MLflow rejects; the rows without one are taken.
         found = self._model.predict(
-            rows.astype({name: _numpy_type(kind) for name, kind in self._whole.items() if not rows[name].isna().any()})
+            rows.astype(
+                {
+                    name: _numpy_type(kind)
+                    for name, kind in self._whole.items()
+                    if name in rows and not rows[name].isna().any()
+                }
+            )
         )
         if self._fields is not None:
             records: list[Any] = pd.DataFrame(found)[self._fields].to_dict("records")
@@ -75,6 +105,10 @@ class RowRejectingModel(PythonModel):
             return [getattr(one, "tolist", lambda one=one: one)() for one in found]
         frame = pd.DataFrame(found)
         return list(frame.to_numpy().tolist()) if self._depth else list(frame.iloc[:, 0].tolist())
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {telling_part(str(error))}".split())
 
 
 def _numpy_type(kind: str) -> str:

@@ -43,7 +43,8 @@ def input_rows(table: str, *, model: ModelURI, where: str | None = None, rows: i
     frame = select_rows(table, where)
     taken = chosen_columns(frame, None, names, specs, source.uri)
     columns = zip(arguments(frame, taken, specs, source.uri), names or [], strict=True)
-    return frame.select([column.alias(name) for column, name in columns]).limit(rows).toPandas()
+    there = [column.alias(name) for column, name in columns if column is not None]
+    return frame.select(there).limit(rows).toPandas()
 
 
 def rows_of_models(
@@ -83,10 +84,10 @@ def rows_of_models(
         source = find_model(model)
         names, specs = inputs(source.info)
         taken = chosen_columns(frame, None, names, specs, source.uri)
-        places.append((len(columns), names or []))
-        columns += [
-            column.alias(str(len(columns) + i)) for i, column in enumerate(arguments(frame, taken, specs, source.uri))
-        ]
+        given = zip(names or [], arguments(frame, taken, specs, source.uri), strict=True)
+        there = {name: column for name, column in given if column is not None}
+        places.append((len(columns), list(there)))
+        columns += [column.alias(str(len(columns) + i)) for i, column in enumerate(there.values())]
     found = frame.select(columns).limit(rows).toPandas()
     several = [
         found.iloc[:, start : start + len(names)].set_axis(list(names), axis="columns") for start, names in places

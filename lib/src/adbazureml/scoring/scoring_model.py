@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from adbazureml import runtime
 from adbazureml.errors import ScoringError, TableError
 from adbazureml.registry.model_uri import ModelURI, uri_of
-from adbazureml.scoring.class_probabilities import CLASS, PROBABILITIES, classifying_model
+from adbazureml.scoring.class_probabilities import CLASS, PROBABILITIES, by_class, classifying_model
+from adbazureml.scoring.library_versions import explain_load
 from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
 from adbazureml.scoring.source_table import explain_error, find_columns
 from adbazureml.scoring.spark_ml import transformed
@@ -65,10 +66,19 @@ class ModelSource:
 
         return _udf(*row_rejecting_model(self.info, *self._shape))
 
+    @property
+    def classes(self) -> list[str]:
+        """The classes that there are probabilities of, in their order."""
+        return self._classifying[2]
+
     @cached_property
+    def _classifying(self) -> tuple[str, DataType, list[str]]:
+        return classifying_model(self.info, self.uri)
+
+    @property
     def _shape(self) -> tuple[str, DataType | None]:
         """The URI of what Spark is to call, and the type that it gives; None: as MLflow reads the signature."""
-        return classifying_model(self.info, self.uri) if self.probabilities else (self.uri, result_type(self.info))
+        return self._classifying[:2] if self.probabilities else (self.uri, result_type(self.info))
 
 
 def predict(
@@ -151,41 +161,43 @@ def prepare(
     taken = chosen_columns(frame, columns, names, specs, source.uri)
     given = arguments(frame, taken, specs, source.uri)
     input_names = names or [str(name) for name in taken]
+    by_name = {name: column for name, column in zip(input_names, given, strict=True) if column is not None}
     if "spark" in info.flavors:
         if rejected_column:
             raise ScoringError(
                 f"rejected_into: {source.uri!r} is a Spark ML model, which takes all rows or none; leave rejected_into "
                 "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
             )
-        inputs_by_name = dict(zip(input_names, given, strict=True))
-        return transformed(frame, source.uri, inputs_by_name, target_column, probability_column)
+        return transformed(frame, source.uri, by_name, target_column, probability_column)
     if rejected_column:
-        scored = _each_by_itself(frame, source.row_by_row(_row(given, input_names)), target_column, rejected_column)
-        return _parted(scored, target_column, probability_column)
+        scored = _each_by_itself(frame, source.row_by_row(_row(by_name)), target_column, rejected_column)
+        return _parted(scored, source, target_column, probability_column)
     kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
-    for i, (column, kind) in enumerate(zip(taken, kinds, strict=False)):
+    for name, column, kind in zip(input_names, taken, kinds, strict=False):
         if column and kind in {"integer", "long"}:
-            given[i] = _not_null(given[i], column)
+            by_name[name] = _not_null(by_name[name], column)
     by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
-    if not by_position:
-        # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix.
-        given = [_row(given, input_names)]
-    return _parted(frame.withColumn(target_column, source.udf(*given)), target_column, probability_column)
+    # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix; and it takes
+    # the first ones for those that are there.
+    whole = not by_position or len(by_name) < len(given)
+    asked = [_row(by_name)] if whole else list(by_name.values())
+    return _parted(frame.withColumn(target_column, source.udf(*asked)), source, target_column, probability_column)
 
 
-def _parted(scored: DataFrame, target_column: str, probability_column: str) -> DataFrame:
+def _parted(scored: DataFrame, source: ModelSource, target_column: str, probability_column: str) -> DataFrame:
     from pyspark.sql import functions
 
     if not probability_column:
         return scored
     both = functions.col(identifier(target_column))
-    return scored.withColumns({probability_column: both[PROBABILITIES], target_column: both[CLASS]})
+    classes = functions.array(*map(functions.lit, source.classes))
+    return scored.withColumns({probability_column: by_class(both[PROBABILITIES], classes), target_column: both[CLASS]})
 
 
-def _row(given: list[Column], names: list[str]) -> Column:
+def _row(given: Mapping[str, Column]) -> Column:
     from pyspark.sql import functions
 
-    return functions.struct(*(column.alias(name) for column, name in zip(given, names, strict=True)))
+    return functions.struct(*(column.alias(name) for name, column in given.items()))
 
 
 def _each_by_itself(frame: DataFrame, asked: Column, target_column: str, rejected_column: str) -> DataFrame:
@@ -269,5 +281,5 @@ def _udf(uri: str, kind: DataType | None) -> Callable[..., Column]:
     try:
         model: Callable[..., Column] = spark_udf(runtime.spark(), uri, result_type=kind, env_manager="local")
     except (MlflowException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {explain_error(error)}.") from error
+        raise ScoringError(explain_load(uri, error)) from error
     return model

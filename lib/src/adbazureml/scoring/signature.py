@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.errors import TableError
+from adbazureml.scoring.input_types import Fit, fit, lost_inside, spark_type
 from adbazureml.text import identifier
 
 if TYPE_CHECKING:
@@ -13,18 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
-# Which Spark types go into which MLflow type without a value changing. MLflow itself rejects long for double when it
-# meets the first value beyond 0 and 1; whole numbers up to 2**53 are exact, so the cast is made here, on Spark.
-_FITS = {
-    "boolean": {"boolean"},
-    "integer": {"tinyint", "smallint", "int"},
-    "long": {"tinyint", "smallint", "int", "bigint"},
-    "float": {"tinyint", "smallint", "float"},
-    "double": {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"},
-    "string": {"string", "char", "varchar"},
-    "binary": {"binary"},
-    "datetime": {"date", "timestamp", "timestamp_ntz"},
-}
+_logger = logging.getLogger(__name__)
 
 
 def inputs(info: ModelInfo) -> tuple[list[str] | None, list[Any]]:
@@ -42,50 +33,89 @@ def is_tensor(spec: Any) -> bool:
     return isinstance(spec, TensorSpec)
 
 
-def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any], uri: str) -> list[Column]:
-    """One Spark column for each input, cast to the type that the signature names.
+def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any], uri: str) -> list[Column | None]:
+    """One Spark column for each input, cast to the type that the signature names; see `input_types`.
+
+    Without a column of its name, an optional input is null; one of whole numbers, which pandas can't hold beside null,
+    is None, to be left out. Values that a cast rounds are told by a warning.
 
     Raises
     ------
     TableError
         Names every column whose type does not fit.
     """
-    from mlflow.types.schema import DataType as MlflowType
-    from pyspark.sql import functions
-
     if len(specs) == 1 and is_tensor(specs[0]) and specs[0].name is None:
         # One matrix: its columns share its type.
         return [_tensor_column(frame, str(name), str(specs[0].type)) for name in taken]
-    found, wrong = [], []
+    given: list[Column | None] = []
+    wrong: list[str] = []
     for index, name in enumerate(taken):
-        expected = specs[index].type if index < len(specs) else None
-        if not isinstance(expected, MlflowType):
-            found.append(functions.lit(None) if name is None else functions.col(identifier(name)))
-            continue
-        target = expected.to_spark()
-        if name is None:
-            found.append(functions.lit(None).cast(target))
-            continue
-        actual = frame.schema[name].dataType
-        if actual.simpleString().partition("(")[0] not in _FITS[expected.name]:
-            wrong.append(f"{name!r} is {actual.simpleString()}, the model takes {expected.name}")
-        column = functions.col(identifier(name))
-        found.append(column if actual == target else column.cast(target))
+        column, problem = _argument(frame, name, specs[index].type if index < len(specs) else None)
+        given.append(column)
+        wrong += [problem] if problem else []
     if wrong:
         raise TableError(
             f"table: columns do not fit the signature of {uri!r}: {'; '.join(wrong)}. Cast them first, or name "
             "other columns in columns=."
         )
-    return found
+    return given
+
+
+def _argument(frame: DataFrame, name: str | None, expected: Any) -> tuple[Column | None, str]:
+    """The column for an input, or what is wrong with it."""
+    from mlflow.types.schema import Array
+    from mlflow.types.schema import DataType as MlflowType
+    from pyspark.sql import functions
+    from pyspark.sql.types import ArrayType
+
+    if name is None:
+        if not isinstance(expected, MlflowType):
+            return functions.lit(None), ""
+        absent = functions.lit(None).cast(expected.to_spark())
+        return (None if expected in {MlflowType.integer, MlflowType.long} else absent), ""
+    column, actual = functions.col(identifier(name)), frame.schema[name].dataType
+    if lost := lost_inside(expected):
+        return None, f"{name!r} holds {lost} inside a struct or map, which MLflow refuses; log it as double or string"
+    kind, element = actual, expected
+    depth = 0
+    while isinstance(element, Array) and isinstance(kind, ArrayType):
+        kind, element, depth = kind.elementType, element.dtype, depth + 1
+    if not isinstance(element, MlflowType):
+        return column, ""
+    found = fit(kind, element.name)
+    if found is Fit.REFUSED:
+        return None, f"{name!r} is {actual.simpleString()}, the model takes {_in_arrays(element.name, depth)}"
+    if found is Fit.ROUNDED:
+        _say_rounded(name, actual, element.name)
+    target = spark_type(kind, element)
+    for _ in range(depth):
+        target = ArrayType(target)
+    return (column if actual.simpleString() == target.simpleString() else column.cast(target)), ""
+
+
+def _in_arrays(name: str, depth: int) -> str:
+    return "array<" * depth + name + ">" * depth
+
+
+def _say_rounded(name: str, actual: DataType, wanted: str) -> None:
+    _logger.warning(
+        "%r is %s and the model takes %s: its values are rounded to the nearest.", name, actual.simpleString(), wanted
+    )
 
 
 def _tensor_column(frame: DataFrame, name: str, dtype: str) -> Column:
+    from mlflow.types.schema import DataType as MlflowType
     from pyspark.sql import functions
     from pyspark.sql.types import NumericType
 
-    cast = {"float32": "float", "float64": "double", "int32": "int", "int64": "bigint"}.get(dtype)
-    column = functions.col(identifier(name))
-    return column.cast(cast) if cast and isinstance(frame.schema[name].dataType, NumericType) else column
+    names = {"float32": "float", "float64": "double", "int32": "integer", "int64": "long"}
+    column, actual = functions.col(identifier(name)), frame.schema[name].dataType
+    if dtype not in names or not isinstance(actual, NumericType):
+        return column
+    wanted = MlflowType[names[dtype]]
+    if fit(actual, wanted.name) is Fit.ROUNDED:
+        _say_rounded(name, actual, wanted.name)
+    return column.cast(wanted.to_spark())
 
 
 def result_type(info: ModelInfo) -> DataType | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
+from adbazureml.scoring.model_errors import telling_part
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -81,10 +82,10 @@ def shown(table: str | DataFrame) -> str:
 
 def explain_error(error: Exception) -> str:
     """The one line of a Spark error that tells what is wrong, without Java's or the worker's stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raw = telling_part(str(error)).splitlines()
+    lines = [line.strip() for line in raw if line.strip()]
     if "Traceback (most recent call last):" in lines:
         # What the worker's Python raised is the first line after its stack that is not indented.
-        raw = str(error).splitlines()
         start = next(i for i, line in enumerate(raw) if "Traceback (most recent call last):" in line)
         lines = [line for line in raw[start + 1 :] if line and not line[0].isspace()]
     return _SPARKS_OWN.sub("", lines[0]).rstrip(".") if lines else type(error).__name__

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adbazureml import runtime
 from adbazureml.errors import ScoringError
+from adbazureml.scoring.class_probabilities import by_class
+from adbazureml.scoring.library_versions import explain_load
 from adbazureml.scoring.source_table import explain_error
 from adbazureml.text import identifier
 
@@ -45,7 +47,7 @@ def transformed(
     try:
         model = load_model(uri, dfs_tmpdir=_local_folder())
     except (MlflowException, PySparkException, ImportError, OSError) as error:
-        raise ScoringError(f"model: {uri!r} can't be loaded: {explain_error(error)}.") from error
+        raise ScoringError(explain_load(uri, error)) from error
     # The row travels in one struct, so that no column of it meets one that a stage of the model adds.
     row = "__adbazureml_row"
     inputs = frame.select(
@@ -66,9 +68,28 @@ def transformed(
             raise ScoringError(f"probability_column: {uri!r} makes no column 'probability'; leave it empty.")
         from pyspark.ml.functions import vector_to_array
 
-        made_columns.append(vector_to_array(functions.col("probability")).alias(probability_column))
+        probabilities = vector_to_array(functions.col("probability"))
+        classes = _classes(model, predictions, probabilities, uri)
+        made_columns.append(by_class(probabilities, classes).alias(probability_column))
     kept = [functions.col(f"{row}.{identifier(name)}").alias(name) for name in frame.columns]
     return predictions.select(*kept, *made_columns)
+
+
+def _classes(model: Any, predictions: DataFrame, probabilities: Column, uri: str) -> Column:
+    """The classes in the order of the probabilities, as the column of predictions has them."""
+    from pyspark.sql import functions
+    from pyspark.sql.types import StringType
+
+    if not isinstance(predictions.schema["prediction"].dataType, StringType):
+        return functions.transform(probabilities, lambda _, index: index.cast("double").cast("string"))
+    last = getattr(model, "stages", [model])[-1]
+    labels = last.getLabels() if hasattr(last, "getLabels") else []
+    if not labels:
+        raise ScoringError(
+            f"probability_column: {uri!r} predicts text and does not say which class is which; give its last stage, "
+            "IndexToString, the labels, or leave probability_column empty."
+        )
+    return functions.array(*map(functions.lit, labels))
 
 
 @cache

@@ -11,6 +11,7 @@ from adbazureml import runtime
 from adbazureml.errors import AdbAzureMLError, ScoringError, TableError
 from adbazureml.scoring.change_feed import NOT_UNIQUE, Changes
 from adbazureml.scoring.exactly_once import Checkpoint
+from adbazureml.scoring.library_versions import explain_failed_batch
 from adbazureml.scoring.predictions_table import TargetTables, kept_once, rows_marked, write_once
 from adbazureml.scoring.source_table import explain_error
 from adbazureml.scoring.write_conflicts import is_conflict, repeat_on_conflict
@@ -141,10 +142,7 @@ def explain_stream_error(error: Exception, batches: Batches, *, source: str) -> 
     if batches.error is not None and NOT_UNIQUE in (cause := explain_error(batches.error)):
         return TableError(f"keys: {cause}. Name columns that no two rows of {source} share.")
     if batches.error is not None:
-        cause = explain_error(batches.error)
-        return ScoringError(
-            f"Scoring into {into} failed, its rows are as before: {cause}. Correct this and score again."
-        )
+        return ScoringError(explain_failed_batch(batches.error, batches.model_uri, into=into))
     said = str(error)
     for sign, change in _SOURCE_ERRORS.items():
         if sign in said:
