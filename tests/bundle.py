@@ -96,7 +96,12 @@ class Target:
         }
         self.known = {
             "bundle": {"name": BUNDLE["bundle"]["name"], "target": name},
-            "workspace": {"current_user": user, "host": "https://adb-1.2.azuredatabricks.net"},
+            "workspace": {
+                "current_user": user,
+                "host": "https://adb-1.2.azuredatabricks.net",
+                # Where the jobs of a test find what the deployment puts beside the notebooks.
+                "file_path": str(ROOT),
+            },
             "var": self.variables,
         }
         declared = merged(RESOURCES, self.config["resources"])

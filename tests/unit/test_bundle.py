@@ -15,6 +15,7 @@ from typing import get_type_hints
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job, JobPermission, JobRunAs
 from databricks.bundles.schemas import Schema
@@ -36,6 +37,7 @@ from tests.bundle import (
 
 from adbazureml import settings
 from adbazureml.settings import Settings, names_in
+from adbazureml.validation import Rules, read_rules
 
 TARGETS = ["dev", "serverless", "staging", "prod"]
 JOBS = ["clean_up", "score", "train"]
@@ -162,9 +164,16 @@ class TestFile:
             for file in fresh
         }
         assert set().union(*going.values()) == set(patterns)
-        assert {file for file, matched in going.items() if matched} == {
-            notebook(task) for declared in DECLARED.values() for task in declared["tasks"]
-        }
+        notebooks = {notebook(task) for declared in DECLARED.values() for task in declared["tasks"]}
+        assert {file for file, matched in going.items() if matched} == {*notebooks, "notebooks/validation.yml"}
+
+    def test_the_rules_that_go_up_are_ones_that_their_notebook_reads(self, train):
+        rules = Path(parameters(train)["validation_rules"])
+        assert rules == ROOT / "notebooks" / "validation.yml"
+        # As they are, and with each line that somebody may want.
+        assert read_rules(rules) == {}
+        whole = re.sub(r"^# (?=[a-z_ ]+:( |$))", "", rules.read_text(), flags=re.MULTILINE)
+        assert set(yaml.safe_load(whole)) == set(Rules.__annotations__)
 
 
 @pytest.mark.service

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
     from adbazureml.tracking import catch_up, find_runs, track
-    from adbazureml.validation import validate
+    from adbazureml.validation import read_rules, validate
     from adbazureml.workspaces import AzureMLWorkspace, DatabricksWorkspace, create_workspace
     from adbazureml.workspaces.install import check, install_missing, model_requirements, verify
     from adbazureml.workspaces.link import link_workspaces, show_link, show_workspaces, unlink_workspaces
@@ -63,6 +63,7 @@ _ROOM_OF = {
     "predict": "scoring",
     "profile": "monitoring",
     "promote": "registry",
+    "read_rules": "validation",
     "register": "registry",
     "rollback": "registry",
     "score": "scoring",
@@ -106,6 +107,7 @@ __all__ = [
     "predict",
     "profile",
     "promote",
+    "read_rules",
     "register",
     "rollback",
     "score",

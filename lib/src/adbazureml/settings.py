@@ -143,6 +143,12 @@ class Validation(_Group):
     validation_tolerance: float = Field(
         0.02, ge=0, description="by what share of the champion's error a new version's may be larger"
     )
+    validation_rules: str = Field(
+        "", description="YAML file of thresholds, slices and other rules for a new version; empty: none"
+    )
+    validation_mode: Literal["enabled", "dry_run", "disabled"] = Field(
+        "enabled", description="whether a version that fails is kept back, only told of, or not looked at"
+    )
     promote: bool = Field(True, description="make a version that passes the champion; otherwise only compare")
     fail_if_worse: bool = Field(False, description="end the notebook, and its job, with an error where none passes")
 

@@ -114,7 +114,7 @@ def test_somebody_else_was_faster(workspace, versions):
 
 
 def test_what_can_t_be_promoted_or_rolled_back(workspace, versions):
-    with pytest.raises(RegistryError, match=r"Azure ML holds version .* too: promote"):
+    with pytest.raises(RegistryError, match=r"Azure ML holds version .* too: give workspace="):
         promote(versions[0])
     with pytest.raises(RegistryError, match=r"No version of .* has the alias 'champion'"):
         rollback(NAME, workspace=workspace)

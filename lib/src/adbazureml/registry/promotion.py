@@ -86,9 +86,9 @@ def promote(
     RegistryError
         Another version than `replaces` has the alias, or a registry refused. The message says what is done already.
     """
-    places = _places(version, workspace)
+    places = places_of(version, workspace)
     first, named, number = places[0]
-    with _refusals_told(first, alias):
+    with refusals_told(first, f"the alias {alias!r}"):
         before = alias_holder(first.client(), named, alias)
     if replaces is not None and before not in (replaces or None, number):
         raise RegistryError(
@@ -97,7 +97,7 @@ def promote(
         )
     done = ""
     for place, name, wanted in places:
-        with _refusals_told(place, alias, done):
+        with refusals_told(place, f"the alias {alias!r}", done):
             _move(place.client(), name, alias, wanted)
         done = f" Version {wanted} of {name!r} has it in {place.name} already; call promote again to complete."
     return Promotion(
@@ -111,7 +111,8 @@ def promote(
 
 
 @contextmanager
-def _refusals_told(place: Workspace, alias: str, done: str = "") -> Iterator[None]:
+def refusals_told(place: Workspace, what: str, done: str = "") -> Iterator[None]:
+    """Within the ``with`` block, what a registry refuses is told in a sentence: of which change, and what is done."""
     from databricks.sdk.errors import DatabricksError
     from mlflow.exceptions import MlflowException
 
@@ -120,7 +121,7 @@ def _refusals_told(place: Workspace, alias: str, done: str = "") -> Iterator[Non
     except (MlflowException, DatabricksError) as error:
         said = str(getattr(error, "message", "") or error).rstrip(".")
         needed = "It takes the right to change the registered model."
-        raise RegistryError(f"{place.name} refused the alias {alias!r}: {said}.{done} {needed}") from error
+        raise RegistryError(f"{place.name} refused {what}: {said}.{done} {needed}") from error
 
 
 def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
@@ -135,8 +136,14 @@ def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
         raise
 
 
-def _places(version: RegisteredVersion, workspace: AzureMLWorkspace | None) -> list[tuple[Workspace, str, str]]:
-    """Each workspace whose registry holds the version, with name and number there; Databricks first."""
+def places_of(version: RegisteredVersion, workspace: AzureMLWorkspace | None) -> list[tuple[Workspace, str, str]]:
+    """Each workspace whose registry holds the version, with name and number there; Databricks first.
+
+    Raises
+    ------
+    RegistryError
+        Azure ML holds it, and no workspace was given.
+    """
     from adbazureml.workspaces import DatabricksWorkspace
 
     places: list[tuple[Workspace, str, str]] = []
@@ -145,7 +152,7 @@ def _places(version: RegisteredVersion, workspace: AzureMLWorkspace | None) -> l
     if version.azureml and workspace is None:
         raise RegistryError(
             f"Azure ML holds version {version.azureml} of {version.azureml_name!r} too: "
-            "promote(…, workspace=AzureMLWorkspace.get(…))."
+            "give workspace=AzureMLWorkspace.get(…)."
         )
     if version.azureml and workspace is not None:
         places.append((workspace, version.azureml_name, version.azureml))
@@ -196,7 +203,7 @@ def rollback(
     theirs = None if registry == "databricks" else workspace
     asked = (ours, name) if ours else (theirs, azureml_model_name(name))
     assert asked[0] is not None
-    with _refusals_told(asked[0], alias):
+    with refusals_told(asked[0], f"the alias {alias!r}"):
         now, earlier = _before(asked[0], asked[1], alias)
     versions = [(asked[0], asked[1], str(earlier.version))]
     if ours and theirs:
@@ -208,7 +215,7 @@ def rollback(
             )
         versions.insert(0, (theirs, there, number))
     for place, named, number in versions:
-        with _refusals_told(place, alias, " Call rollback again to complete."):
+        with refusals_told(place, f"the alias {alias!r}", " Call rollback again to complete."):
             place.client().set_registered_model_alias(named, alias, number)
     held = {place.name: number for place, _, number in versions}
     return Promotion(
