@@ -79,7 +79,7 @@ class Assets:
         """Put the files of a code asset into a folder; the folder of the script is returned."""
         *_, properties = self.by_id(code_id, "codes")
         prefix = properties["codeUri"].removeprefix(f"{self._blobs.url}/").rstrip("/")
-        target = folder / prefix.rpartition("/")[2]
+        target: Path = folder / prefix.rpartition("/")[2]
         _write(self._blobs.below(f"{prefix}/"), target)
         return target
 

@@ -275,7 +275,7 @@ class AzureMLRunsArtifactRepository(RunsArtifactRepository):
         repository, name, inside = beside
         folder = Path(dst_path or tempfile.mkdtemp(), name)
         folder.mkdir(parents=True, exist_ok=True)
-        return str(repository.download_artifacts(inside, str(folder)))
+        return str(repository.download_artifacts(inside, str(folder)))  # type: ignore[no-untyped-call]
 
     def _get_logged_model_artifact_repo(self, run_id: str, name: str) -> ArtifactRepository | None:
         return None if self._is_of_azureml else super()._get_logged_model_artifact_repo(run_id, name)
@@ -286,7 +286,8 @@ class AzureMLRunsArtifactRepository(RunsArtifactRepository):
 
     def _newest_beside(self, path: str | None) -> tuple[AzureMLArtifactRepository, str, str] | None:
         """The model that a path leads into, its name, and the rest of the path, where another model has the name."""
-        run_id, inside = self.parse_runs_uri(f"{self.artifact_uri}/{path}" if path else self.artifact_uri)
+        address = f"{self.artifact_uri}/{path}" if path else self.artifact_uri
+        run_id, inside = self.parse_runs_uri(address)  # type: ignore[no-untyped-call]
         if not self._is_of_azureml or not inside:
             return None
         tracking_uri = getattr(self, "tracking_uri", None)
@@ -311,7 +312,8 @@ def run_of(artifact_uri: str) -> str | None:
     """Return the id of the run that an artifact URI belongs to; None for an uploaded model."""
     from azureml.mlflow._store.artifact.utils import artifact_uri_decomp
 
-    return artifact_uri_decomp(artifact_uri).get("runid")
+    run_id: str | None = artifact_uri_decomp(artifact_uri).get("runid")
+    return run_id
 
 
 def _address(*uris: str | None) -> WorkspaceAddress:

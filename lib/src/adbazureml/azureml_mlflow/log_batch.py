@@ -45,7 +45,7 @@ class RejectedError(MlflowException):
             named.append("points of metrics")
         others = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         said = next(iter(self.rejected.values()), str(sending.unsought))
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             f"Azure ML refused {', '.join(named[:_NAMED])}{others}; everything else of this call is logged. It says:"
             f" {said}",
             error_code=INVALID_PARAMETER_VALUE,

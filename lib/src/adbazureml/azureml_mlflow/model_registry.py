@@ -109,7 +109,7 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
 
     def get_registered_model(self, name: str) -> RegisteredModel:
         """Get a registered model, its aliases among its attributes."""
-        model = super().get_registered_model(name)
+        model: RegisteredModel = super().get_registered_model(name)
         for key, value in model.tags.items():
             if key.startswith(_ALIAS):
                 model._add_alias(RegisteredModelAlias(key.removeprefix(_ALIAS), value))
@@ -117,7 +117,7 @@ class AzureMLModelRegistry(connection.AzureMLRequests, AzureMLflowModelRegistry)
 
     def get_model_version(self, name: str, version: str) -> ModelVersion:
         """Get a version, its aliases among its attributes."""
-        found = super().get_model_version(name, version)
+        found: ModelVersion = super().get_model_version(name, version)
         aliases = self.get_registered_model(name).aliases
         found.aliases = [alias for alias, named in aliases.items() if named == str(found.version)]
         return found

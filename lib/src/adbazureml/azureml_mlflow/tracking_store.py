@@ -150,11 +150,12 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
             found = self.search_runs([experiment_id], f"tags.`{_REQUEST}` = '{request_id}'", 1, max_results=1)
             return found[0] if found else None
 
-        return connection.create_once(
+        made: Run = connection.create_once(
             lambda: Run.from_proto(self.send(endpoint, method, body, CreateRun.Response(), once=True).run),
             find,
             self.retry_policy,
         )
+        return made
 
     def get_run(self, run_id: str) -> Run:
         """Return a run with its logged models as outputs; an unknown id that was inherited is told as such."""
@@ -216,7 +217,8 @@ class AzureMLStore(LoggedModels, connection.AzureMLRequests, AzureMLRestStore):
         """
         if find_caller("log_model_metrics_for_step"):
             return PagedList([], None)
-        return super().get_metric_history(run_id, metric_key, *args, **kwargs)
+        history: PagedList[Metric] = super().get_metric_history(run_id, metric_key, *args, **kwargs)
+        return history
 
     def log_inputs(self, run_id: str, datasets: Any = None, models: Any = None) -> None:  # noqa: ARG002
         """Log datasets as inputs; the service has no models among a run's inputs."""

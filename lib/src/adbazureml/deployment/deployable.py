@@ -43,7 +43,8 @@ class Deployable:
     @property
     def signature(self) -> ModelSignature | None:
         """Columns or tensors that the model takes and gives; None when it was logged without."""
-        return self.model.signature
+        signature: ModelSignature | None = self.model.signature
+        return signature
 
     @property
     def is_spark(self) -> bool:

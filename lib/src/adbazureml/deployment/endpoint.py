@@ -96,12 +96,12 @@ class Endpoint:
         DeploymentError
             No deployment has traffic.
         """
-        return self._serving.model
+        return str(self._serving.model)
 
     @property
     def deployment(self) -> str:
         """Name of the deployment that has most of the traffic; raises as `model_uri`."""
-        return self._serving.name
+        return str(self._serving.name)
 
     def logs(self, lines: int = 50, *, deployment: str = "") -> str:
         """The last lines of a deployment's log; of the one that serves, where none is named."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlflow.deployments as mlflow_deployments
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from adbazureml.deployment.deployable import Deployable
 
 _FLAVOR = "python_function"
+_Answer = TypeVar("_Answer")
 
 
 class AzureMLDeploymentClient(mlflow_deployments.BaseDeploymentClient):
@@ -65,7 +66,7 @@ class AzureMLDeploymentClient(mlflow_deployments.BaseDeploymentClient):
     poll: float = 5
 
     def __init__(self, target_uri: str):
-        super().__init__(target_uri)
+        super().__init__(target_uri)  # type: ignore[no-untyped-call]
         with _mlflow_errors("INVALID_PARAMETER_VALUE"):
             self.workspace = AzureMLWorkspace.from_uri(target_uri)
 
@@ -330,7 +331,7 @@ class AzureMLDeploymentClient(mlflow_deployments.BaseDeploymentClient):
             return register_unnamed(found, f"{deployment}-model", self.workspace)
         return register_where_missing(found, model_uri, target, self.workspace)
 
-    def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
+    def _asked(self, what: str, ask: Callable[[], _Answer]) -> _Answer:
         from azure.core.exceptions import AzureError
 
         with _mlflow_errors():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def of_model(model_uri: str, model: Model) -> Requirements:
     return Requirements(python=".".join(version.split(".")[:2]), wanted=(*own, *SERVER))
 
 
-def _quietly(function: object, *arguments: object) -> str:
+def _quietly(function: Callable[..., str], *arguments: object) -> str:
     """Call MLflow without what it tells about pip."""
     import logging
 
@@ -135,7 +136,7 @@ def _quietly(function: object, *arguments: object) -> str:
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        return function(*arguments)  # type: ignore[operator]
+        return function(*arguments)
     finally:
         logger.setLevel(before)
 

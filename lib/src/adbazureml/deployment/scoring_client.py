@@ -30,7 +30,7 @@ def is_healthy(address: str, *, timeout: float) -> bool:
     """Whether a ``GET`` is answered with success within so many seconds, by a server on this machine."""
     with session() as connection:
         try:
-            return connection.get(address, timeout=timeout).ok
+            return bool(connection.get(address, timeout=timeout).ok)
         except requests.RequestException:
             return False
 

@@ -128,7 +128,8 @@ class Profile:
         order = np.argsort(points, kind="stable")
         points, upto = points[order], np.cumsum(weights[order])
         middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES * upto[-1]
-        return points[np.minimum(np.searchsorted(upto, middles), len(points) - 1)]
+        found: NDArray[np.float64] = points[np.minimum(np.searchsorted(upto, middles), len(points) - 1)]
+        return found
 
     def summed_up(self) -> None:
         """Replace the points by at most 1,000: no share of the rows moves by more than 1/2,000."""

@@ -75,7 +75,7 @@ def _patients() -> pd.DataFrame:
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes(as_frame=True, scaled=False)
-    patients = data.data.rename(columns=str.lower).assign(progression=data.target)
+    patients: pd.DataFrame = data.data.rename(columns=str.lower).assign(progression=data.target)
     patients.insert(0, "patient_id", [f"P{number:04d}" for number in range(len(patients))])
     return patients
 

@@ -72,7 +72,8 @@ def transformed(
         classes = _classes(model, predictions, probabilities, uri)
         made_columns.append(by_class(probabilities, classes).alias(probability_column))
     kept = [functions.col(f"{row}.{identifier(name)}").alias(name) for name in frame.columns]
-    return predictions.select(*kept, *made_columns)
+    selected: DataFrame = predictions.select(*kept, *made_columns)
+    return selected
 
 
 def _classes(model: Any, predictions: DataFrame, probabilities: Column, uri: str) -> Column:

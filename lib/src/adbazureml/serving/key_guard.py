@@ -37,7 +37,8 @@ class Guard:
         said = environ.get("HTTP_AUTHORIZATION", "").encode("utf-8", "surrogateescape")
         health = environ.get("PATH_INFO") in ("", "/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD")
         if health or hmac.compare_digest(said, self.expected):
-            return self.application(environ, start)
+            passed: Iterable[bytes] = self.application(environ, start)
+            return passed
         body = json.dumps({"message": "Send the endpoint's key in the header 'Authorization: Bearer <key>'."}).encode()
         headers = [
             ("Content-Type", "application/json"),

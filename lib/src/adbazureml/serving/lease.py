@@ -100,6 +100,6 @@ def _is_alive(pid: int, created: float) -> bool:
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - created) < _CREATE_TIME_TOLERANCE_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return same and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -155,7 +155,7 @@ def _load() -> None:
     served = model
 
 
-@rawhttp
+@rawhttp  # type: ignore[untyped-decorator]
 def run(request: Any) -> AMLResponse:
     """Answer a request."""
     assert served is not None
@@ -270,7 +270,8 @@ def _typed(rows: pd.DataFrame, schema: Any) -> pd.DataFrame:
             rows[name] = pd.Series(
                 [_checked(value, kind, name) for value in rows[name].tolist()], index=rows.index, dtype=object
             ).infer_objects()
-    return cast_df_types_according_to_schema(rows, schema)
+    cast: pd.DataFrame = cast_df_types_according_to_schema(rows, schema)
+    return cast
 
 
 def _checked_inputs(value: Any, specs: dict[str | None, np.dtype[Any]]) -> Any:

@@ -79,7 +79,7 @@ def _lives(process_id: int, run: Run) -> bool:
         return False
     except PermissionError:
         return True
-    return _start_of(process_id) <= run.info.start_time / 1000 + _SECONDS_OF_CLOCKS
+    return bool(_start_of(process_id) <= run.info.start_time / 1000 + _SECONDS_OF_CLOCKS)
 
 
 def _start_of(process_id: int) -> float:

@@ -41,7 +41,7 @@ class CounterpartLookup:
         if run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.replica_uri and (
             linked := run.data.tags.get(run_tags.AZUREML_RUN_ID)
         ):
-            return linked
+            return str(linked)
         return self.search(run)
 
     def search(self, run: Run) -> str | None:
@@ -188,13 +188,14 @@ class CounterpartLookup:
         experiment_id = self.counterpart_experiment(run.info.experiment_id, make=True)
 
         def create(tags: Mapping[str, str], run_name: str | None) -> Run:
-            return self._pair.replica.create_run(
+            created: Run = self._pair.replica.create_run(
                 experiment_id=experiment_id,
                 user_id=run.info.user_id or run.data.tags.get("mlflow.user", ""),
                 start_time=run.info.start_time,
                 tags=[RunTag(*item) for item in tags.items()],
                 run_name=run_name,
             )
+            return created
 
         try:
             return create(tags, run.info.run_name)

@@ -79,7 +79,7 @@ class CounterpartRun:
             There is no such run, or it is the counterpart of another one now.
         """
         try:
-            run = self._store.get_run(self.run_id)
+            run: Run = self._store.get_run(self.run_id)
         except Exception as error:
             if is_missing(error):
                 raise CounterpartLostError(f"the counterpart {self.run_id} is gone") from error

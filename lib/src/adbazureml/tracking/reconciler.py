@@ -367,7 +367,7 @@ def _explain_rejected(counterpart: CounterpartRun, run: Run) -> str:
     rejected = counterpart.rejected
     news = {item: message for item, message in rejected.items() if message != REJECTED_BEFORE}
     if not news and (before := run.data.tags.get(run_tags.REJECTED, "")):
-        return before
+        return str(before)
     item, message = next(iter((news or rejected or {"some items": REJECTED_BEFORE}).items()))
     if item.startswith(("param ", "tag ", "run name ")):
         # What tells the value is for us alone.

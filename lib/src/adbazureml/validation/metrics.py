@@ -66,7 +66,8 @@ def row_losses(labels: pd.Series[Any], answers: NDArray[Any], task: Task, loss: 
         return _own_losses(labels.to_numpy(), answers, loss)
     if task == "classification":
         return np.asarray(as_text(answers) != as_text(labels), dtype=np.float64)
-    return np.abs(answers.astype(np.float64) - labels.to_numpy().astype(np.float64))
+    errors: NDArray[np.float64] = np.abs(answers.astype(np.float64) - labels.to_numpy().astype(np.float64))
+    return errors
 
 
 def _own_losses(labels: NDArray[Any], answers: NDArray[Any], loss: Loss) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, cast
 
 from adbazureml.errors import SettingsError
 
@@ -103,7 +103,7 @@ def read_rules(path: str | Path) -> Rules:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: this file of rules is no YAML: {error}") from error
     problems: list[str] = []
-    rules: Any = {} if found is None else _checked(found, problems)
+    rules = cast("Rules", {} if found is None else _checked(found, problems))
     if problems:
         raise SettingsError(f"{path}: wrong rules:\n  " + "\n  ".join(problems))
     return rules

@@ -89,7 +89,7 @@ class Group:
             answer = requests.get(f"{self.url}/", timeout=_PING_TIMEOUT_S)
         except requests.RequestException:
             return False
-        return answer.ok and answer.headers.get(ANSWERED_BY) == self.served.deployment
+        return bool(answer.ok and answer.headers.get(ANSWERED_BY) == self.served.deployment)
 
     @property
     def state(self) -> State:

@@ -62,14 +62,18 @@ def deployment_of(fields: Mapping[str, Any], *, name: str, endpoint: str) -> Onl
     from azure.ai.ml import load_online_deployment
 
     defaults = {"instance_type": _INSTANCE_TYPE, "instance_count": _INSTANCE_COUNT}
-    return _loaded(load_online_deployment, {**defaults, **fields, "name": name, "endpoint_name": endpoint})
+    described: OnlineDeployment = _loaded(
+        load_online_deployment, {**defaults, **fields, "name": name, "endpoint_name": endpoint}
+    )
+    return described
 
 
 def endpoint_of(fields: Mapping[str, Any], *, name: str) -> OnlineEndpoint:
     """Return the managed online endpoint that fields describe; raises as `deployment_of`."""
     from azure.ai.ml import load_online_endpoint
 
-    return _loaded(load_online_endpoint, {"auth_mode": "key", **fields, "name": name})
+    described: OnlineEndpoint = _loaded(load_online_endpoint, {"auth_mode": "key", **fields, "name": name})
+    return described
 
 
 def set_fields(one: Any, fields: Mapping[str, Any], given: Any) -> None:

@@ -145,7 +145,7 @@ class OnlineEndpoints(Target):
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the end of a deployment's log; see `Target.logs`."""
         with explaining_errors(f"log of deployment {deployment!r} of endpoint {name!r}"):
-            return self._client.online_deployments.get_logs(deployment, name, lines=lines)
+            return str(self._client.online_deployments.get_logs(deployment, name, lines=lines))
 
     def remove(self, name: str, deployment: str) -> None:
         """Delete a deployment; see `Target.remove`."""
@@ -195,21 +195,23 @@ class OnlineEndpoints(Target):
         from azure.core.exceptions import HttpResponseError
 
         try:
-            return self._client.online_endpoints.get(name)
+            found: OnlineEndpoint = self._client.online_endpoints.get(name)
         except HttpResponseError as error:
             if is_missing(error):
                 return None
             raise
+        return found
 
     def _deployment(self, name: str, deployment: str) -> OnlineDeployment | None:
         from azure.core.exceptions import HttpResponseError
 
         try:
-            return self._client.online_deployments.get(deployment, name)
+            found: OnlineDeployment = self._client.online_deployments.get(deployment, name)
         except HttpResponseError as error:
             if is_missing(error):
                 return None
             raise
+        return found
 
     def _is_ours(self, endpoint: OnlineEndpoint) -> bool:
         return _kind(endpoint) == self.kind
