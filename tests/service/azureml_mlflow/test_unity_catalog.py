@@ -200,5 +200,27 @@ def test_promoted_and_rolled_back_in_unity_catalog_and_azure_ml(workspace, unity
     theirs = workspace.client().get_model_version_by_alias(versions[0].azureml_name, "champion")
     assert str(theirs.version) == versions[0].azureml
     unity.fail_next(1, "registered-models/alias", 403)
-    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* the right to change"):
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
         promote(versions[1], workspace=workspace)
+
+
+def test_from_one_catalog_to_the_next_and_approved_by_a_person(workspace, unity, train):
+    track(workspace)
+    version = register(train(), name=NAME, registry="databricks")
+    unity.schemas.add("prod.houses")
+    with pytest.raises(RegistryError, match=r"waits for approval: .*/explore/data/models/main/houses/prices/version/1"):
+        promote(version, to="prod", approval="approval")
+    mlflow.MlflowClient(registry_uri="databricks-uc").set_model_version_tag(NAME, "1", "approval", "Approved")
+    unity.fail_next(1, "registered-models/alias", status=403)
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
+        promote(version, to="prod", approval="approval")
+    promoted = promote(version, to="prod", approval="approval")
+    assert (promoted.name, promoted.databricks, promoted.azureml) == ("prod.houses.prices", "1", None)
+    copy = unity.models["prod.houses.prices"]
+    assert (copy.aliases, copy.last) == ({"champion": "1"}, 1)
+    assert copy.versions["1"]["run_id"] == version.run_id
+    assert tags_of(copy.versions["1"])["adbazureml_copied_from"].endswith(f"/{NAME}/1")
+    with pytest.raises(
+        RegistryError, match=r"refused a copy of version 1 of 'main.houses.prices': .*Catalog 'test' does"
+    ):
+        promote(version, to="test", approval="approval")
