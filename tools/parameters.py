@@ -10,13 +10,17 @@ import yaml
 from adbazureml.settings import GROUPS, Settings, names_in
 
 ROOT = Path(__file__).parent.parent
-JOBS = ("train", "score", "clean_up")
+JOBS = ("train", "score", "deployment", "clean_up")
 # Of a server on a person's own machine: a job's cluster, and a server on it, ends with the job.
 LOCAL_ONLY = {"endpoint_port", "keep_endpoint"}
 # What only a person in a notebook types, never a job: the link and a new workspace are made once.
 TYPED_BY_HAND = {"confirm_resource_group", *names_in("linking")}
 # What one task hands to another: a job's parameter would win over it.
 HANDED_ON = set(names_in("versions"))
+# But for this job, which Databricks runs with the version that somebody made.
+GIVEN_BY_DATABRICKS = {"deployment": {"model_version"}}
+# What a job decides by itself, in its tasks.
+DECIDED = {"deployment": {"promote", "fail_if_worse"}}
 # What the deployment makes and names.
 MADE = {
     "experiment": "${resources.experiments.runs.name}",
@@ -39,7 +43,8 @@ def job_parameters(job: str) -> dict[str, str]:
     return {
         name: MADE.get(name) or (f"${{var.{name}}}" if name in variables else _text(name))
         for name in names
-        if name not in LOCAL_ONLY | TYPED_BY_HAND | HANDED_ON
+        if name in GIVEN_BY_DATABRICKS.get(job, ())
+        or name not in LOCAL_ONLY | TYPED_BY_HAND | HANDED_ON | DECIDED.get(job, set())
     }
 
 

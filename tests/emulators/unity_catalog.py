@@ -37,6 +37,7 @@ class Model:
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     last: int = 0
+    deployment_job_id: str = ""
 
 
 class UnityCatalogMLflow(DatabricksMLflow):
@@ -63,6 +64,7 @@ class UnityCatalogMLflow(DatabricksMLflow):
             "GET registered-models:is-databricks-sdk-models-artifact-repository-enabled": self._by_files_api,
             "POST registered-models/create": self._create_model,
             "GET registered-models/get": lambda asked: {"registered_model": self._shown(self._model(asked))},
+            "PATCH registered-models/update": self._update_model,
             "GET registered-models/search": self._search_models,
             "POST registered-models/set-tag": self._set_model_tag,
             "POST registered-models/alias": self._set_alias,
@@ -75,6 +77,8 @@ class UnityCatalogMLflow(DatabricksMLflow):
             "GET model-versions/search": self._search_versions,
             "GET model-versions/get-download-uri": lambda asked: {"artifact_uri": self._version(asked)["source"]},
             "POST model-versions/set-tag": self._set_version_tag,
+            "DELETE model-versions/delete-tag": self._delete_version_tag,
+            "PATCH model-versions/update": self._update_version,
             "DELETE model-versions/delete": self._delete_version,
             "POST model-versions/emit-lineage": lambda _: {},
         }
@@ -145,8 +149,19 @@ class UnityCatalogMLflow(DatabricksMLflow):
             raise _RefusedError(403, "PERMISSION_DENIED", said)
         if name in self.models:
             raise _RefusedError(409, "RESOURCE_ALREADY_EXISTS", f"Function or Model '{name}' already exists")
-        self.models[name] = Model(name, _checked_tags(asked.get("tags") or []))
+        job_id = _checked_job(asked.get("deployment_job_id") or "")
+        self.models[name] = Model(name, _checked_tags(asked.get("tags") or []), deployment_job_id=job_id)
         return {"registered_model": self._shown(self.models[name])}
+
+    def _update_model(self, asked: dict[str, Any]) -> dict[str, Any]:
+        model = self._model(asked)
+        if "deployment_job_id" in asked:
+            job_id = _checked_job(asked["deployment_job_id"])
+            if job_id and model.deployment_job_id not in ("", job_id):
+                said = f"'{model.name}' is connected to job {model.deployment_job_id}: disconnect it first."
+                raise _RefusedError(400, "INVALID_PARAMETER_VALUE", said)
+            model.deployment_job_id = job_id
+        return {"registered_model": self._shown(model)}
 
     def _search_models(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"registered_models": [{"name": model.name} for model in self.models.values()]}
@@ -188,7 +203,12 @@ class UnityCatalogMLflow(DatabricksMLflow):
     def _shown(self, model: Model) -> dict[str, Any]:
         tags = [{"key": key, "value": value} for key, value in model.tags.items()]
         aliases = [{"alias": alias, "version": version} for alias, version in model.aliases.items()]
-        return {"name": model.name, "tags": tags, "aliases": aliases}
+        return {
+            "name": model.name,
+            "tags": tags,
+            "aliases": aliases,
+            "deployment_job_id": model.deployment_job_id,
+        }
 
     # Versions
 
@@ -241,6 +261,16 @@ class UnityCatalogMLflow(DatabricksMLflow):
         version["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
         return {}
 
+    def _delete_version_tag(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version = self._version(asked)
+        version["tags"] = [tag for tag in version["tags"] if tag["key"] != asked["key"]]
+        return {}
+
+    def _update_version(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version = self._version(asked)
+        version["description"] = asked.get("description", "")
+        return {"model_version": version}
+
     def _delete_version(self, asked: dict[str, Any]) -> dict[str, Any]:
         version = self._version(asked)
         shutil.rmtree(self._place(version), ignore_errors=True)
@@ -291,6 +321,12 @@ def _checked_name(name: str) -> str:
         said = f"'{name}' is not a valid name for a model of Unity Catalog: <catalog>.<schema>.<model>"
         raise _RefusedError(400, "INVALID_PARAMETER_VALUE", said)
     return name.lower()
+
+
+def _checked_job(job_id: str) -> str:
+    if job_id and not job_id.isdigit():
+        raise _RefusedError(400, "INVALID_PARAMETER_VALUE", f"'{job_id}' is not the id of a job.")
+    return job_id
 
 
 def _checked_tags(tags: list[dict[str, Any]]) -> dict[str, str]:

@@ -40,7 +40,7 @@ from adbazureml.settings import Settings, names_in
 from adbazureml.validation import Rules, read_rules
 
 TARGETS = ["dev", "serverless", "staging", "prod"]
-JOBS = ["clean_up", "score", "train"]
+JOBS = ["clean_up", "deployment", "score", "train"]
 # Settings of a server on a person's own machine: a job cluster, and the server on it, ends with the job.
 LOCAL_ONLY = {"endpoint_port", "keep_endpoint"}
 # What only a person in a notebook types, never a job: the link and a new workspace are made once.
@@ -48,6 +48,8 @@ TYPED_BY_HAND = {
     "confirm_resource_group",
     *("databricks_workspace", "set_link", "replace_link", "create_workspace", "location"),
 }
+# What Databricks runs the deployment job with.
+OF_THE_VERSION = {"model_name", "model_version"}
 # The fields of a target, and of the file, that this bundle uses;
 # https://docs.databricks.com/dev-tools/bundles/reference
 TARGET_FIELDS = {"mode", "default", "presets", "workspace", "run_as", "permissions", "resources", "variables"}
@@ -339,7 +341,7 @@ class TestResources:
 
 
 class TestJobs:
-    def test_are_the_three(self):
+    def test_are_the_four(self):
         assert set(DECLARED) == set(JOBS)
 
     @pytest.mark.parametrize("name", TARGETS)
@@ -352,7 +354,9 @@ class TestJobs:
         for task in job["tasks"]:
             path = ROOT / notebook(task)
             assert path.is_file()
-            assert re.fullmatch(rf"(\d\d_)?{task['task_key']}\.ipynb", path.name)
+            # Databricks' documentation calls the task so that validates.
+            name = {"evaluate": "validate"}.get(task["task_key"], task["task_key"])
+            assert re.fullmatch(rf"(\d\d_)?{name}\.ipynb", path.name)
 
     def test_every_notebook_is_in_a_job(self):
         named = {notebook(task) for declared in DECLARED.values() for task in declared["tasks"]}
@@ -392,7 +396,7 @@ class TestJobs:
     def test_notebooks_get_all_they_ask_for(self, job):
         for task in job["tasks"]:
             asked = asked_for(notebook(task))
-            given = {*parameters(job), *LOCAL_ONLY, *TYPED_BY_HAND, *names_in("versions")}
+            given = {*parameters(job), *base_parameters(task), *LOCAL_ONLY, *TYPED_BY_HAND, *names_in("versions")}
             assert asked <= given, task["task_key"]
 
     def test_no_parameter_is_given_for_nothing(self, job):
@@ -407,9 +411,11 @@ class TestJobs:
             "deploy": {"model_version"},
             # Of the version that scored. Scoring itself takes the newest.
             "monitor": {"model_version"},
+            # A person promotes.
+            "evaluate": {"promote", "fail_if_worse"},
         }
         for key, names in given.items():
-            assert names - {"deploy_target"} == expected.get(key, set())
+            assert names - {"deploy_target"} == expected.get(key, set()) - set(parameters(job))
 
     def test_no_table_or_model_is_left_to_a_default(self, job):
         hints = get_type_hints(Settings, include_extras=True)
@@ -450,6 +456,9 @@ class TestJobs:
             ("train", "train_and_log"),
             ("train", "validate"),
             ("score", "monitor"),
+            ("deployment", "evaluate"),
+            ("deployment", "approval"),
+            ("deployment", "deploy"),
             ("clean_up", "clean_up"),
         }
         starts_runs = {
@@ -560,6 +569,29 @@ class TestTrainAndScore:
             assert (rule["metric"], rule["op"]) == ("RUN_DURATION_SECONDS", "GREATER_THAN")
             assert 0 < rule["value"] < job["timeout_seconds"]
             assert "on_duration_warning_threshold_exceeded" in job["email_notifications"]
+
+
+class TestDeployment:
+    @pytest.fixture
+    def deployment(self):
+        return Target("prod").jobs["deployment"]
+
+    def test_is_what_databricks_asks_of_a_deployment_job(self, deployment):
+        """As https://learn.microsoft.com/azure/databricks/mlflow/deployment-job says it must be."""
+        assert set(parameters(deployment)) >= OF_THE_VERSION
+        assert parameters(deployment)["model_version"] == ""
+        assert upstream(deployment) == {"evaluate": set(), "approval": {"evaluate"}, "deploy": {"evaluate", "approval"}}
+        assert not {"schedule", "trigger", "triggers", "continuous"} & set(deployment)
+
+    def test_no_task_is_tried_again(self, deployment):
+        assert [task["max_retries"] for task in deployment["tasks"]] == [0, 0, 0]
+
+    def test_only_a_person_promotes(self, deployment):
+        evaluate, approval, _ = deployment["tasks"]
+        assert base_parameters(evaluate) == {"promote": "false", "fail_if_worse": "true"}
+        assert not set(base_parameters(evaluate)) & set(parameters(deployment)), "the job's would win"
+        # By the button of the version's page, which sets the tag of the task's name.
+        assert parameters(deployment)["approval_tag"] == approval["task_key"]
 
 
 class TestCleanUp:

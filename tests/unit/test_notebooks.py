@@ -34,7 +34,7 @@ def test_the_walk_is_in_order():
         "clean_up",
     ]
     walk = [f"{number:02}_{stage}" for number, stage in enumerate(stages, start=1)]
-    assert [path.stem for path in PATHS] == [*walk, "catch_up"]
+    assert [path.stem for path in PATHS] == [*walk, "approval", "catch_up"]
 
 
 def test_format_without_outputs_and_with_stable_ids(notebook):
@@ -55,7 +55,8 @@ def test_the_same_skeleton(notebook, request):
     title, set_up = notebook.cells[0], notebook.cells[1]
     stem = request.node.callspec.id
     number = int(stem[:2]) if stem[0].isdigit() else None
-    assert title.source.startswith("# Catch up\n" if number is None else f"# {number}. ")
+    begins = f"# {stem.capitalize().replace('_', ' ')}\n" if number is None else f"# {number}. "
+    assert title.source.startswith(begins)
     assert (set_up.cell_type, set_up.id) == ("code", "set-up")
     what = title.source.split("\n\n")[1]
     assert len(re.findall(r"[.](?:\s|$)", what)) == 3, "what it does, in three sentences"

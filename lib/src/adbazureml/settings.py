@@ -68,6 +68,7 @@ GroupName = Literal[
     "data",
     "versions",
     "validation",
+    "approval",
     "linking",
     "training",
     "deployment",
@@ -153,6 +154,14 @@ class Validation(_Group):
     fail_if_worse: bool = Field(False, description="end the notebook, and its job, with an error where none passes")
 
 
+class Approval(_Group):
+    """What a person says before a new version goes live."""
+
+    approval_tag: str = Field(
+        "approval", description="tag of a version that somebody sets to Approved; its task's name"
+    )
+
+
 class Linking(_Group):
     """How the workspaces are linked, and a missing one made."""
 
@@ -220,7 +229,19 @@ class Deletion(_Group):
 # By the names that notebooks ask for them, in the order in which they are shown.
 GROUPS: dict[str, type[_Group]] = {
     group.__name__.lower(): group
-    for group in (Workspaces, Data, Versions, Linking, Training, Validation, Deployment, Scoring, Monitoring, Deletion)
+    for group in (
+        Workspaces,
+        Data,
+        Versions,
+        Linking,
+        Training,
+        Validation,
+        Approval,
+        Deployment,
+        Scoring,
+        Monitoring,
+        Deletion,
+    )
 }
 
 
@@ -258,7 +279,9 @@ def _surroundings() -> Surroundings:
     return _known[0]
 
 
-class Settings(Deletion, Monitoring, Scoring, Deployment, Validation, Training, Linking, Versions, Data, Workspaces):
+class Settings(
+    Deletion, Monitoring, Scoring, Deployment, Approval, Validation, Training, Linking, Versions, Data, Workspaces
+):
     """The parameters of all notebooks, in groups.
 
     `Settings.from_notebook` reads each one from, in this order, the job's parameters or the notebook's widgets, the

@@ -6,6 +6,7 @@ from mlflow.exceptions import MlflowException
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, find_version, promote, register, rollback, track
 from adbazureml.errors import RegistryError
+from adbazureml.registry import new_version
 
 NAME = "main.houses.prices"
 IN_AZUREML = "main--houses--prices"
@@ -113,6 +114,57 @@ def test_somebody_else_was_faster(workspace, versions):
     assert holders(workspace) == ("3", versions[2].azureml)
 
 
+def test_two_promote_at_once_and_one_is_told(workspace, versions, monkeypatch):
+    """Another session moves the alias right after this one has."""
+    ours = DatabricksWorkspace.current().client()
+    set_alias = mlflow.MlflowClient.set_registered_model_alias
+
+    def and_so_does_another(client, name, alias, version):
+        set_alias(client, name, alias, version)
+        set_alias(ours, NAME, alias, "1")
+
+    promote(versions[1], workspace=workspace)
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", and_so_does_another)
+    with pytest.raises(RegistryError, match="is version 1, not 3: somebody moved it meanwhile"):
+        promote(versions[2], workspace=workspace, replaces="2")
+    assert holders(workspace) == ("1", versions[1].azureml)
+
+
+def test_a_person_approves_first(workspace, versions):
+    promote(versions[0], workspace=workspace)
+    client = DatabricksWorkspace.current().client()
+    for said, seen in ((None, "is not there yet"), ("Rejected", "is 'Rejected' now")):
+        if said:
+            client.set_model_version_tag(NAME, "2", "approval", said)
+        waits = rf"Version 2 of .* waits for approval: .* 'approval', which {seen}, to 'Approved' in .*/models/"
+        with pytest.raises(RegistryError, match=waits):
+            promote(versions[1], workspace=workspace, approval="approval")
+    assert holders(workspace) == ("1", versions[0].azureml)
+    client.set_model_version_tag(NAME, "2", "approval", "approved")
+    assert promote(versions[1], workspace=workspace, approval="approval").databricks == "2"
+
+
+def test_from_a_local_backend_into_an_azure_ml_workspace(workspace, log_model, tmp_path, monkeypatch, rows, model):
+    """As between two workspaces: no run of the version is there."""
+    with monkeypatch.context() as patch:
+        patch.setenv("ADBAZUREML_HOME", str(tmp_path))
+        local = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+    track(local)
+    mlflow.set_experiment("/Users/ada@example.com/moved")
+    with mlflow.start_run() as run:
+        log_model()
+    version = register(run, name="moved", workspace=local)
+    for _ in range(2):
+        assert promote(version, workspace=local, to=workspace).azureml == "1"
+    client = workspace.client()
+    found = client.get_model_version("moved", "1")
+    assert found.tags["adbazureml_copied_from"] == f"{local.name}/moved/1"
+    with new_version.asking_registry(workspace.registry_uri):
+        loaded = mlflow.pyfunc.load_model("models:/moved@champion")
+    assert loaded.predict(rows) == pytest.approx(model.predict(rows))
+    client.delete_registered_model("moved")
+
+
 def test_what_can_t_be_promoted_or_rolled_back(workspace, versions):
     with pytest.raises(RegistryError, match=r"Azure ML holds version .* too: give workspace="):
         promote(versions[0])
@@ -131,6 +183,8 @@ def test_in_one_registry_alone(workspace, log_model):
     with mlflow.start_run() as run:
         log_model()
     version = register(run, name="alone", registry="azureml", workspace=workspace)
+    with pytest.raises(RegistryError, match="the tag 'approval', which is not there yet"):
+        promote(version, workspace=workspace, approval="approval")
     assert promote(version, workspace=workspace, alias="challenger").databricks is None
     with pytest.raises(RegistryError, match="is the first that had the alias"):
         rollback("alone", alias="challenger", registry="azureml", workspace=workspace)

@@ -4,14 +4,16 @@ import uuid
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.databricks import TOKEN
 from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.unity_catalog import UnityCatalogMLflow
 
-from adbazureml import AzureMLWorkspace, find_version, promote, register, rollback, runtime, track
+from adbazureml import AzureMLWorkspace, find_version, promote, register, rollback, runtime, track, validate
 from adbazureml.errors import RegistryError
+from adbazureml.registry import connect_deployment_job
 
 NAME, THEIRS = "main.houses.prices", "main--houses--prices"
 
@@ -200,5 +202,59 @@ def test_promoted_and_rolled_back_in_unity_catalog_and_azure_ml(workspace, unity
     theirs = workspace.client().get_model_version_by_alias(versions[0].azureml_name, "champion")
     assert str(theirs.version) == versions[0].azureml
     unity.fail_next(1, "registered-models/alias", 403)
-    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* the right to change"):
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
         promote(versions[1], workspace=workspace)
+
+
+def test_from_one_catalog_to_the_next_and_approved_by_a_person(workspace, unity, train):
+    track(workspace)
+    version = register(train(), name=NAME, registry="databricks")
+    unity.schemas.add("prod.houses")
+    with pytest.raises(RegistryError, match=r"waits for approval: .*/explore/data/models/main/houses/prices/version/1"):
+        promote(version, to="prod", approval="approval")
+    mlflow.MlflowClient(registry_uri="databricks-uc").set_model_version_tag(NAME, "1", "approval", "Approved")
+    unity.fail_next(1, "registered-models/alias", status=403)
+    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
+        promote(version, to="prod", approval="approval")
+    promoted = promote(version, to="prod", approval="approval")
+    assert (promoted.name, promoted.databricks, promoted.azureml) == ("prod.houses.prices", "1", None)
+    copy = unity.models["prod.houses.prices"]
+    assert (copy.aliases, copy.last) == ({"champion": "1"}, 1)
+    assert copy.versions["1"]["run_id"] == version.run_id
+    assert tags_of(copy.versions["1"])["adbazureml_copied_from"].endswith(f"/{NAME}/1")
+    with pytest.raises(
+        RegistryError, match=r"refused a copy of version 1 of 'main.houses.prices': .*Catalog 'test' does"
+    ):
+        promote(version, to="test", approval="approval")
+
+
+def test_a_model_is_connected_to_its_deployment_job(unity):
+    first = connect_deployment_job("Main.Houses.Prices", job_id=7)
+    assert (first.created, unity.models[NAME].deployment_job_id, unity.models[NAME].versions) == (True, "7", {})
+    assert str(connect_deployment_job(NAME, job_id=7)) == f"{NAME} is connected to job 7 already."
+    with pytest.raises(MlflowException, match="disconnect it first"):
+        mlflow.MlflowClient(registry_uri="databricks-uc").update_registered_model(NAME, deployment_job_id="8")
+    assert str(connect_deployment_job(NAME, job_id=8)) == (
+        f"{NAME} is connected to job 8, no more to job 7: Databricks runs it for each new version."
+    )
+    assert unity.models[NAME].deployment_job_id == "8"
+    unity.fail_next(1, "registered-models/update", status=403)
+    with pytest.raises(RegistryError, match=f"refused job 9 as deployment job of '{NAME}'"):
+        connect_deployment_job(NAME, job_id=9)
+    with pytest.raises(RegistryError, match="'prices' is no name in Unity Catalog"):
+        connect_deployment_job("prices", job_id=7)
+
+
+def test_a_verdict_is_written_to_a_version_of_unity_catalog(workspace, unity, train, rows):
+    track(workspace)
+    version = register(train(), name=NAME, workspace=workspace)
+    data = rows.assign(y=rows["a"] * 2 + rows["b"])
+    validate(version, data=data, label="y", size_mb=0.000001).write_to(version, workspace=workspace)
+    verdict = validate(version, data=data, label="y")
+    verdict.write_to(version, workspace=workspace)
+    (ours,) = unity.models[NAME].versions.values()
+    assert ours["description"] == f"Validation: {NAME}/1 may be the first champion."
+    assert tags_of(ours)["adbazureml_validation"] == "passed"
+    assert "adbazureml_check_size" not in tags_of(ours)
+    theirs = workspace.client().get_model_version(THEIRS, version.azureml)
+    assert (theirs.description, theirs.tags["adbazureml_check_answers"]) == (ours["description"], "passed")

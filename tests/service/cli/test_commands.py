@@ -67,6 +67,7 @@ def test_help_names_every_command():
         "link",
         "status",
         "catch-up",
+        "deployment-job",
         "clean-up",
     ):
         assert f"\n  {command} " in done.output

@@ -179,6 +179,7 @@ COMMANDS = {
     "link unset": (AZUREML, "--yes"),
     "status": (AZUREML, *EXPERIMENT),
     "catch-up": (AZUREML, *EXPERIMENT),
+    "deployment-job": ("main.houses.prices", "--job-id", "7"),
     "clean-up": (AZUREML, *EXPERIMENT, "--delete", "--confirm", EXPERIMENT[1]),
 }
 

@@ -12,6 +12,7 @@ from adbazureml.cli.options import azureml_of, azureml_options, check_named, set
 from adbazureml.errors import AdbAzureMLError
 from adbazureml.settings import Settings
 from adbazureml.text import redact
+from adbazureml.workspaces import DatabricksWorkspace
 
 
 class _Commands(click.Group):
@@ -218,6 +219,17 @@ def catch_up_command(verify: bool, **names: str) -> None:
     click.echo(str(done))
     if done.out_of_sync:
         raise SystemExit(1)
+
+
+@main.command("deployment-job")
+@click.argument("model")
+@click.option("--job-id", required=True, type=int, help="Number of the job, as `databricks bundle summary` shows it.")
+def deployment_job_command(model: str, job_id: int) -> None:
+    """Have Databricks run a job for each new version of MODEL, a name in Unity Catalog such as main.houses.prices."""
+    from adbazureml.registry import connect_deployment_job
+
+    with DatabricksWorkspace.signed_in():
+        click.echo(str(connect_deployment_job(model, job_id=job_id)))
 
 
 @main.command("clean-up")

@@ -4,6 +4,7 @@ It imports `tracking`, as a version in Azure ML needs its run there, and what is
 `model_uri` has what the rooms above take for a model.
 """
 
+from adbazureml.registry.deployment_job import DeploymentJob, connect_deployment_job
 from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
 from adbazureml.registry.registered_version import RegisteredVersion, find_version
@@ -12,10 +13,12 @@ from adbazureml.registry.registration_plan import RegistrationPlan, plan_registr
 
 __all__ = [
     "CHAMPION",
+    "DeploymentJob",
     "Promotion",
     "RegisteredVersion",
     "RegistrationPlan",
     "azureml_model_name",
+    "connect_deployment_job",
     "find_version",
     "plan_registration",
     "promote",

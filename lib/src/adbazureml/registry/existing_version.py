@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def find_existing_version(place: Workspace, name: str, found: SourceModel) -> ModelVersion | None:
     """Find the finished version that was made of the model; the oldest, should there be several.
 
-    One whose files never came, because its maker died, does not count.
+    One whose files never came, because its maker died, does not count; nor, where a version was meant, does the
+    counterpart of another one.
     """
     client = place.client()
     without_tags = place.registry_uri.startswith("databricks-uc")
@@ -29,7 +30,8 @@ def find_existing_version(place: Workspace, name: str, found: SourceModel) -> Mo
         if without_tags and version.run_id not in ("", None, found.run_id):
             continue
         whole = client.get_model_version(version.name, version.version) if without_tags else version
-        if _is_of(whole, found):
+        named = _is_named(place, whole, found)
+        if named or (named is None and _is_of(whole, found)):
             same.append(whole)
     return min(same, key=lambda version: int(version.version), default=None)
 
@@ -64,6 +66,23 @@ def delete_duplicates(client: MlflowClient, made: ModelVersion) -> None:
         if request is None or before.tags.get(version_tags.REQUEST) != request:
             return
         client.delete_model_version(made.name, str(number))
+
+
+def _is_named(place: Workspace, version: ModelVersion, found: SourceModel) -> bool | None:
+    """Whether the caller named this version, or the one that it is the counterpart of; None where that says nothing.
+
+    A model may have been registered more than once under a name.
+    """
+    import mlflow
+
+    if found.version is None:
+        return None
+    name, number = found.version
+    if place.registry_uri == mlflow.get_registry_uri():
+        # A version of another name is what is to be made of it.
+        return str(version.version) == number if version.name == name else None
+    counterpart = version.tags.get(version_tags.COUNTERPART_VERSION, "")
+    return counterpart == f"{name}/{number}" if counterpart.startswith(f"{name}/") else None
 
 
 def _is_of(version: ModelVersion, found: SourceModel) -> bool:

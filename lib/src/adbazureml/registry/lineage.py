@@ -44,6 +44,12 @@ def tag_counterparts(
         _set_tags(ours, in_databricks, {**origin, **there})
 
 
+def tag_each_other(ours: Workspace, in_ours: ModelVersion, theirs: Workspace, in_theirs: ModelVersion) -> None:
+    """Tag two copies of one version with where the other is."""
+    _set_tags(theirs, in_theirs, _version_tags(ours, in_ours, in_ours.run_id or ""))
+    _set_tags(ours, in_ours, _version_tags(theirs, in_theirs, in_theirs.run_id or ""))
+
+
 def _version_tags(place: Workspace, version: ModelVersion, run_id: str) -> dict[str, str]:
     return {
         version_tags.COUNTERPART_WORKSPACE: place.name,

@@ -27,10 +27,10 @@ def make_in_databricks(plan: RegistrationPlan, version: VersionPlan) -> ModelVer
     found, client = plan.model, version.place.client()
     tags = {**_origin(found), version_tags.REQUEST: uuid4().hex}
     if version.files == "run":
-        with _registry(version.place.registry_uri):
+        with asking_registry(version.place.registry_uri):
             made = mlflow.register_model(found.uri, version.name, tags=tags)
     else:
-        _create_model(version.place, version.name)
+        create_model(version.place, version.name)
         with _files(found, version) as source:
             made = client.create_model_version(version.name, source, tags=tags)
     delete_duplicates(client, made)
@@ -48,7 +48,7 @@ def make_in_azureml(plan: RegistrationPlan, version: VersionPlan) -> ModelVersio
     """
     found = plan.model
     run_id, source = _counterpart(plan) if version.files == "counterpart run" else (found.run_id, None)
-    _create_model(version.place, version.name, made_for=model_names.databricks_model_name(plan.name))
+    create_model(version.place, version.name, made_for=model_names.databricks_model_name(plan.name))
     with _files(found, version) as own:
         return version.place.client().create_model_version(
             version.name, source or own, run_id or None, tags=_origin(found)
@@ -92,7 +92,7 @@ def _origin(found: SourceModel) -> dict[str, str]:
     }
 
 
-def _create_model(place: Workspace, name: str, *, made_for: str = "") -> None:
+def create_model(place: Workspace, name: str, *, made_for: str = "") -> None:
     """Create a registered model, or find that of an earlier version.
 
     Raises
@@ -117,7 +117,7 @@ def _create_model(place: Workspace, name: str, *, made_for: str = "") -> None:
 
 
 @contextmanager
-def _registry(uri: str) -> Iterator[None]:
+def asking_registry(uri: str) -> Iterator[None]:
     """Let MLflow ask this registry; it is another one where the caller chose Azure ML's."""
     import mlflow
 

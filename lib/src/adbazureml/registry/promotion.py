@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,17 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from adbazureml.registry.registered_version import RegisteredVersion
+    from adbazureml.registry.version_copy import Destination
     from adbazureml.workspaces import AzureMLWorkspace, Workspace
 
 CHAMPION = "champion"
+# The value of the tag that an approval task of a deployment job looks for; a person sets it, in any case.
+APPROVED = "Approved"
+# https://learn.microsoft.com/azure/databricks/machine-learning/manage-model-lifecycle/upgrade-workflows
+_NEEDED = (
+    " Changing a model takes, in Unity Catalog, to own it or MANAGE on it; in Azure ML, the role AzureML Data Scientist"
+    " on the workspace."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,8 @@ def promote(
     alias: str = CHAMPION,
     workspace: AzureMLWorkspace | None = None,
     replaces: str | None = None,
+    approval: str | None = None,
+    to: Destination | None = None,
 ) -> Promotion:
     """Give a version an alias, in each registry that holds it; the one that had it before is remembered.
 
@@ -80,32 +89,41 @@ def promote(
     replaces : str, optional
         The version in Databricks, or where only Azure ML holds it there, that must have the alias until now; empty for
         none. Where another one has, because somebody moved it meanwhile, nothing is changed.
+    approval : str, optional
+        Tag of the version, in Databricks, or where only Azure ML holds it there, that a person must have set to
+        ``Approved``; a deployment job of Databricks calls it as its approval task.
+    to : str, AzureMLWorkspace, or a tuple of both, optional
+        Another catalog such as "prod", or whole name, in Unity Catalog, another Azure ML workspace, or both: the
+        version is copied there first, with the way back in its tags, and its copy promoted. Again, the copy made before
+        is found. `approval` is asked of the version itself, `replaces` is of the alias there.
 
     Raises
     ------
     RegistryError
-        Another version than `replaces` has the alias, or a registry refused. The message says what is done already.
+        Nobody approved it, another version than `replaces` has the alias, somebody moves it at the same moment, or a
+        registry refused. The message says what is done already.
     """
+    if approval is not None:
+        _check_approval(*places_of(version, workspace)[0], approval)
+    if to is not None:
+        from adbazureml.registry.version_copy import copy_version
+
+        version = copy_version(version, to=to, workspace=workspace)
+        workspace = next((one for one in (to if isinstance(to, tuple) else (to,)) if not isinstance(one, str)), None)
     places = places_of(version, workspace)
-    first, named, number = places[0]
-    with refusals_told(first, f"the alias {alias!r}"):
-        before = alias_holder(first.client(), named, alias)
-    if replaces is not None and before not in (replaces or None, number):
-        raise RegistryError(
-            f"{alias} of {named!r} is version {before or 'none'}, not {replaces or 'none'}: somebody moved it"
-            " meanwhile. Compare with that one, and promote again."
-        )
-    done = ""
+    done, before = "", None
     for place, name, wanted in places:
+        first = place is places[0][0]
         with refusals_told(place, f"the alias {alias!r}", done):
-            _move(place.client(), name, alias, wanted)
+            held = _move(place.client(), name, alias, wanted, replaces if first else None)
+        before = held if first else before
         done = f" Version {wanted} of {name!r} has it in {place.name} already; call promote again to complete."
     return Promotion(
         name=version.name,
         alias=alias,
         databricks=version.databricks,
         azureml=version.azureml,
-        before=None if before == number else before,
+        before=None if before == places[0][2] else before,
         links=tuple(place.model_url(name, wanted) for place, name, wanted in places),
     )
 
@@ -120,8 +138,8 @@ def refusals_told(place: Workspace, what: str, done: str = "") -> Iterator[None]
         yield
     except (MlflowException, DatabricksError) as error:
         said = str(getattr(error, "message", "") or error).rstrip(".")
-        needed = "It takes the right to change the registered model."
-        raise RegistryError(f"{place.name} refused {what}: {said}.{done} {needed}") from error
+        denied = getattr(error, "error_code", "") == "PERMISSION_DENIED"
+        raise RegistryError(f"{place.name} refused {what}: {said}.{done}{_NEEDED if denied else ''}") from error
 
 
 def alias_holder(client: MlflowClient, name: str, alias: str) -> str | None:
@@ -159,14 +177,42 @@ def places_of(version: RegisteredVersion, workspace: AzureMLWorkspace | None) ->
     return places
 
 
-def _move(client: MlflowClient, name: str, alias: str, version: str) -> None:
+def _check_approval(place: Workspace, name: str, number: str, tag: str) -> None:
+    with refusals_told(place, f"to show the tags of version {number} of {name!r}"):
+        said = place.client().get_model_version(name, number).tags.get(tag, "")
+    if said.lower() != APPROVED.lower():
+        now = f"is {said!r} now" if said else "is not there yet"
+        raise RegistryError(
+            f"Version {number} of {name!r} waits for approval: somebody who may change its tags sets the tag {tag!r},"
+            f" which {now}, to {APPROVED!r} in {place.name}, at {place.model_url(name, number)}; then promote again."
+        )
+
+
+def _move(client: MlflowClient, name: str, alias: str, version: str, replaces: str | None) -> str | None:
+    """Give a version the alias, and return the one that had it.
+
+    No registry compares and sets at once. So the alias is read just before, and again just after: whoever was faster or
+    slower by a moment shows, and of two who promote at once at most one is told that it was done.
+    """
     before = alias_holder(client, name, alias)
+    if replaces is not None and before not in (replaces or None, version):
+        raise _moved(name, alias, before, replaces)
     if before == version:
-        return
+        return before
     if before is not None:
         # First: once the alias has moved, the way back is known.
-        client.set_model_version_tag(name, version, _tag(alias), before)
+        client.set_model_version_tag(name, version, version_tags.before_tag(alias), before)
     client.set_registered_model_alias(name, alias, version)
+    if (now := alias_holder(client, name, alias)) != version:
+        raise _moved(name, alias, now, version)
+    return before
+
+
+def _moved(name: str, alias: str, holder: str | None, expected: str) -> RegistryError:
+    return RegistryError(
+        f"{alias} of {name!r} is version {holder or 'none'}, not {expected or 'none'}: somebody moved it meanwhile."
+        " Compare with that one, and promote again."
+    )
 
 
 def rollback(
@@ -236,7 +282,7 @@ def _before(place: Workspace, name: str, alias: str) -> tuple[str, ModelVersion]
     now = alias_holder(client, name, alias)
     if now is None:
         raise RegistryError(f"No version of {name!r} has the alias {alias!r} in {place.name}: promote one first.")
-    earlier = client.get_model_version(name, now).tags.get(_tag(alias))
+    earlier = client.get_model_version(name, now).tags.get(version_tags.before_tag(alias))
     if earlier is None:
         raise RegistryError(f"Version {now} of {name!r} is the first that had the alias {alias!r} in {place.name}.")
     try:
@@ -245,8 +291,3 @@ def _before(place: Workspace, name: str, alias: str) -> tuple[str, ModelVersion]
         raise RegistryError(
             f"Version {earlier} of {name!r}, which had the alias {alias!r} before, is not there: promote another one."
         ) from error
-
-
-def _tag(alias: str) -> str:
-    """Tag of a version: the one that had the alias before it did. Unity Catalog takes no '-' in a tag's key."""
-    return f"adbazureml_{re.sub(r'[^A-Za-z0-9]', '_', alias)}_before"

@@ -10,6 +10,7 @@ from adbazureml.registry import version_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.model import ModelInfo
     from mlflow.models.signature import ModelSignature
 
@@ -36,6 +37,8 @@ class SourceModel:
         The run that logged it.
     signature : ModelSignature or None
         What it takes and gives.
+    version : tuple of (str, str) or None
+        Name and number of the registered version that was meant, where it was one.
     """
 
     uri: str
@@ -44,6 +47,7 @@ class SourceModel:
     key: str
     run: Run | None
     signature: ModelSignature | None = None
+    version: tuple[str, str] | None = None
 
     def check_signature(self) -> None:
         """Refuse a model that Unity Catalog would refuse, before anything is made of it.
@@ -109,7 +113,8 @@ def _find(source: Model, name: str) -> SourceModel:
     if scheme == "models" and len(parts) == 1:
         return _logged(client, model_id or parts[0])
     if scheme == "models":
-        return _registered(client, *parts)
+        version = client.get_model_version(*parts)
+        return replace(_registered(client, version), version=(version.name, str(version.version)))
     raise RegistryError(
         f"{uri!r} is no model: give a run, what log_model returned, or a runs:/ or models:/ URI to register."
     )
@@ -135,10 +140,11 @@ def _logged(client: Any, model_id: str) -> SourceModel:
     return SourceModel(model.model_uri, model.artifact_location, model.name, model_id, run)
 
 
-def _registered(client: Any, name: str, version: str) -> SourceModel:
+def _registered(client: Any, found: ModelVersion) -> SourceModel:
     """The model that a version was made of, by `register` or by MLflow itself."""
-    found = client.get_model_version(name, version)
     key = found.tags.get(version_tags.MODEL) or found.model_id or ""
+    if not key and (found.source or "").startswith("models:/m-"):
+        key = str(found.source).removeprefix("models:/")
     if key.startswith("runs:/"):
         run_id, _, folder = key.removeprefix("runs:/").partition("/")
         return _of_run(client, run_id, folder)
@@ -146,12 +152,12 @@ def _registered(client: Any, name: str, version: str) -> SourceModel:
         return _logged(client, key)
     if found.run_id:
         run = client.get_run(found.run_id)
-        folder = found.source.removeprefix(f"{run.info.artifact_uri}/")
+        folder = (found.source or "").removeprefix(f"{run.info.artifact_uri}/")
         if folder != found.source:
             return _of_run(client, found.run_id, folder)
     # Of no run of this store: what it was logged as is not known.
-    uri = f"models:/{name}/{version}"
-    return SourceModel(uri, client.get_model_version_download_uri(name, version), name, uri, None)
+    uri = f"models:/{found.name}/{found.version}"
+    return SourceModel(uri, client.get_model_version_download_uri(found.name, found.version), found.name, uri, None)
 
 
 def _named(source: Model, name: str) -> str:
