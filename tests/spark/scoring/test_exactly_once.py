@@ -14,12 +14,13 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
 from adbazureml import runtime
+from adbazureml.scoring import backfill as backfills
 from adbazureml.scoring import score
 
 # A second JVM, killed; test_incremental.py and test_full_rescore.py die at the same steps within a process.
 pytestmark = pytest.mark.full
 ROWS = 12_000
-TABLES = ("killed_before_writing", "killed_in_model", "killed_after_writing", "raced_for")
+TABLES = ("killed_before_writing", "killed_in_model", "killed_after_writing", "raced_for", "killed_between_parts")
 
 
 class Holding(mlflow.pyfunc.PythonModel):
@@ -37,11 +38,11 @@ class Holding(mlflow.pyfunc.PythonModel):
 
 @pytest.fixture(scope="module")
 def killed(spark, store, tmp_path_factory):
-    """A job that scores a table in a race with this process, then is killed while it scores into three more targets."""
+    """A job that scores a table in a race with this process, then is killed while it scores into four more targets."""
     folder = tmp_path_factory.mktemp("jobs")
     hold, ready = folder / "hold", folder / "ready"
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-    for name, file in (("holding", hold), ("doubling", folder / "never")):
+    for name, file in (("holding", hold), ("doubling", folder / "never"), ("doubling", folder / "never")):
         with mlflow.start_run():
             mlflow.pyfunc.log_model(
                 python_model=Holding(str(file)),
@@ -116,8 +117,23 @@ def test_killed_between_the_rows_and_the_checkpoint(spark, killed):
     assert held("killed_after_writing") == (ROWS, ROWS, ROWS)
 
 
+def test_killed_between_the_parts_of_a_backfill(spark, killed, monkeypatch):
+    """Its first part is there, of version 2; the same call scores the rest, beside what version 1 predicted."""
+    assert killed[0] == -signal.SIGKILL
+    monkeypatch.setattr(backfills, "_ROWS_A_PART", 4_000)
+    by_version = "SELECT count(*), count(DISTINCT id) FROM killed_between_parts WHERE model_version = '2'"
+    first = spark.sql(by_version).first()[0]
+    assert 0 < first < ROWS
+    how = {"table": "grown", "model": "models:/doubling/2", "into": "killed_between_parts", "mode": "backfill"}
+    assert score(**how).rows == ROWS - first
+    assert tuple(spark.sql(by_version).first()) == (ROWS, ROWS)
+    assert score(**how).rows == 0
+    assert held("killed_between_parts") == (2 * ROWS, ROWS, 2 * ROWS)
+    spark.sql("DELETE FROM killed_between_parts WHERE model_version = '2'")
+
+
 def test_all_of_them_go_on_as_the_table_grows(spark, killed):
     grow(spark, ROWS, ROWS + 10)
-    for table, model in zip(TABLES, ("doubling", "holding", "doubling", "doubling"), strict=True):
+    for table, model in zip(TABLES, ("doubling", "holding", "doubling", "doubling", "doubling"), strict=True):
         assert score(table="grown", model=f"models:/{model}/1", into=table).rows == 10
         assert held(table) == (ROWS + 10,) * 3
