@@ -102,5 +102,13 @@ def _from_spark(
     # In one column, as all of them must come from one pass.
     beside = functions.struct(*(functions.col(identifier(one)).alias(str(i)) for i, one in enumerate(names)))
     several, rows = rows_of_models(frame.withColumn(_BESIDE, beside), models=models, also=_BESIDE, rows=MOST_ROWS)
-    found = pd.DataFrame([list(one) for one in several], columns=range(len(names)), index=several.index)
-    return found[0], found[list(range(1, len(names)))].set_axis(list(slices), axis="columns"), rows
+    return *labels_and_slices(several, slices), rows
+
+
+def labels_and_slices(several: pd.Series[Any], slices: Sequence[str]) -> tuple[pd.Series[Any], pd.DataFrame]:
+    """Take apart structs of a label and the values of slices, which Spark brings as rows, or through Arrow as dicts."""
+    import pandas as pd
+
+    places = range(1 + len(slices))
+    found = pd.DataFrame([[one[str(i)] for i in places] for one in several], columns=places, index=several.index)
+    return found[0], found[list(places[1:])].set_axis(list(slices), axis="columns")
