@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
@@ -23,7 +23,8 @@ from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import identifier
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, Row
+    from pyspark.sql.types import StructType
 
     from adbazureml.registry.model_uri import ModelURI
 
@@ -159,24 +160,18 @@ def score(
         made = [name for name in names.values() if name]
         return _with_origin(scored.select(*map(identifier, [*kept, *made])), source)
 
-    detail = detail_of(table) if isinstance(table, str) else None
-    delta_table = table if isinstance(table, str) and detail is not None and detail["format"] == "delta" else None
-    if mode != "full" and delta_table is None:
-        what = "a view" if isinstance(table, str) and is_view(table) else "not a Delta table"
-        raise TableError(
-            f"table: {shown(table)} is {what}, so what is new in it can't be told; score the Delta table behind it, "
-            "with where= for its condition, or this with mode 'full'."
-        )
-    changes = None
-    if keys and delta_table is not None:
-        changes = Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
+    delta_table, detail = _delta_table(table, mode)
+    changes = (
+        Changes(delta_table, check_keys(keys, rows, kept, detail), where, source.name, predictions)
+        if keys and delta_table is not None
+        else None
+    )
     given = tuple(name for name in (target_column, probability_column) if name)
     targets = TargetTables(into, given, rejected_into, _REJECTED)
     result = predictions(rows)
     unfit = targets.check(result, detail)
     empty = mode == "full" and is_empty(rows, table, where)
-    for target, schema in unfit.items():
-        adapt(target, schema)
+    _adapt(unfit)
 
     def scored(counts: tuple[int, int]) -> ScoringResult:
         written, rejected = counts
@@ -213,11 +208,37 @@ def score(
     if mode == "stream":
         query = WaitingQuery(lambda: start(stream, batches, to_the_end=False), is_due)
         return ScoringStream(shown(table), into, source.uri, query, batches)
-    if not is_due():
-        return scored(done)
-    run_to_the_end(stream, batches, source=shown(table))
-    counts = batches.count()
-    return scored((done[0] + counts[0], done[1] + counts[1]))
+    if is_due():
+        run_to_the_end(stream, batches, source=shown(table))
+        counts = batches.count()
+        done = done[0] + counts[0], done[1] + counts[1]
+    return scored(done)
+
+
+def _adapt(unfit: Mapping[str, StructType]) -> None:
+    for target, schema in unfit.items():
+        adapt(target, schema)
+
+
+def _delta_table(table: str | DataFrame, mode: Mode) -> tuple[str | None, Row | None]:
+    """The table's name and its description where it is a Delta table; nothing of what only full mode can score.
+
+    Raises
+    ------
+    TableError
+        In any other mode than full it is none.
+    """
+    name = table if isinstance(table, str) else None
+    detail = detail_of(name) if name is not None else None
+    if detail is not None and detail["format"] == "delta":
+        return name, detail
+    if mode != "full":
+        what = "a view" if name is not None and is_view(name) else "not a Delta table"
+        raise TableError(
+            f"table: {shown(table)} is {what}, so what is new in it can't be told; score the Delta table behind it, "
+            "with where= for its condition, or this with mode 'full'."
+        )
+    return None, detail
 
 
 @dataclass(frozen=True)
