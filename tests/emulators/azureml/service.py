@@ -81,7 +81,9 @@ class HttpService:
         except CutShortError:
             answer = None
         except Exception as error:
-            self.crashes.append(error)
+            # Once it closes, what is behind it goes too, whoever may still be asking.
+            if not self._closing.is_set():
+                self.crashes.append(error)
             answer = Answer(500, f"The emulator failed: {error!r}".encode())
         if call.unread == 0:
             entry.body = _said(call)

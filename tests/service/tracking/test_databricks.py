@@ -103,7 +103,7 @@ def test_the_stores_are_those_that_mlflow_builds(databricks):
     for uri, builder in {"databricks": "_get_databricks_rest_store", "http://127.0.0.1:9": "_get_rest_store"}.items():
         store = utils._get_store(uri)
         assert isinstance(store, RestStore)
-        assert type(store).__mro__[1] is type(getattr(utils, builder)(uri))
+        assert type(store).__bases__[-1] is type(getattr(utils, builder)(uri))
         assert store._async_logging_queue._logging_func == store.log_batch
 
 

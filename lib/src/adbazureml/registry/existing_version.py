@@ -82,7 +82,8 @@ def _is_named(place: Workspace, version: ModelVersion, found: SourceModel) -> bo
         # A version of another name is what is to be made of it.
         return str(version.version) == number if version.name == name else None
     counterpart = version.tags.get(version_tags.COUNTERPART_VERSION, "")
-    return counterpart == f"{name}/{number}" if counterpart.startswith(f"{name}/") else None
+    # Of the same number, it may still be that of a model of this name which is gone.
+    return False if counterpart.startswith(f"{name}/") and counterpart != f"{name}/{number}" else None
 
 
 def _is_of(version: ModelVersion, found: SourceModel) -> bool:
