@@ -124,8 +124,20 @@ def _in_full(table: str) -> dict[str, Callable[[], float]]:
     return {
         "spark_udf and overwrite": _overwrite(table),
         "the same, with the model's name and the time": _overwrite(table, with_origin=True),
-        "score in full": lambda: _timed(lambda: score(table=table, model=_MODEL, into=f"{table}_full", mode="full")),
+        "a copy": lambda: _timed(_copy_of(table)),
+        "score in full, by Python": lambda: _timed(
+            lambda: score(table=table, model=_MODEL, into=f"{table}_full", mode="full", engine="python")
+        ),
+        "score in full, by SQL": lambda: _timed(
+            lambda: score(table=table, model=_MODEL, into=f"{table}_sql", mode="full", engine="sql")
+        ),
     }
+
+
+def _copy_of(table: str) -> Callable[[], None]:
+    from adbazureml import runtime
+
+    return lambda: runtime.spark().table(table).write.saveAsTable(f"{table}_copy", format="delta", mode="overwrite")
 
 
 def _on_all_rows(numbers: Iterator[int]) -> dict[str, Callable[[], float]]:
@@ -158,7 +170,14 @@ def _on_new_rows() -> dict[str, Callable[[], float]]:
         _grow("most_rows", _MOST_ROWS // 100)
         return _timed(lambda: score(table="most_rows", model=_MODEL, into="incremental"))
 
-    return {"spark_udf and overwrite": _overwrite("most_rows"), "score what is new": new_rows}
+    def nothing_new() -> float:
+        return _timed(lambda: score(table="most_rows", model=_MODEL, into="incremental"))
+
+    return {
+        "spark_udf and overwrite": _overwrite("most_rows"),
+        "score what is new": new_rows,
+        "score where nothing is new": nothing_new,
+    }
 
 
 def _watching() -> dict[str, Callable[[], float]]:

@@ -182,7 +182,8 @@ def test_what_scikit_learn_does_not_take(spark, into, rejected):
     ).model_uri
     values = "(1D, 'a'), (5D, 'b'), (DOUBLE('NaN'), 'a'), (DOUBLE('Infinity'), 'b'), (NULL, 'b'), (6D, 'c'), (7D, NULL)"
     frame = spark.sql(f"SELECT * FROM VALUES {values} AS t(x, kind)")
-    scored = score(table=frame, model=uri, into=into, rejected_into=rejected, mode="full")
+    how = {"table": frame, "model": uri, "into": into, "mode": "full", "engine": "python"}
+    scored = score(**how, rejected_into=rejected)
     assert (scored.rows, scored.rejected) == (2, 5)
     assert predictions(into) == {1: pytest.approx(2), 5: pytest.approx(10)}
     said = {(str(row["x"]), row["kind"]): row["rejected"] for row in spark.table(rejected).collect()}
@@ -192,4 +193,4 @@ def test_what_scikit_learn_does_not_take(spark, into, rejected):
     assert "unknown categories ['c']" in said["6.0", "c"]
     assert ("7.0", None) in said
     with pytest.raises(ScoringError, match=r"NaN|infinity|unknown categories"):
-        score(table=frame, model=uri, into="never_made_either", mode="full")
+        score(**{**how, "into": "never_made_either"})

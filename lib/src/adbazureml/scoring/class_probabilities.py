@@ -85,7 +85,7 @@ def classifying_model(info: ModelInfo, uri: str) -> tuple[str, StructType, list[
         pip_requirements=[],
     )
     fields = [StructField(CLASS, kind.to_spark()), StructField(PROBABILITIES, ArrayType(DoubleType()))]
-    return f"{folder}/model", StructType(fields), [_as_text(one) for one in np.asarray(estimator.classes_).tolist()]
+    return f"{folder}/model", StructType(fields), [class_text(one) for one in np.asarray(estimator.classes_).tolist()]
 
 
 def by_class(probabilities: Column, classes: Column) -> Column:
@@ -108,7 +108,8 @@ def _raw_model(folder: str, uri: str) -> Any:
         raise ScoringError(explain_load(uri, error)) from error
 
 
-def _as_text(value: object) -> str:
+def class_text(value: object) -> str:
+    """A class as Spark writes it as text."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -44,6 +44,8 @@ class ScoringResult:
         Rows that the model did not take this time.
     rejected_into : str
         The Delta table that took them, with the reasons; empty: one would have failed the scoring.
+    engine : str
+        What predicted (``sql``, ``python`` or ``spark ml``), and why.
     """
 
     table: str
@@ -54,6 +56,7 @@ class ScoringResult:
     seconds: float
     rejected: int = 0
     rejected_into: str = ""
+    engine: str = ""
 
     @property
     def held(self) -> int:
@@ -158,6 +161,7 @@ class ScoringResult:
             "rows": f"{self.rows:,}",
             **({"rejected rows": f"{self.rejected:,}, in {self.rejected_into}"} if self.rejected_into else {}),
             "rows there now": f"{self.held:,}",
+            "engine": self.engine,
             "time": f"{self.seconds:.1f} s ({self.rows_per_second:,.0f} rows/s)",
         }
         nothing_new = "" if self.rows or self.rejected else f"<p>{escape(str(self))}</p>"

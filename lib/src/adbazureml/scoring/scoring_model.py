@@ -13,7 +13,7 @@ from adbazureml.errors import ScoringError, TableError
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.class_probabilities import CLASS, PROBABILITIES, by_class, classifying_model
 from adbazureml.scoring.library_versions import explain_load
-from adbazureml.scoring.signature import arguments, inputs, is_tensor, result_type
+from adbazureml.scoring.signature import arguments, cast_arguments, inputs, is_tensor, result_type
 from adbazureml.scoring.source_table import explain_error, find_columns
 from adbazureml.scoring.spark_ml import transformed
 from adbazureml.text import identifier
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
+
+    from adbazureml.scoring.engine import TranslatedModel
 
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[^/@]+)")
@@ -146,11 +148,13 @@ def prepare(
     target_column: str,
     probability_column: str = "",
     rejected_column: str = "",
+    sql: TranslatedModel | None = None,
 ) -> DataFrame:
     """Check a frame against a model and plan its predictions; see `predict` for parameters and errors.
 
     With `rejected_column`, a row that the model does not take has no prediction and there the reason; of other rows it
-    is null. `source` says whether there are probabilities for `probability_column`.
+    is null. `source` says whether there are probabilities for `probability_column`. `sql` predicts in place of the
+    model.
     """
     taken_names = {name.lower() for name in frame.columns}
     for setting, name in (("target_column", target_column), ("probability_column", probability_column)):
@@ -169,19 +173,39 @@ def prepare(
                 "empty, and train the model's stages with handleInvalid='keep' or 'skip'."
             )
         return transformed(frame, source.uri, by_name, target_column, probability_column)
+    if not rejected_column:
+        kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
+        for name, column, kind in zip(input_names, taken, kinds, strict=False):
+            if column and kind in {"integer", "long"}:
+                by_name[name] = _not_null(by_name[name], column)
+    if sql is not None:
+        made = sql.columns(by_name, refusing=not rejected_column)
+        wanted = zip((target_column, probability_column, rejected_column), made, strict=True)
+        return frame.withColumns({name: column for name, column in wanted if name and column is not None})
     if rejected_column:
         scored = _each_by_itself(frame, source.row_by_row(_row(by_name)), target_column, rejected_column)
         return _parted(scored, source, target_column, probability_column)
-    kinds = [getattr(getattr(spec, "type", None), "name", "") for spec in specs]
-    for name, column, kind in zip(input_names, taken, kinds, strict=False):
-        if column and kind in {"integer", "long"}:
-            by_name[name] = _not_null(by_name[name], column)
     by_position = names is not None or (bool(specs) and not is_tensor(specs[0]))
     # Without a signature's names, MLflow would number the columns, or drop all but the first for a matrix; and it takes
     # the first ones for those that are there.
     whole = not by_position or len(by_name) < len(given)
     asked = [_row(by_name)] if whole else list(by_name.values())
     return _parted(frame.withColumn(target_column, source.udf(*asked)), source, target_column, probability_column)
+
+
+def inputs_for_sql(frame: DataFrame, source: ModelSource, columns: Sequence[str] | None) -> dict[str, Column]:
+    """The model's inputs by name, those that are there, cast to the types of its signature.
+
+    Raises
+    ------
+    TableError, ScoringError
+        See `predict`.
+    """
+    names, specs = inputs(source.info)
+    taken = chosen_columns(frame, columns, names, specs, source.uri)
+    given, _ = cast_arguments(frame, taken, specs, source.uri)
+    found = zip(names or map(str, taken), taken, given, strict=True)
+    return {name: column for name, there, column in found if there is not None and column is not None}
 
 
 def _parted(scored: DataFrame, source: ModelSource, target_column: str, probability_column: str) -> DataFrame:

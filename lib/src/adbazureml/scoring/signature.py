@@ -44,13 +44,25 @@ def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any
     TableError
         Names every column whose type does not fit.
     """
+    given, rounded = cast_arguments(frame, taken, specs, uri)
+    for name, actual, wanted in rounded:
+        _logger.warning("%r is %s and the model takes %s: its values are rounded to the nearest.", name, actual, wanted)
+    return given
+
+
+def cast_arguments(
+    frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any], uri: str
+) -> tuple[list[Column | None], list[tuple[str, str, str]]]:
+    """What `arguments` gives, and name, type and the model's type of each column whose values are rounded."""
+    rounded: list[tuple[str, str, str]] = []
     if len(specs) == 1 and is_tensor(specs[0]) and specs[0].name is None:
         # One matrix: its columns share its type.
-        return [_tensor_column(frame, str(name), str(specs[0].type)) for name in taken]
+        dtype = str(specs[0].type)
+        return [_tensor_column(frame, str(name), dtype, rounded) for name in taken], rounded
     given: list[Column | None] = []
     wrong: list[str] = []
     for index, name in enumerate(taken):
-        column, problem = _argument(frame, name, specs[index].type if index < len(specs) else None)
+        column, problem = _argument(frame, name, specs[index].type if index < len(specs) else None, rounded)
         given.append(column)
         wrong += [problem] if problem else []
     if wrong:
@@ -58,11 +70,13 @@ def arguments(frame: DataFrame, taken: Sequence[str | None], specs: Sequence[Any
             f"table: columns do not fit the signature of {uri!r}: {'; '.join(wrong)}. Cast them first, or name "
             "other columns in columns=."
         )
-    return given
+    return given, rounded
 
 
-def _argument(frame: DataFrame, name: str | None, expected: Any) -> tuple[Column | None, str]:
-    """The column for an input, or what is wrong with it."""
+def _argument(
+    frame: DataFrame, name: str | None, expected: Any, rounded: list[tuple[str, str, str]]
+) -> tuple[Column | None, str]:
+    """The column for an input, or what is wrong with it; one that is rounded is added to `rounded`."""
     from mlflow.types.schema import Array
     from mlflow.types.schema import DataType as MlflowType
     from pyspark.sql import functions
@@ -86,7 +100,7 @@ def _argument(frame: DataFrame, name: str | None, expected: Any) -> tuple[Column
     if found is Fit.REFUSED:
         return None, f"{name!r} is {actual.simpleString()}, the model takes {_in_arrays(element.name, depth)}"
     if found is Fit.ROUNDED:
-        _say_rounded(name, actual, element.name)
+        rounded.append((name, actual.simpleString(), element.name))
     target = spark_type(kind, element)
     for _ in range(depth):
         target = ArrayType(target)
@@ -97,13 +111,7 @@ def _in_arrays(name: str, depth: int) -> str:
     return "array<" * depth + name + ">" * depth
 
 
-def _say_rounded(name: str, actual: DataType, wanted: str) -> None:
-    _logger.warning(
-        "%r is %s and the model takes %s: its values are rounded to the nearest.", name, actual.simpleString(), wanted
-    )
-
-
-def _tensor_column(frame: DataFrame, name: str, dtype: str) -> Column:
+def _tensor_column(frame: DataFrame, name: str, dtype: str, rounded: list[tuple[str, str, str]]) -> Column:
     from mlflow.types.schema import DataType as MlflowType
     from pyspark.sql import functions
     from pyspark.sql.types import NumericType
@@ -114,7 +122,7 @@ def _tensor_column(frame: DataFrame, name: str, dtype: str) -> Column:
         return column
     wanted = MlflowType[names[dtype]]
     if fit(actual, wanted.name) is Fit.ROUNDED:
-        _say_rounded(name, actual, wanted.name)
+        rounded.append((name, actual.simpleString(), wanted.name))
     return column.cast(wanted.to_spark())
 
 
