@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 NO_PYTHON := Python 3.10 to 3.13 is needed, and none is on the PATH: install python3 (Debian: apt-get install python3 python3-venv; macOS: brew install python@3.12).
 READY := .venv/ready
+# Those that have a lock file beside that of `make run`: rows of lib/src/adbazureml/runtime/stacks.py.
+OTHER_STACKS := 17.3-lts-ml 19-ml
+STACK ?= 17.3-lts-ml
 BIN := .venv/bin
 
 help:  ## show this list
@@ -18,14 +21,17 @@ test: $(READY) .venv/connect/ready .venv/flavours .venv/jars  ## run the tests, 
 test-unit test-service test-spark test-walk: $(READY) .venv/connect/ready .venv/flavours .venv/jars  ## run one tier of them
 	@$(BIN)/python tools/tiers.py $(@:test-%=%)
 
-test-full: $(READY) .venv/connect/ready .venv/flavours .venv/jars .venv-17.3/ready  ## run all tests: what takes long or needs repetition too, and 17.3 LTS
+test-full: $(READY) .venv/connect/ready .venv/flavours .venv/jars  ## run all tests: what takes long or needs repetition too, and every other stack
 	@$(BIN)/python tools/tiers.py unit service spark walk full
-	@$(MAKE) --no-print-directory test-17.3
+	@for stack in $(OTHER_STACKS); do $(MAKE) --no-print-directory test-stack STACK=$$stack || exit 1; done
 
-test-17.3: .venv-17.3/ready  ## run the walk and the Azure ML tests on the stack of Databricks Runtime 17.3 LTS ML
-	@.venv-17.3/bin/python -m pytest tests/service/azureml_mlflow tests/service/registry/test_register.py -m "service and not full" -n 2 --dist loadfile -p no:cacheprovider
-	@rm -rf .local/test-17.3
-	@ADBAZUREML_HOME="$(CURDIR)/.local/test-17.3" .venv-17.3/bin/python tools/walk.py
+test-stack: .venv-$(STACK)/ready  ## run the walk and the Azure ML tests on another runtime's stack: make test-stack STACK=19-ml
+	@.venv-$(STACK)/bin/python -m pytest tests/service/azureml_mlflow tests/service/registry/test_register.py -m "service and not full" -n 2 --dist loadfile -p no:cacheprovider
+	@rm -rf .local/test-$(STACK)
+	@ADBAZUREML_HOME="$(CURDIR)/.local/test-$(STACK)" .venv-$(STACK)/bin/python tools/walk.py
+
+stacks: $(READY)  ## write the table of stacks into the docs
+	@$(BIN)/python tools/stacks.py
 
 lint: $(READY)  ## check style, types, and which room imports which
 	@$(BIN)/ruff check .
@@ -60,7 +66,9 @@ requirements: $(READY)  ## resolve the requirements*.in anew into requirements*.
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--constraints runtimes/dbr-18-lts-ml.txt requirements.in --output-file requirements.txt
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
-		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3.in --output-file requirements-17.3.txt
+		--constraints runtimes/dbr-17.3-lts-ml.txt requirements-17.3-lts-ml.in --output-file requirements-17.3-lts-ml.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+		requirements-19-ml.in --output-file requirements-19-ml.txt
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		requirements-docs.in --output-file requirements-docs.txt
 
@@ -74,9 +82,10 @@ parameters: $(READY)  ## write what the settings say of each parameter into the 
 clean:  ## remove what runs left behind: local stores, tables, endpoints' logs
 	rm -rf .local
 
-.venv-17.3/ready: requirements-17.3.txt lib/pyproject.toml
+OTHERS_READY := $(OTHER_STACKS:%=.venv-%/ready)
+$(OTHERS_READY): .venv-%/ready: requirements-%.txt lib/pyproject.toml
 $(READY): requirements.txt lib/pyproject.toml
-$(READY) .venv-17.3/ready:
+$(READY) $(OTHERS_READY):
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }
 	@$(PYTHON) lib/src/adbazureml/runtime/java.py
 	@echo "Preparing $(@D) with $(PYTHON) (about 1 GB, once) ..."
@@ -109,4 +118,4 @@ $(READY) .venv-17.3/ready:
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-17.3 lint check bench ui lab wheel wheel-check coverage requirements docs parameters clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-stack stacks lint check bench ui lab wheel wheel-check coverage requirements docs parameters clean

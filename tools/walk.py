@@ -153,7 +153,8 @@ def _execute(kernel: KernelManager, notebook: nbformat.NotebookNode, progress: _
     try:
         client.execute()
         with client.setup_kernel():
-            client.kc.execute("%reset -f", silent=True)
+            # What each main module has, and pyspark 4.2 asks for, is reset too.
+            client.kc.execute("%reset -f\n__spec__ = None", silent=True)
     except CellExecutionError as error:
         raise StepFailedError(f"in {progress.cell}: {_said(error)}") from error
     except DeadKernelError as error:

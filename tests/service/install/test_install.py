@@ -7,6 +7,7 @@ import sys
 import zipfile
 from configparser import ConfigParser
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -410,11 +411,10 @@ def _front_end():
 @pytest.mark.full
 def test_a_wheel_by_way_of_a_source_distribution_is_the_same(source, wheel, tmp_path):
     """So `uv build` and `python -m build` make it."""
-    code = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
-    made = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=source, capture_output=True, text=True, check=True
-    )
-    shutil.unpack_archive(tmp_path / made.stdout.splitlines()[-1], tmp_path, filter="data")
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "build", "--sdist", "--quiet", "--out-dir", tmp_path, source], check=True)
+    [made] = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(made, tmp_path, filter="data")
     [unpacked] = [path for path in tmp_path.iterdir() if path.is_dir()]
     again = build(unpacked, tmp_path / "dist")
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:

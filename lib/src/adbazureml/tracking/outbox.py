@@ -474,8 +474,10 @@ def _import_for_threads(replica_uri: str) -> None:
     """
     import mlflow.tracking.request_header.registry
     import mlflow.utils.search_logged_model_utils  # noqa: F401
-    import tqdm.auto  # noqa: F401
 
+    # MLflow shows progress with it where it is in the environment.
+    with suppress(ImportError):
+        import tqdm.auto  # noqa: F401
     if replica_uri.startswith("azureml:"):
         import azureml.mlflow._store.artifact.utils  # noqa: F401
 

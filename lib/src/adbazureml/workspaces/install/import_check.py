@@ -1,6 +1,6 @@
 """Import the packages that are named as arguments, and print as JSON why any of them does not.
 
->>> python -m adbazureml.install.importing mlflow azure-identity
+>>> python -m adbazureml.workspaces.install.import_check mlflow azure-identity
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 from html import escape
 from importlib import metadata
 
@@ -15,9 +16,11 @@ from packaging.requirements import Requirement
 
 from adbazureml import runtime
 from adbazureml.runtime.java import SUPPORTED, find_java_home
+from adbazureml.runtime.stacks import STACKS, cluster_runtime, unsupported_runtime
 from adbazureml.settings import ENVIRONMENT_PREFIX, Settings
 
 JAVA = "Java"
+RUNTIME = "Databricks Runtime"
 # The extra of the wheel that a deploy target needs; the others need none.
 EXTRAS = {"azureml": "deploy", "aks": "deploy", "aci": "deploy"}
 IMPORT_SECONDS = 300.0
@@ -30,7 +33,7 @@ class Row:
     Parameters
     ----------
     package : str
-        Name of the package, or ``Java``.
+        Name of the package, or ``Java``, or ``Databricks Runtime``.
     required : str
         The versions that fit, as a specifier like ``>=1.62,<2``.
     found : str or None
@@ -113,6 +116,8 @@ def requirements(*, deploy_target: str = "local") -> tuple[Requirement, ...]:
 def check(*, deploy_target: str = "local") -> InstallReport:
     """Compare what is required with what this process finds; locally Java too, which Spark runs on.
 
+    On a cluster a row names its runtime; one that was not tried, or that Databricks no longer supports, has a note.
+
     Parameters
     ----------
     deploy_target : str
@@ -126,6 +131,9 @@ def check(*, deploy_target: str = "local") -> InstallReport:
     ]
     if not runtime.on_databricks():
         rows.append(_java_row())
+    if version := cluster_runtime():
+        tried = ", ".join(stack.version for stack in STACKS)
+        rows.append(Row(RUNTIME, tried, version, fine=True, note=unsupported_runtime(version, date.today())))
     return InstallReport(tuple(rows))
 
 
@@ -145,7 +153,7 @@ def verify(report: InstallReport) -> InstallReport:
     InstallReport
         The same rows; of those that fail, the note has the reason.
     """
-    packages = [row.package for row in report.rows if row.fine and row.package != JAVA]
+    packages = [row.package for row in report.rows if row.fine and row.package not in {JAVA, RUNTIME}]
     reasons = _import_errors(packages)
     broken = {
         row.package: replace(row, fine=False, importable=False, note=f"does not import: {reasons[row.package]}")
