@@ -19,6 +19,7 @@ from adbazureml.monitoring.distances import (
 )
 from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.histogram import Histogram
 from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.predictions_table import MODEL_COLUMNS
@@ -109,7 +110,11 @@ def monitor(
             total.take(part)
     (report,) = _reports({"": whole}, compared, thresholds)
     days = _reports(profiles, compared, thresholds) if day_column else []
-    return replace(report, days=tuple(days), source=source)
+    histograms = tuple(
+        Histogram(column.binned, tuple(total.counts.tolist()), column.counts)
+        for column, total in zip(compared, whole, strict=True)
+    )
+    return replace(report, days=tuple(days), source=source, histograms=histograms)
 
 
 def _rows(
