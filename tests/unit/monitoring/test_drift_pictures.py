@@ -57,6 +57,13 @@ def test_a_value_with_a_bin_of_its_own_is_named_by_it():
     )
 
 
+def test_days_are_written_as_dates_and_empty_texts_as_empty():
+    days = Histogram(Binned("x", "numeric", (20_514.0, 20_520.0), "day"), (0,) * 4, (0,) * 4)
+    assert days.labels == ("up to 2026-03-02", "2026-03-02 to 2026-03-08", "above 2026-03-08", "missing")
+    lengths = Histogram(Binned("x", "numeric", (0.0, 12.0), "length"), (0,) * 4, (0,) * 4)
+    assert lengths.labels[:2] == ("empty", "0 to 12")
+
+
 def test_of_many_categories_the_largest_and_the_most_changed_are_drawn_and_no_row_is_lost():
     names = [f"k{i:02}" for i in range(30)]
     before, now = [40 - i for i in range(30)], [40 - i for i in range(30)]

@@ -47,7 +47,7 @@ def draw_columns(report: DriftReport) -> Figure:
     from matplotlib.patches import Patch
 
     shown = report.most_changed[:MOST_PICTURES]
-    of_column = {one.binned.name: one for one in report.histograms}
+    of_column = {one.binned.label: one for one in report.histograms}
     lines = max(1, math.ceil(len(shown) / _A_LINE))
     with _own_style():
         figure = Figure(figsize=(3.2 * min(_A_LINE, max(2, len(shown))), 1.1 + 2.35 * lines), layout="constrained")

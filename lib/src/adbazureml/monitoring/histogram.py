@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adbazureml.monitoring.column_profile import Binned
+from adbazureml.monitoring.column_profile import Binned, Measure
 from adbazureml.monitoring.distances import psi_of_bins
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Histogram:
     def labels(self) -> tuple[str, ...]:
         """What each bin holds, in words."""
         if self.binned.kind == "numeric":
-            return (*_intervals([float(edge) for edge in self.binned.bins]), MISSING)
+            return (*_intervals([float(edge) for edge in self.binned.bins], self.binned.measure), MISSING)
         # The list holds all that the baseline has, or else its most frequent values.
         rest = OTHER if self.baseline[-2] else NEW
         return (*(shortened(str(name)) or "(empty)" for name in self.binned.bins), rest, MISSING)
@@ -66,11 +67,18 @@ def shortened(text: str) -> str:
     return line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 1]}…"
 
 
-def _intervals(edges: list[float]) -> list[str]:
+def _intervals(edges: list[float], measure: Measure) -> list[str]:
     """Words for what is up to each edge and above the last; a value with an edge just below it has a bin of its own."""
     if not edges:
         return ["any value"]
-    named = [f"up to {edges[0]:.3g}"]
-    for below, edge in pairwise(edges):
-        named.append(f"= {edge:.3g}" if np.nextafter(edge, -np.inf) == below else f"{below:.3g} to {edge:.3g}")
-    return [*named, f"above {edges[-1]:.3g}"]
+    written = [_day(edge) if measure == "day" else f"{edge:.3g}" for edge in edges]
+    named = ["empty" if measure == "length" and edges[0] == 0 else f"up to {written[0]}"]
+    for place, (below, edge) in enumerate(pairwise(edges)):
+        alone = np.nextafter(edge, -np.inf) == below
+        named.append(f"= {written[place + 1]}" if alone else f"{written[place]} to {written[place + 1]}")
+    return [*named, f"above {written[-1]}"]
+
+
+def _day(days: float) -> str:
+    """A day that is given in days since 1970."""
+    return str(np.datetime64(math.floor(days), "D"))
