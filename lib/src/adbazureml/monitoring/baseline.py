@@ -195,15 +195,26 @@ def baseline_of(model: ModelURI) -> Baseline:
         There is no such model, or its run holds no baseline.
     """
     from mlflow import MlflowClient
+
+    return read_baseline(MlflowClient(), run_id_of(model), uri_of(model))
+
+
+def run_id_of(model: ModelURI) -> str:
+    """Find the run that made a model.
+
+    Raises
+    ------
+    TrackingError
+        There is no such model.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
     uri = uri_of(model)
     try:
-        run_id = get_model_info(uri).run_id
+        return str(get_model_info(uri).run_id)
     except (MlflowException, OSError) as error:
         raise TrackingError(f"baseline: the model {uri!r} can't be found: {error}. Check its name.") from error
-    return read_baseline(MlflowClient(), run_id, uri)
 
 
 def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:

@@ -193,7 +193,7 @@ def column_profiles(frame: DataFrame, columns: list[Binned], day: str | None = N
     """
     from pyspark.sql import functions
 
-    key = functions.lit("") if day is None else functions.coalesce(_period(frame, day), functions.lit("null"))
+    key = functions.lit("") if day is None else functions.coalesce(period(frame, day), functions.lit("null"))
     values = frame.select(key.alias("day"), *(column.expression().alias(str(i)) for i, column in enumerate(columns)))
     schema = "day string, column int, counts array<long>, points array<double>, weights array<double>"
     found: dict[str, list[Profile]] = {}
@@ -278,7 +278,7 @@ def _size(column: Binned) -> int:
     return len(column.bins) + 2
 
 
-def _period(frame: DataFrame, name: str) -> Column:
+def period(frame: DataFrame, name: str) -> Column:
     """The day, or other period, that a row is of: a time stands for its day."""
     from pyspark.sql import functions
 

@@ -33,7 +33,7 @@ _DEEPEST = 0.25
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Dark on white in every surrounding: a notebook's dark style would leave grey on grey."""
     from matplotlib import style
 
@@ -49,7 +49,7 @@ def draw_columns(report: DriftReport) -> Figure:
     shown = report.most_changed[:MOST_PICTURES]
     of_column = {one.binned.label: one for one in report.histograms}
     lines = max(1, math.ceil(len(shown) / _A_LINE))
-    with _own_style():
+    with own_style():
         figure = Figure(figsize=(3.2 * min(_A_LINE, max(2, len(shown))), 1.1 + 2.35 * lines), layout="constrained")
         grid = figure.subplots(lines, min(_A_LINE, max(2, len(shown))), squeeze=False)
         for place, axes in enumerate(grid.flat):
@@ -141,7 +141,7 @@ def draw_days(report: DriftReport) -> Figure:
     days = [{column.column: column for column in day.columns} for day in report.days]
     # An index that chance explains says nothing: of few rows and many categories it is always large.
     values = np.array([[day[name].psi if day[name].p_adjusted <= LEVEL else np.nan for day in days] for name in names])
-    with _own_style():
+    with own_style():
         width = min(12.0, 7 + 0.25 * len(days))
         figure = Figure(figsize=(width, 1.8 + 0.28 * len(names)), layout="constrained")
         axes = figure.subplots()

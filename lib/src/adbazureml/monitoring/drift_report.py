@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Literal
@@ -13,15 +12,13 @@ from adbazureml.errors import DriftError, TableError
 from adbazureml.monitoring.drift_pictures import ON_WHITE, as_image, days_sentence, draw_columns, draw_days
 from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.histogram import Histogram
+from adbazureml.monitoring.metric_names import metric_names
 from adbazureml.monitoring.significance import smallest_shift
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# The stricter of what MLflow and Azure ML take in a metric's name; '/' would put a column into a group of its own.
-_NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
-_LONGEST_COLUMN = 200
 _FEW_ROWS = 50
 # Readable in a browser that is set to dark, too; the pictures are dark on white in both.
 _PAGE = (
@@ -204,7 +201,7 @@ class DriftReport:
             "drift_columns": float(len(self.drifted)),
             "drift_share": len(self.drifted) / max(len(self.columns), 1),
         }
-        for name, column in zip(_metric_names([column.column for column in self.columns]), self.columns, strict=True):
+        for name, column in zip(metric_names([column.column for column in self.columns]), self.columns, strict=True):
             figures = {
                 "psi": column.psi,
                 "p": column.p_adjusted,
@@ -307,17 +304,3 @@ class DriftReport:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _metric_names(columns: list[str]) -> list[str]:
-    """A name for each column that MLflow and Azure ML take, no two alike."""
-    names: list[str] = []
-    for column in columns:
-        # MLflow reads a name as a path: one of dots alone would lead out of its group.
-        cleaned = _NOT_IN_METRIC_NAMES.sub("_", column)[:_LONGEST_COLUMN]
-        cleaned = cleaned if cleaned.strip(".") else "_" * len(cleaned)
-        name, number = cleaned, 2
-        while name.lower() in {other.lower() for other in names}:
-            name, number = f"{cleaned}_{number}", number + 1
-        names.append(name)
-    return names
