@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -302,7 +303,7 @@ def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
     frame = spark.createDataFrame([tuple(range(len(names)))], names)
     report = monitor(frame, baseline=frame)
     metrics = report.metrics()
-    assert len(metrics) == 2 + 6 * len(names)
+    assert len(metrics) == 3 + 6 * len(names)
     for name in metrics:
         _validate_metric_name(name)
         assert name.isascii()
@@ -434,7 +435,11 @@ def test_no_new_row_is_no_error(spark, samples, version):
     report.check()
     with mlflow.start_run() as run:
         report.log()
-    assert mlflow.get_run(run.info.run_id).data.metrics == {"drift_columns": 0.0, "drift_share": 0.0}
+    assert mlflow.get_run(run.info.run_id).data.metrics == {
+        "drift_rows": 0.0,
+        "drift_columns": 0.0,
+        "drift_share": 0.0,
+    }
     report.append_to("never_made", model_uri=version)
     assert not runtime.table_exists("never_made")
 
@@ -446,8 +451,12 @@ def test_a_job_fails_where_a_column_drifted_if_asked(report, spark, samples, ver
 
 
 def test_figures_are_logged_and_appended(report, spark, version):
+    assert report.alarm(version, reports=2, of=3).state == "silent"
     with mlflow.start_run() as run:
-        report.log()
+        report.log(model_uri=version)
+    assert report.alarm(version, reports=1, of=3).said == "No alarm: no new row since the last report."
+    assert replace(report, rows_current=3001).alarm(version, reports=2, of=3).state == "raised"
+    assert replace(report, rows_current=3001).alarm("models:/watched/2", reports=2, of=3).state == "silent"
     logged = mlflow.get_run(run.info.run_id).data.metrics
     assert logged["drift_psi/moved"] == _by_name(report)["moved"].psi
     found = {one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)}

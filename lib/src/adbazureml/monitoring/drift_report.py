@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
+from adbazureml.monitoring.alarm import Alarm, PastReport, alarm_of, remembered
 from adbazureml.monitoring.drift_pictures import ON_WHITE, as_image, days_sentence, draw_columns, draw_days
 from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.histogram import Histogram
@@ -118,10 +119,12 @@ class DriftReport:
             [{"day": report.day, **asdict(column)} for report in (self, *self.days) for column in report.columns]
         )
 
-    def log(self) -> None:
+    def log(self, *, model_uri: str = "") -> None:
         """Log it to the active MLflow run: `metrics`, drifted columns by day, the pictures, the table, the page."""
         import mlflow
 
+        if model_uri:
+            mlflow.log_param("model_uri", model_uri)
         mlflow.log_metrics(self.metrics())
         for step, report in enumerate(self.days):
             mlflow.log_metric("drift_columns_of_day", len(report.drifted), step=step)
@@ -185,19 +188,38 @@ class DriftReport:
                 "train anew, or raise threshold if this is no concern."
             )
 
+    def alarm(self, model_uri: str, *, reports: int = 1, of: int = 1) -> Alarm:
+        """Whether this report, with those that `log` kept before it in the active experiment, raises the alarm.
+
+        Parameters
+        ----------
+        model_uri : str
+            The model that the reports are on, as `log` was given it; call this before it.
+        reports, of : int
+            So many of so many last reports with new rows must have found drift, this one among them.
+
+        Raises
+        ------
+        SettingsError
+            `reports` is below 1, or above `of`.
+        """
+        now = PastReport(rows=self.rows_current, drifted=bool(self.drifted))
+        return alarm_of([now, *remembered(model_uri)], needed=reports, of=of, found=str(self))
+
     def metrics(self) -> dict[str, float]:
         """The figures as metrics for ``mlflow.log_metrics``, with names that MLflow and Azure ML both take.
 
         Returns
         -------
         dict of str to float
-            ``drift_columns`` and ``drift_share`` (columns that drifted, and their share), then for each column
-            ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
+            ``drift_rows`` (new rows), ``drift_columns`` and ``drift_share`` (columns that drifted, and their share),
+            then for each column ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
             ``drift_missing/<column>`` and, for numbers,
             ``drift_ks/<column>`` and ``drift_wasserstein/<column>``. Characters that the names may not hold become
             ``_``; a figure that is not finite is left out.
         """
         found: dict[str, float] = {
+            "drift_rows": float(self.rows_current),
             "drift_columns": float(len(self.drifted)),
             "drift_share": len(self.drifted) / max(len(self.columns), 1),
         }
