@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, ks_2samp
 
-from adbazureml.monitoring.column_profile import CATEGORIES, Binned, _edges, _profile
+from adbazureml.monitoring.column_profile import CATEGORIES, Binned, _edges, _profile, is_free_text
 from adbazureml.monitoring.distances import population_stability_index
 from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
@@ -62,14 +63,21 @@ def binned(name: str, rows: NDArray[Any]) -> Binned:
     """A column's bins, as `profile` makes them."""
     if rows.dtype.kind == "U":
         values, counts = np.unique(rows, return_counts=True)
+        if is_free_text(len(rows), len(values)):
+            return replace(binned(name, _lengths(rows)), measure="length")
         return Binned(name, "categorical", tuple(sorted(values[np.argsort(-counts, kind="stable")][:CATEGORIES])))
     there = rows[~np.isnan(rows)]
     inner = np.quantile(there, np.arange(1, 10) / 10, method="inverted_cdf")
     return Binned(name, "numeric", _edges(inner.tolist(), np.quantile(there, (np.arange(1000) + 0.5) / 1000)))
 
 
+def _lengths(texts: NDArray[Any]) -> NDArray[np.float64]:
+    return np.char.str_len(texts).astype(np.float64)
+
+
 def counted(column: Binned, rows: NDArray[Any]) -> NDArray[np.int64]:
     """Rows in each bin."""
+    rows = _lengths(rows) if column.measure == "length" else rows
     return _profile(column, pa.array(rows, mask=None if rows.dtype.kind == "U" else np.isnan(rows))).counts
 
 

@@ -115,9 +115,13 @@ class Target:
             )
         for job in self._own(declared, "jobs"):
             job["name"] = prefix + job["name"]
+        # The workspace gives them.
+        for number, job in enumerate(declared["jobs"].values(), start=1):
+            job["id"] = number
         self.known["resources"] = declared
         self.resources = self.resolve(declared)
         self.jobs = self.resources["jobs"]
+        self.job_ids = {key: job.pop("id") for key, job in self.jobs.items()}
 
     @staticmethod
     def _own(declared, kind):
@@ -144,6 +148,11 @@ class Target:
             found = found[part]
         assert found is not None, f"${{{reference}}} has no value"
         return found
+
+
+def notebook_tasks(job):
+    """The tasks that run a notebook; others decide, or start another job."""
+    return [task for task in job["tasks"] if "notebook_task" in task]
 
 
 def notebook(task):

@@ -37,7 +37,12 @@ def groups_of(notebook: Path) -> tuple[str, ...]:
 def job_parameters(job: str) -> dict[str, str]:
     """Each parameter of a job and its value: all that its notebooks ask for, and nothing else."""
     tasks = yaml.safe_load(_job_file(job).read_text(encoding="utf-8"))["resources"]["jobs"][job]["tasks"]
-    asked = {group for task in tasks for group in groups_of(ROOT / "notebooks" / Path(_notebook(task)).name)}
+    asked = {
+        group
+        for task in tasks
+        if "notebook_task" in task
+        for group in groups_of(ROOT / "notebooks" / Path(_notebook(task)).name)
+    }
     variables = yaml.safe_load((ROOT / "bundle.yml").read_text(encoding="utf-8"))["variables"]
     names = [name for group in GROUPS if group in asked for name in names_in(group)]
     return {

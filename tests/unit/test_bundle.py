@@ -32,10 +32,12 @@ from tests.bundle import (
     Target,
     base_parameters,
     notebook,
+    notebook_tasks,
     parameters,
 )
 
 from adbazureml import settings
+from adbazureml.monitoring.alarm import Alarm
 from adbazureml.settings import Settings, names_in
 from adbazureml.validation import Rules, read_rules
 
@@ -145,7 +147,7 @@ class TestFile:
         for name in TARGETS:
             for resolved in Target(name).jobs.values():
                 environments = {one["environment_key"]: one["spec"] for one in resolved.get("environments", [])}
-                for task in resolved["tasks"]:
+                for task in notebook_tasks(resolved):
                     if name == "serverless":
                         wheels = environments[task["environment_key"]]["dependencies"][:1]
                     else:
@@ -166,7 +168,7 @@ class TestFile:
             for file in fresh
         }
         assert set().union(*going.values()) == set(patterns)
-        notebooks = {notebook(task) for declared in DECLARED.values() for task in declared["tasks"]}
+        notebooks = {notebook(task) for declared in DECLARED.values() for task in notebook_tasks(declared)}
         assert {file for file, matched in going.items() if matched} == {*notebooks, "notebooks/validation.yml"}
 
     def test_the_rules_that_go_up_are_ones_that_their_notebook_reads(self, train):
@@ -351,7 +353,7 @@ class TestJobs:
             assert Job.from_dict(copy.deepcopy(resolved)).as_dict() == resolved
 
     def test_every_notebook_is_there_and_named_after_its_task(self, job):
-        for task in job["tasks"]:
+        for task in notebook_tasks(job):
             path = ROOT / notebook(task)
             assert path.is_file()
             # Databricks' documentation calls the task so that validates.
@@ -359,7 +361,7 @@ class TestJobs:
             assert re.fullmatch(rf"(\d\d_)?{name}\.ipynb", path.name)
 
     def test_every_notebook_is_in_a_job(self):
-        named = {notebook(task) for declared in DECLARED.values() for task in declared["tasks"]}
+        named = {notebook(task) for declared in DECLARED.values() for task in notebook_tasks(declared)}
         assert named == {f"notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")}
 
     def test_every_parameter_is_one_of_the_settings_and_passes(self, target, monkeypatch):
@@ -394,17 +396,17 @@ class TestJobs:
                 assert getattr(Settings(**{name: value}), name) == Settings.model_fields[name].default
 
     def test_notebooks_get_all_they_ask_for(self, job):
-        for task in job["tasks"]:
+        for task in notebook_tasks(job):
             asked = asked_for(notebook(task))
             given = {*parameters(job), *base_parameters(task), *LOCAL_ONLY, *TYPED_BY_HAND, *names_in("versions")}
             assert asked <= given, task["task_key"]
 
     def test_no_parameter_is_given_for_nothing(self, job):
-        asked = set().union(*(asked_for(notebook(task)) for task in job["tasks"]))
+        asked = set().union(*(asked_for(notebook(task)) for task in notebook_tasks(job)))
         assert set(parameters(job)) <= asked
 
     def test_each_task_works_on_the_version_that_the_one_before_made(self, job):
-        given = {task["task_key"]: set(base_parameters(task)) for task in job["tasks"]}
+        given = {task["task_key"]: set(base_parameters(task)) for task in notebook_tasks(job)}
         expected = {
             "register": {"run_id", "spark_run_id"},
             "validate": {"model_version"},
@@ -441,7 +443,7 @@ class TestJobs:
             assert wheel == "lib/dist/*.whl[deploy]"
             local = (ROOT / "requirements.txt").read_text().splitlines()
             assert set(pins) <= set(local), "the pins of a local machine"
-            for task in resolved["tasks"]:
+            for task in notebook_tasks(resolved):
                 assert task["environment_key"] == environment["environment_key"]
                 assert not {"job_cluster_key", "libraries", "existing_cluster_id", "new_cluster"} & set(task)
 
@@ -464,7 +466,7 @@ class TestJobs:
         starts_runs = {
             (key, task["task_key"])
             for key, declared in DECLARED.items()
-            for task in declared["tasks"]
+            for task in notebook_tasks(declared)
             if calls(notebook(task), "start_run")
         }
         assert starts_runs <= once
@@ -475,7 +477,7 @@ class TestJobs:
         extra = [Requirement(line) for line in metadata.requires("adbazureml") if line.endswith('; extra == "deploy"')]
         wanted = {one.name: one.specifier for one in extra}
         for key, resolved in Target(name).jobs.items():
-            for task in resolved["tasks"]:
+            for task in notebook_tasks(resolved):
                 assert all("[" not in library.get("whl", "") for library in task["libraries"])
                 packages = [Requirement(one["pypi"]["package"]) for one in task["libraries"] if "pypi" in one]
                 needs = task["task_key"] in ("install", "deploy", "clean_up")
@@ -488,7 +490,7 @@ class TestJobs:
 
     def test_clusters(self, job):
         clusters = {cluster["job_cluster_key"]: cluster["new_cluster"] for cluster in job["job_clusters"]}
-        assert {task["job_cluster_key"] for task in job["tasks"]} == set(clusters)
+        assert {task["job_cluster_key"] for task in notebook_tasks(job)} == set(clusters)
         for cluster in clusters.values():
             assert "-ml-" in cluster["spark_version"]
             assert cluster["data_security_mode"] == "SINGLE_USER"
@@ -500,7 +502,7 @@ class TestJobs:
         assert all(task["timeout_seconds"] for task in job["tasks"])
 
     def test_a_notebook_that_starts_a_run_is_not_tried_again(self, job):
-        for task in job["tasks"]:
+        for task in notebook_tasks(job):
             if calls(notebook(task), "start_run"):
                 assert not task.get("max_retries"), task["task_key"]
 
@@ -523,7 +525,13 @@ class TestTrainAndScore:
         assert before["validate"] == before["register"] | {"register"}
         assert before["deploy"] == before["validate"] | {"validate"}
         assert set(before) == {*before["deploy"], "deploy", "catch_up"}
-        assert upstream(score) == {"batch_score": set(), "monitor": {"batch_score"}, "catch_up": set()}
+        assert upstream(score) == {
+            "batch_score": set(),
+            "monitor": {"batch_score"},
+            "drift_alarm": {"batch_score", "monitor"},
+            "retrain": {"batch_score", "monitor", "drift_alarm"},
+            "catch_up": set(),
+        }
 
     def test_no_task_hides_that_another_failed(self, train, score):
         """A run fails where one of its last tasks did: one that runs whatever came before would turn it green."""
@@ -532,7 +540,7 @@ class TestTrainAndScore:
     def test_values_come_from_a_task_before_that_hands_them_on(self, train, score):
         passed = set()
         for job in (train, score):
-            tasks = {task["task_key"]: task for task in job["tasks"]}
+            tasks = {task["task_key"]: task for task in notebook_tasks(job)}
             before = upstream(job)
             for key, task in tasks.items():
                 for name, value in base_parameters(task).items():
@@ -551,6 +559,20 @@ class TestTrainAndScore:
             ("deploy", "model_version"),
             ("monitor", "model_version"),
         }
+
+    @pytest.mark.parametrize(("retrain_when", "starts"), [("never", False), ("raised", True)])
+    def test_a_raised_alarm_starts_the_training_job_where_a_team_wants_it(self, retrain_when, starts):
+        given = {} if retrain_when == BUNDLE["variables"]["retrain_when"]["default"] else {"retrain_when": retrain_when}
+        target = Target("prod", **given)
+        tasks = {task["task_key"]: task for task in target.jobs["score"]["tasks"]}
+        condition = tasks["drift_alarm"]["condition_task"]
+        origin, value = TASK_VALUE.fullmatch(condition["left"]).groups()
+        assert value in handed_on(notebook(tasks[origin]))
+        assert condition["op"] == "EQUAL_TO"
+        assert (condition["right"] == Alarm(raised=True, said="").state) is starts
+        assert condition["right"] != Alarm(raised=False, said="").state
+        assert tasks["retrain"]["depends_on"] == [{"task_key": "drift_alarm", "outcome": "true"}]
+        assert tasks["retrain"]["run_job_task"] == {"job_id": target.job_ids["train"]}
 
     @pytest.mark.parametrize(("key", "each"), [("train", "week"), ("score", "day")])
     def test_schedule(self, target, key, each):

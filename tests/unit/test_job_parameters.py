@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.bundle import NOTEBOOKS, ROOT, Target, cells, notebook, parameters, passed
+from tests.bundle import NOTEBOOKS, ROOT, Target, cells, notebook, notebook_tasks, parameters, passed
 from tests.emulators.dbutils import Dbutils
 
 from adbazureml import Settings, runtime
@@ -16,7 +16,7 @@ HANDED = {
     "validate": {"model_version": "7"},
     "batch_score": {"model_version": "7"},
 }
-TASKS = [(key, task) for key, job in Target("dev").jobs.items() for task in job["tasks"]]
+TASKS = [(key, task) for key, job in Target("dev").jobs.items() for task in notebook_tasks(job)]
 
 
 @pytest.mark.parametrize(("key", "task"), TASKS, ids=[f"{key}-{task['task_key']}" for key, task in TASKS])

@@ -106,6 +106,12 @@ def test_the_champion_is_the_second_day_s_version_in_both_workspaces(walked):
     assert "No drift in 11 columns" in runtime.handed_on()["drift"]
 
 
+def test_a_shift_that_is_one_is_found_and_nothing_else(walked):
+    kept = nbformat.read(walked / "executed" / "08_monitor.ipynb", as_version=4)
+    (shown,) = (cell for cell in kept.cells if cell.id == "shifted")
+    assert "1 of 10 columns drifted (442 rows against " in str(shown.outputs)
+
+
 def test_scoring_twice_scored_each_row_once(walked):
     """89 rows at first, and as many more each day."""
     assert runtime.handed_on()["scored"] == "267 rows in table diabetes_predictions"
@@ -134,6 +140,7 @@ def test_pictures_and_tables_are_kept(walked):
         ("05_validate", "plot"),
         ("07_batch_score", "histogram"),
         ("08_monitor", "plot"),
+        ("08_monitor", "shifted"),
     ]
 
 

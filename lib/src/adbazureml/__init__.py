@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         input_example,
         target_of,
     )
-    from adbazureml.monitoring import monitor, profile
+    from adbazureml.monitoring import monitor, profile, quality, quality_baseline
     from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.registered_version import find_version
     from adbazureml.registry.registration import register
@@ -63,6 +63,8 @@ _ROOM_OF = {
     "predict": "scoring",
     "profile": "monitoring",
     "promote": "registry",
+    "quality": "monitoring",
+    "quality_baseline": "monitoring",
     "read_rules": "validation",
     "register": "registry",
     "rollback": "registry",
@@ -107,6 +109,8 @@ __all__ = [
     "predict",
     "profile",
     "promote",
+    "quality",
+    "quality_baseline",
     "read_rules",
     "register",
     "rollback",

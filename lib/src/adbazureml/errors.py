@@ -60,7 +60,7 @@ class ScoringError(AdbAzureMLError):
 
 
 class DriftError(AdbAzureMLError):
-    """Data has drifted from what a model learned from, and the caller asked to fail then."""
+    """Data has drifted from what a model learned from, or its quality has fallen, and the caller asked to fail then."""
 
 
 class CleanUpError(AdbAzureMLError):

@@ -210,8 +210,12 @@ class Monitoring(_Group):
 
     drift_threshold: float = Field(0.05, gt=0, description="PSI from which a significant change counts as drift")
     day_column: str = Field("", description="column with the day of a row, to compare each day too")
+    alarm_reports: int = Field(
+        1, ge=1, description="so many of the last alarm_of reports with new rows must find drift to raise the alarm"
+    )
+    alarm_of: int = Field(1, ge=1, description="how many reports that looks back, the newest among them")
     fail_on_drift: bool = Field(
-        False, description="end the notebook, and its job, with an error where a column drifted"
+        False, description="end the notebook, and its job, with an error where the alarm is raised"
     )
 
 

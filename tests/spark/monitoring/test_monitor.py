@@ -1,6 +1,8 @@
 """Drift of one frame against another: against scipy and sums made by hand."""
 
 import math
+import re
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -150,7 +152,9 @@ def test_infinite_values_are_figures_too(spark):
 
 def test_many_categories_are_capped_by_frequency(spark):
     frame = (
-        spark.range(300).selectExpr("CAST(id AS STRING) AS c").union(spark.createDataFrame([("7",)] * 50, "c string"))
+        spark.range(600)
+        .selectExpr("CAST(id % 300 AS STRING) AS c")
+        .union(spark.createDataFrame([("7",)] * 99, "c string"))
     )
     without = frame.where("c <> '7'")
     column = monitor(without, baseline=frame).columns[0]
@@ -158,19 +162,84 @@ def test_many_categories_are_capped_by_frequency(spark):
 
 
 def test_columns_that_cannot_be_compared_are_all_named(spark):
-    current = spark.createDataFrame([(1, 2, "x", [1])], "a int, only_new int, t string, l array<int>")
-    baseline = spark.createDataFrame([(1.5, 2, 3, [1])], "a double, only_old int, t int, l array<int>")
+    current = spark.createDataFrame([(1, 2, "x", (1,))], "a int, only_new int, t string, l struct<b: int>")
+    baseline = spark.createDataFrame([(1.5, 2, 3, (1,))], "a double, only_old int, t int, l struct<b: int>")
     with pytest.raises(TableError) as error:
         monitor(current, baseline=baseline)
     said = str(error.value)
     assert "'only_new' is not in the baseline" in said
     assert "'only_old' is not in the current data" in said
     assert "'t' is string in the current data and int in the baseline" in said
-    assert "'l' is array<int>" in said
+    assert "'l' is struct<b:int> in the current data and struct<b:int> in the baseline, neither number, text" in said
     assert "'a'" not in said
     assert monitor(current, baseline=baseline, columns=["a"]).columns[0].kind == "numeric"
     with pytest.raises(TableError, match="'z' is not in the current data nor in the baseline"):
         monitor(current, baseline=baseline, columns=["a", "z"])
+
+
+def test_pandas_spark_and_tables_give_the_same_answer(spark, samples, report):
+    current, baseline = (frame.assign(kind=pd.Categorical(["a", "b"] * (len(frame) // 2))) for frame in samples)
+    assert monitor(current, baseline=baseline, columns=list(samples[0])).columns == report.columns
+    assert profile(baseline.head(10), columns=["kind"]).columns[0].counts == (5, 5, 0, 0)
+    spark.createDataFrame(samples[0]).write.saveAsTable("drift_rows_now", format="delta")
+    spark.createDataFrame(samples[1]).write.saveAsTable("drift_rows_before", format="delta")
+    try:
+        by_tables = monitor("drift_rows_now", baseline="drift_rows_before")
+        assert (by_tables.columns, by_tables.source) == (report.columns, "drift_rows_now")
+        assert profile("drift_rows_before") == profile(samples[1])
+    finally:
+        runtime.drop_table("drift_rows_now")
+        runtime.drop_table("drift_rows_before")
+
+
+def test_a_pandas_frame_that_spark_has_no_type_for_is_refused(spark):
+    mixed = pd.DataFrame({"a": [1, "x", object()]})
+    with pytest.raises(TableError, match="the pandas frame can't go to Spark"):
+        profile(mixed)
+
+
+def test_dates_times_texts_and_arrays_are_looked_at_by_what_they_have(spark):
+    """Days moved by a week are other days on the same weekdays; the rest of what changes is found where it is."""
+    rng = np.random.default_rng(5)
+    days = pd.Timestamp("2026-03-02") + pd.to_timedelta(rng.integers(0, 28, 400), unit="D")
+    before = pd.DataFrame(
+        {
+            "day": days.date,
+            "at": days + pd.Timedelta(hours=5),
+            "note": ["x" * n + f" {i}" for i, n in enumerate(rng.integers(10, 30, 400))],
+            "vector": list(rng.normal(size=(400, 3))),
+            "nothing": [None] * 400,
+        }
+    )
+    now = before.assign(
+        day=(days + pd.Timedelta(days=28)).date,
+        at=days.where(days.weekday != 0, days + pd.Timedelta(days=1)) + pd.Timedelta(hours=5),
+        note=np.where(rng.random(400) < 0.2, "", before["note"]),
+        vector=[None if i % 5 == 0 else list(2 * v) for i, v in enumerate(before["vector"])],
+    )
+    found = monitor(now, baseline=before)
+    assert [column.column for column in found.columns] == [
+        *("day", "day (weekday)", "at", "at (weekday)", "note (length)", "vector (norm)", "nothing")
+    ]
+    assert set(found.drifted) == {"day", "at (weekday)", "note (length)", "vector (norm)"}
+    findings = {one.binned.label: one.finding() for one in found.histograms}
+    assert re.fullmatch(r"above 2026-03-\d\d: \d+% → 100%", findings["day"])
+    assert findings["at (weekday)"].startswith(("Mon", "Tue"))
+    assert findings["note (length)"].startswith("empty: 0% → ")
+    assert _by_name(found)["vector (norm)"].missing_current == 0.2
+    assert len(profile(before).rows().columns) == 1, "what a service takes as a table is values only"
+
+
+def test_one_row_says_nothing(spark, samples):
+    report = monitor(samples[0].head(1), baseline=samples[1])
+    assert report.drifted == ()
+    assert "With so few new rows only a large change shows" in str(report)
+
+
+def test_a_time_stands_for_its_day(spark, samples):
+    at = pd.Timestamp("2026-11-22 08:00") + pd.to_timedelta(np.arange(len(samples[0])) % 48, unit="h")
+    report = monitor(samples[0].assign(at=at), baseline=profile(samples[1]), day_column="at")
+    assert [one.day for one in report.days] == ["2026-11-22", "2026-11-23", "2026-11-24"]
 
 
 def test_a_baseline_without_rows_is_refused(spark):
@@ -234,12 +303,12 @@ def test_strange_column_names_become_metrics_that_mlflow_takes(spark):
     frame = spark.createDataFrame([tuple(range(len(names)))], names)
     report = monitor(frame, baseline=frame)
     metrics = report.metrics()
-    assert len(metrics) == 2 + 6 * len(names)
+    assert len(metrics) == 3 + 6 * len(names)
     for name in metrics:
         _validate_metric_name(name)
         assert name.isascii()
         assert ":" not in name
-    assert report.plot().axes[0].get_yticklabels()[-1].get_text()
+    assert r"\$a\$: stable" in {axes.get_title(loc="left") for axes in report.plot().axes}
 
 
 def test_report_as_table_picture_and_metrics(report):
@@ -253,11 +322,9 @@ def test_report_as_table_picture_and_metrics(report):
     html = report._repr_html_()
     assert html.count("<b>drifted</b>") == 3
     assert "3 of 4 columns drifted (3,000 rows against 4,000)" in html
-    axes = report.plot().axes[0]
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == sorted(column.psi for column in report.columns)
-    assert len({bar.get_facecolor() for bar in axes.patches}) == 2
-    assert axes.lines[0].get_xdata()[0] == 0.05
+    titles = [axes.get_title(loc="left") for axes in report.plot().axes]
+    assert [title.partition(":")[0] for title in titles] == ["moved", "counts", "skewed", "same"]
+    assert "3 of 4 columns drifted" in report.to_html()
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +376,7 @@ def test_the_champion_s_alias_means_its_version(spark, samples, version, report)
 
 def test_a_model_without_a_baseline_is_named(spark, samples, version):
     current = spark.createDataFrame(samples[0])
-    with pytest.raises(TrackingError, match=r"'models:/unwatched/1' holds no .* profile\(rows\)\.log\(\)"):
+    with pytest.raises(TrackingError, match=r"'models:/unwatched/1' holds no .* profile\('the table'\)\.log\(\)"):
         monitor(current, baseline="models:/unwatched/1")
     with pytest.raises(TrackingError, match="'models:/nobody/1' can't be found"):
         monitor(current, baseline="models:/nobody/1")
@@ -335,7 +402,7 @@ def test_each_day_and_all_of_them(spark, samples):
         assert by_day.psi == pytest.approx(by_itself.psi)
         assert by_day.ks == pytest.approx(by_itself.ks, abs=2e-3)
     assert report.rows_current == 3000
-    assert len(report.plot_days().axes[0].get_legend().get_texts()) == 4
+    assert [label.get_text() for label in report.plot_days().axes[0].get_xticklabels()] == ["2026-11-22", "2026-11-23"]
     assert list(report.to_pandas()["day"].unique()) == ["", "2026-11-22", "2026-11-23"]
     with pytest.raises(TableError, match="day_column: 'date' is not among the columns"):
         monitor(spark.createDataFrame(rows), baseline=before, day_column="date")
@@ -368,7 +435,11 @@ def test_no_new_row_is_no_error(spark, samples, version):
     report.check()
     with mlflow.start_run() as run:
         report.log()
-    assert mlflow.get_run(run.info.run_id).data.metrics == {"drift_columns": 0.0, "drift_share": 0.0}
+    assert mlflow.get_run(run.info.run_id).data.metrics == {
+        "drift_rows": 0.0,
+        "drift_columns": 0.0,
+        "drift_share": 0.0,
+    }
     report.append_to("never_made", model_uri=version)
     assert not runtime.table_exists("never_made")
 
@@ -380,12 +451,16 @@ def test_a_job_fails_where_a_column_drifted_if_asked(report, spark, samples, ver
 
 
 def test_figures_are_logged_and_appended(report, spark, version):
+    assert report.alarm(version, reports=2, of=3).state == "silent"
     with mlflow.start_run() as run:
-        report.log()
+        report.log(model_uri=version)
+    assert report.alarm(version, reports=1, of=3).said == "No alarm: no new row since the last report."
+    assert replace(report, rows_current=3001).alarm(version, reports=2, of=3).state == "raised"
+    assert replace(report, rows_current=3001).alarm("models:/watched/2", reports=2, of=3).state == "silent"
     logged = mlflow.get_run(run.info.run_id).data.metrics
     assert logged["drift_psi/moved"] == _by_name(report)["moved"].psi
     found = {one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-    assert found == {"drift.png", "drift.csv"}
+    assert found == {"drift.png", "drift.csv", "drift.html"}
     try:
         report.append_to("drift_figures", model_uri=version)
         # As an earlier version of this package made it.

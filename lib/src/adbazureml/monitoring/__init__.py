@@ -1,7 +1,7 @@
-"""Watch what a model is fed: how far new data has moved from the data that it learned from.
+"""Watch a model: how far new data has moved from what it learned from, and how good it is once labels come.
 
 It imports `scoring`, for the tables of predictions, and what is below. Start reading at `drift`, then
-`drift_thresholds` and `column_profile`.
+`drift_thresholds` and `column_profile`; for labels at `model_quality`.
 """
 
 from adbazureml.monitoring.azureml_monitor import AzureMLMonitor, create_azureml_monitor
@@ -10,6 +10,8 @@ from adbazureml.monitoring.databricks_monitor import DatabricksMonitor, create_d
 from adbazureml.monitoring.drift import monitor
 from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.model_quality import QualityBaseline, quality, quality_baseline
+from adbazureml.monitoring.quality_report import QualityReport
 
 __all__ = [
     "AzureMLMonitor",
@@ -17,10 +19,14 @@ __all__ = [
     "ColumnDrift",
     "DatabricksMonitor",
     "DriftReport",
+    "QualityBaseline",
+    "QualityReport",
     "Thresholds",
     "baseline_of",
     "create_azureml_monitor",
     "create_databricks_monitor",
     "monitor",
     "profile",
+    "quality",
+    "quality_baseline",
 ]

@@ -218,7 +218,7 @@ def _schedule(
         ServerlessSparkCompute,
     )
 
-    kinds = {column.binned.name: column.binned.kind for column in baseline.columns}
+    kinds = {column.binned.name: column.binned.kind for column in baseline.values}
     features = [column for column in kinds if column != target_column]
 
     def limits(of: type, columns: Sequence[str]) -> Any:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from adbazureml.errors import SettingsError, TableError, TrackingError
-from adbazureml.monitoring.column_profile import Binned, Kind, column_profiles, edges_of, frequent_categories
+from adbazureml.monitoring.column_profile import (
+    WEEKDAYS,
+    Binned,
+    column_profiles,
+    edges_of,
+    frequent_categories,
+    types_of,
+)
+from adbazureml.monitoring.rows import Rows, as_spark
 from adbazureml.registry.model_uri import ModelURI, uri_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from numpy.typing import NDArray
-    from pyspark.sql import DataFrame
 
 FOLDER = "drift_baseline"
 _FILE = f"{FOLDER}/baseline.json"
@@ -29,6 +36,7 @@ _BINS = 10
 _ROWS = 1000
 _WHOLE = {"tinyint", "smallint", "int", "bigint"}
 OTHER = "(other)"
+Content = Literal["number", "text", "date", "array"]
 
 
 @dataclass(frozen=True)
@@ -84,12 +92,18 @@ class Baseline:
         pandas.DataFrame, shape (1000, n_columns)
             Each column has the quantiles, the shares of categories and the share of missing values that it had in
             training. What belongs together in one training row does not here: the columns are shuffled apart, the same
-            way each time. Categories beyond the 100 most frequent are ``(other)``.
+            way each time. Categories beyond the 100 most frequent are ``(other)``. What is not looked at by its value,
+            such as a date, is left out.
         """
         import pandas as pd
 
         order = np.random.default_rng(0)
-        return pd.DataFrame({one.binned.name: order.permutation(_typical(one)) for one in self.columns})
+        return pd.DataFrame({one.binned.name: order.permutation(_typical(one)) for one in self.values})
+
+    @property
+    def values(self) -> tuple[BaselineColumn, ...]:
+        """The columns that are looked at by their values."""
+        return tuple(column for column in self.columns if column.binned.measure == "value")
 
     def _repr_html_(self) -> str:
         numbers = sum(column.binned.kind == "numeric" for column in self.columns)
@@ -116,16 +130,18 @@ def _typical(column: BaselineColumn) -> NDArray[np.object_]:
     return np.array([*(int(x) if whole else float(x) for x in picked), *[None] * (_ROWS - len(present))], dtype=object)
 
 
-def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int = _BINS) -> Baseline:
-    """Take the figures of a frame that later data is compared with.
+def profile(rows: Rows, *, columns: Sequence[str] | None = None, bins: int = _BINS) -> Baseline:
+    """Take the figures of rows that later ones are compared with.
 
     Numbers are counted in bins between their quantiles, a value that takes several quantiles having a bin of its own;
-    text and booleans by category. Null and NaN are one more bin.
+    text and booleans by category. Null and NaN are one more bin. Text that is hardly ever the same (more than 100
+    values, on average in fewer than two rows each) is looked at by its length, a date or time by the day and the
+    weekday, an array of numbers by its Euclidean norm.
 
     Parameters
     ----------
-    frame : pyspark DataFrame
-        The training rows, with the model's predictions for them as one more column.
+    rows : str, pyspark DataFrame or pandas DataFrame
+        The training rows or their table, with the model's predictions for them as one more column.
     columns : sequence of str, optional
         By default all.
     bins : int
@@ -134,17 +150,19 @@ def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int
     Raises
     ------
     TableError
-        The frame has no rows, or a column is not there or neither number, text nor boolean.
+        There are no rows or no such table, or a column is not there or can't be looked at, such as a struct.
     SettingsError
         `bins` is below 2.
     """
     if bins < 2:
         raise SettingsError(f"bins: {bins!r} is wrong; expected 2 or more.")
+    frame = as_spark(rows)
     types = types_of(frame)
-    kinds = comparable({"the baseline": types}, list(types) if columns is None else columns)
-    edges = edges_of(frame, [name for name, kind in kinds.items() if kind == "numeric"], bins)
-    categories = frequent_categories(frame, [name for name, kind in kinds.items() if kind == "categorical"])
-    binned = [Binned(name, kind, (edges | categories)[name]) for name, kind in kinds.items()]
+    contents = comparable({"the baseline": types}, list(types) if columns is None else columns)
+    categories = frequent_categories(frame, [name for name, content in contents.items() if content == "text"])
+    looked_at = [one for name, content in contents.items() for one in _looked_at(name, content, categories)]
+    edges = iter(edges_of(frame, [one for one in looked_at if one.kind == "numeric"], bins))
+    binned = [replace(one, bins=next(edges)) if one.kind == "numeric" else one for one in looked_at]
     found = column_profiles(frame, binned).get("")
     if found is None:
         raise TableError("There is no row in the baseline: give the rows that the model learned from.")
@@ -156,6 +174,18 @@ def profile(frame: DataFrame, *, columns: Sequence[str] | None = None, bins: int
     )
 
 
+def _looked_at(name: str, content: Content, categories: Mapping[str, tuple[str, ...] | None]) -> list[Binned]:
+    """What of a column is looked at; a number's bins are still to come."""
+    if content == "date":
+        return [Binned(name, "numeric", (), "day"), Binned(name, "categorical", WEEKDAYS, "weekday")]
+    if content == "array":
+        return [Binned(name, "numeric", (), "norm")]
+    if content == "number":
+        return [Binned(name, "numeric", ())]
+    known = categories[name]
+    return [Binned(name, "numeric", (), "length") if known is None else Binned(name, "categorical", known)]
+
+
 def baseline_of(model: ModelURI) -> Baseline:
     """Find the baseline that was logged with the run that made a model.
 
@@ -165,15 +195,26 @@ def baseline_of(model: ModelURI) -> Baseline:
         There is no such model, or its run holds no baseline.
     """
     from mlflow import MlflowClient
+
+    return read_baseline(MlflowClient(), run_id_of(model), uri_of(model))
+
+
+def run_id_of(model: ModelURI) -> str:
+    """Find the run that made a model.
+
+    Raises
+    ------
+    TrackingError
+        There is no such model.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
     uri = uri_of(model)
     try:
-        run_id = get_model_info(uri).run_id
+        return str(get_model_info(uri).run_id)
     except (MlflowException, OSError) as error:
         raise TrackingError(f"baseline: the model {uri!r} can't be found: {error}. Check its name.") from error
-    return read_baseline(MlflowClient(), run_id, uri)
 
 
 def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:
@@ -191,7 +232,8 @@ def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:
             text = Path(client.download_artifacts(run_id, _FILE, folder)).read_text()
         columns = [
             BaselineColumn(
-                binned=Binned(one["binned"]["name"], one["binned"]["kind"], tuple(one["binned"]["bins"])),
+                # One of an earlier version of this package looks at values only.
+                binned=Binned(**{**one["binned"], "bins": tuple(one["binned"]["bins"])}),
                 type=one["type"],
                 counts=tuple(one["counts"]),
                 quantiles=tuple(one["quantiles"]),
@@ -200,55 +242,58 @@ def read_baseline(client: MlflowClient, run_id: str, model: str) -> Baseline:
         ]
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise TrackingError(
-            f"baseline: the run {run_id!r} of the model {model!r} holds no {_FILE} that can be read. Log one while "
-            "training, with profile(rows).log(), or give the training rows themselves as baseline=."
+            f"baseline: the run {run_id!r} of the model {model!r} holds no {_FILE} that can be read. Make one of its "
+            f"training table: with mlflow.start_run(run_id={run_id!r}): profile('the table').log(). Or give the "
+            "table or its rows as baseline=."
         ) from error
     return Baseline(tuple(columns))
 
 
-def types_of(frame: DataFrame) -> dict[str, str]:
-    """The Spark type of each column."""
-    return {field.name: field.dataType.simpleString() for field in frame.schema.fields}
-
-
-def comparable(places: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> dict[str, Kind]:
-    """The kind of each column, checked to be the same wherever it is needed.
+def comparable(places: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> dict[str, Content]:
+    """What each column holds, checked to be the same wherever it is needed.
 
     Parameters
     ----------
     places : mapping
-        From "the current data", say, to the Spark types there.
+        From "the current data", say, to the Spark types there. A column of nothing but missing values fits any other.
     columns : sequence of str
 
     Raises
     ------
     TableError
-        Names every column that is absent, of another kind elsewhere, or neither number, text nor boolean.
+        Names every column that is absent, holds something else elsewhere, or can't be looked at.
     """
     if not columns:
         raise TableError("columns: none given; name the columns to compare.")
     problems = []
-    kinds: dict[str, Kind] = {}
+    contents: dict[str, Content] = {}
     for name in columns:
         absent = [place for place, types in places.items() if name not in types]
-        there = {place: types[name] for place, types in places.items() if name in types}
-        found = {place: _kind(kind) for place, kind in there.items()}
-        odd = [f"{there[place]} in {place}" for place, kind in found.items() if kind is None]
+        there = {place: types[name] for place, types in places.items() if name in types and types[name] != "void"}
+        found = {place: _content(kind) for place, kind in there.items()}
+        odd = [f"{there[place]} in {place}" for place, content in found.items() if content is None]
         if absent:
             problems.append(f"{name!r} is not in {' nor in '.join(absent)}")
         elif odd:
-            problems.append(f"{name!r} is {' and '.join(odd)}, neither number, text nor boolean")
+            problems.append(
+                f"{name!r} is {' and '.join(odd)}, neither number, text, boolean, date nor array of numbers"
+            )
         elif len(set(found.values())) > 1:
             problems.append(f"{name!r} is " + " and ".join(f"{kind} in {place}" for place, kind in there.items()))
-        elif kind := next(iter(found.values())):
-            kinds[name] = kind
+        else:
+            contents[name] = next((content for content in found.values() if content), "text")
     if problems:
         raise TableError(f"These columns can't be compared: {'; '.join(problems)}. Name those to compare in columns=.")
-    return kinds
+    return contents
 
 
-def _kind(type_name: str) -> Kind | None:
+def _content(type_name: str) -> Content | None:
     plain = type_name.partition("(")[0]
+    element = type_name.removeprefix("array<").removesuffix(">")
+    if element != type_name:
+        return "array" if _content(element) == "number" else None
     if plain in {"tinyint", "smallint", "int", "bigint", "float", "double", "decimal"}:
-        return "numeric"
-    return "categorical" if plain in {"string", "char", "varchar", "boolean"} else None
+        return "number"
+    if plain in {"date", "timestamp", "timestamp_ntz"}:
+        return "date"
+    return "text" if plain in {"string", "char", "varchar", "boolean"} else None

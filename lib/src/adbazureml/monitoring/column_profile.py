@@ -27,34 +27,66 @@ _SKETCH = 10_000
 CATEGORIES = 100
 
 Kind = Literal["numeric", "categorical"]
+# What of a column is looked at: of free text the length, of dates day and weekday, of arrays the Euclidean norm.
+Measure = Literal["value", "length", "day", "weekday", "norm"]
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @dataclass(frozen=True)
 class Binned:
-    """A column with the bins that its baseline sets: inner edges of a number, or categories."""
+    """A column, what of it is looked at, and its bins by the baseline: inner edges of a number, or categories."""
 
     name: str
     kind: Kind
     bins: tuple[float, ...] | tuple[str, ...]
+    measure: Measure = "value"
+
+    @property
+    def label(self) -> str:
+        """The column's name, and what of it is looked at if not its value."""
+        return self.name if self.measure in ("value", "day") else f"{self.name} ({self.measure})"
+
+    def expression(self) -> Column:
+        """What is counted, as a Spark column: a double with null for NaN, or text."""
+        from pyspark.sql import functions
+
+        column = functions.col(identifier(self.name))
+        if self.measure == "length":
+            return functions.length(column.cast("string")).cast("double")
+        if self.measure == "day":
+            return functions.unix_date(column.cast("date")).cast("double")
+        if self.measure == "weekday":
+            return functions.date_format(column.cast("date"), "EEE")
+        if self.measure == "norm":
+            squares = functions.aggregate(
+                column.cast("array<double>"), functions.lit(0.0), lambda total, value: total + value * value
+            )
+            return _without_nan(functions.sqrt(squares))
+        return _without_nan(column.cast("double")) if self.kind == "numeric" else column.cast("string")
 
 
-def edges_of(frame: DataFrame, names: list[str], bins: int) -> dict[str, tuple[float, ...]]:
+def edges_of(frame: DataFrame, columns: list[Binned], bins: int) -> list[tuple[float, ...]]:
     """The inner edges of each column's bins, at its quantiles, in one job; none where all is missing."""
     from pyspark.sql import functions
 
-    if not names:
-        return {}
+    if not columns:
+        return []
     middles = [(i + 0.5) / _QUANTILES for i in range(_QUANTILES)]
     inner = [i / bins for i in range(1, bins)]
     # Made once: each of the 1,000 literals is a call to Java.
     wanted = functions.array(*(functions.lit(share) for share in (*middles, *inner)))
     found = frame.agg(
-        *(functions.percentile_approx(_number(name), wanted, _SKETCH).alias(str(i)) for i, name in enumerate(names))
+        *(
+            functions.percentile_approx(column.expression(), wanted, _SKETCH).alias(str(i))
+            for i, column in enumerate(columns)
+        )
     ).first()
-    edges = {}
-    for i, name in enumerate(names):
+    edges = []
+    for i, column in enumerate(columns):
         values = (found and found[i]) or []
-        edges[name] = _edges(values[_QUANTILES:], np.array(values[:_QUANTILES], dtype=np.float64))
+        between = _edges(values[_QUANTILES:], np.array(values[:_QUANTILES], dtype=np.float64))
+        # Empty texts have a bin of their own.
+        edges.append(tuple(sorted({0.0, *between})) if column.measure == "length" else between)
     return edges
 
 
@@ -68,29 +100,42 @@ def _edges(inner: Sequence[float], quantiles: NDArray[np.float64]) -> tuple[floa
     return tuple(sorted({*inner, *(math.nextafter(value, -math.inf) for value in alone)}))
 
 
-def frequent_categories(frame: DataFrame, names: list[str]) -> dict[str, tuple[str, ...]]:
-    """The most frequent values of each text or boolean column, in one job."""
+def frequent_categories(frame: DataFrame, names: list[str]) -> dict[str, tuple[str, ...] | None]:
+    """The most frequent values of each text or boolean column, in one job; None of free text."""
     from pyspark.sql import Window, functions
 
     if not names:
         return {}
-    values = functions.array(*(_text(name) for name in names))
+    values = functions.array(*(functions.col(identifier(name)).cast("string") for name in names))
+    of_column = Window.partitionBy("column")
     ranked = (
         frame.select(functions.posexplode(values).alias("column", "value"))
         .where("value IS NOT NULL")
         .groupBy("column", "value")
         .count()
-        .withColumn(
-            "rank",
-            functions.row_number().over(Window.partitionBy("column").orderBy(functions.desc("count"), "value")),
-        )
+        .withColumn("rank", functions.row_number().over(of_column.orderBy(functions.desc("count"), "value")))
+        .withColumn("rows", functions.sum("count").over(of_column))
+        .withColumn("distinct", functions.count("*").over(of_column))
         .where(functions.col("rank") <= CATEGORIES)
         .collect()
     )
-    return {
-        name: tuple(sorted(row["value"] for row in ranked if row["column"] == position))
-        for position, name in enumerate(names)
-    }
+    found: dict[str, tuple[str, ...] | None] = {}
+    for position, name in enumerate(names):
+        of_name = [row for row in ranked if row["column"] == position]
+        free = bool(of_name) and is_free_text(of_name[0]["rows"], of_name[0]["distinct"])
+        found[name] = None if free else tuple(sorted(row["value"] for row in of_name))
+    return found
+
+
+def is_free_text(rows: int, distinct: int) -> bool:
+    """Whether texts are hardly ever the same, so that their frequencies say nothing.
+
+    Parameters
+    ----------
+    rows, distinct : int
+        Texts that are there, and different ones among them.
+    """
+    return distinct > CATEGORIES and distinct > rows / 2
 
 
 @dataclass
@@ -148,14 +193,8 @@ def column_profiles(frame: DataFrame, columns: list[Binned], day: str | None = N
     """
     from pyspark.sql import functions
 
-    key = functions.lit("") if day is None else functions.coalesce(_text(day), functions.lit("null"))
-    values = frame.select(
-        key.alias("day"),
-        *(
-            (_number(column.name) if column.kind == "numeric" else _text(column.name)).alias(str(i))
-            for i, column in enumerate(columns)
-        ),
-    )
+    key = functions.lit("") if day is None else functions.coalesce(period(frame, day), functions.lit("null"))
+    values = frame.select(key.alias("day"), *(column.expression().alias(str(i)) for i, column in enumerate(columns)))
     schema = "day string, column int, counts array<long>, points array<double>, weights array<double>"
     found: dict[str, list[Profile]] = {}
     parts = values.mapInArrow(partial(_profiles_of_batches, columns), schema).toPandas()
@@ -239,14 +278,23 @@ def _size(column: Binned) -> int:
     return len(column.bins) + 2
 
 
-def _text(name: str) -> Column:
+def period(frame: DataFrame, name: str) -> Column:
+    """The day, or other period, that a row is of: a time stands for its day."""
     from pyspark.sql import functions
 
-    return functions.col(identifier(name)).cast("string")
+    column = functions.col(identifier(name))
+    timed = (
+        next(field for field in frame.schema.fields if field.name == name).dataType.typeName().startswith("timestamp")
+    )
+    return (column.cast("date") if timed else column).cast("string")
 
 
-def _number(name: str) -> Column:
-    """A column as a double, with null for NaN."""
+def types_of(frame: DataFrame) -> dict[str, str]:
+    """The Spark type of each column."""
+    return {field.name: field.dataType.simpleString() for field in frame.schema.fields}
+
+
+def _without_nan(number: Column) -> Column:
     from pyspark.sql import functions
 
-    return functions.nanvl(functions.col(identifier(name)).cast("double"), functions.lit(None).cast("double"))
+    return functions.nanvl(number, functions.lit(None).cast("double"))

@@ -224,7 +224,7 @@ def _status(there: dict[str, Any]) -> str:
 
 
 def _inference_log(baseline: Baseline, target_column: str, every: Period) -> dict[str, Any]:
-    kinds = {column.binned.name: column.binned.kind for column in baseline.columns}
+    kinds = {column.binned.name: column.binned.kind for column in baseline.values}
     if target_column not in kinds:
         raise TableError(
             f"target_column: {target_column!r} is not in the baseline, which has {', '.join(kinds)}. Log one with the "

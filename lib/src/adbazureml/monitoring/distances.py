@@ -29,9 +29,24 @@ def population_stability_index(current: NDArray[np.int64], baseline: NDArray[np.
     ----------
     Siddiqi, N. (2006), Credit Risk Scorecards, Wiley, chapter 9.
     """
+    return float(np.sum(psi_of_bins(current, baseline)))
+
+
+def psi_of_bins(current: NDArray[np.int64], baseline: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each bin contributes to the population stability index.
+
+    Parameters
+    ----------
+    current, baseline : array of int, shape (n_bins,)
+        Rows in each bin.
+
+    Returns
+    -------
+    array of float, shape (n_bins,)
+    """
     c = np.maximum(current / current.sum(), _SMALLEST_SHARE)
     b = np.maximum(baseline / baseline.sum(), _SMALLEST_SHARE)
-    return float(np.sum((c - b) * np.log(c / b)))
+    return np.asarray((c - b) * np.log(c / b))
 
 
 def jensen_shannon_distance(current: NDArray[np.int64], baseline: NDArray[np.int64]) -> float:

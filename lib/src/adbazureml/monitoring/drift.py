@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adbazureml.errors import TableError
-from adbazureml.monitoring.baseline import Baseline, BaselineColumn, baseline_of, comparable, profile, types_of
-from adbazureml.monitoring.column_profile import Profile, column_profiles
+from adbazureml.monitoring.baseline import Baseline, BaselineColumn, baseline_of, comparable, profile
+from adbazureml.monitoring.column_profile import Profile, column_profiles, types_of
 from adbazureml.monitoring.distances import (
     jensen_shannon_distance,
     kolmogorov_smirnov,
@@ -19,20 +19,23 @@ from adbazureml.monitoring.distances import (
 )
 from adbazureml.monitoring.drift_report import ColumnDrift, DriftReport
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.histogram import Histogram
+from adbazureml.monitoring.rows import Rows, as_spark
 from adbazureml.monitoring.significance import LEVEL, adjusted, p_value
 from adbazureml.registry.model_uri import ModelURI, uri_of
 from adbazureml.scoring.predictions_table import MODEL_COLUMNS
-from adbazureml.scoring.source_table import select_rows, shown
+from adbazureml.scoring.source_table import NAME_OF_A_FRAME
 from adbazureml.scoring.version_predictions import predictions_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from typing_extensions import TypeIs
 
 
 def monitor(
-    table: str | DataFrame,
+    table: Rows,
     *,
-    baseline: ModelURI | Baseline | DataFrame,
+    baseline: ModelURI | Baseline | Rows,
     where: str | None = None,
     columns: Sequence[str] | None = None,
     threshold: float | Thresholds = 0.05,
@@ -46,20 +49,21 @@ def monitor(
 
     Parameters
     ----------
-    table : str or pyspark DataFrame
-        The new rows, or a table of predictions.
-    baseline : str, RegisteredVersion, Baseline or pyspark DataFrame
-        A model, whose run holds the baseline; what `profile` returned; or the rows to compare with.
+    table : str, pyspark DataFrame or pandas DataFrame
+        The new rows, their table, or a table of predictions.
+    baseline : str, RegisteredVersion, Baseline, pyspark DataFrame or pandas DataFrame
+        A model, such as ``"models:/prices/3"``, whose run holds the baseline; what `profile` returned; or the rows to
+        compare with, or their table.
     where : str, optional
         SQL condition that the new rows must meet. Without one, and with a model as the baseline, the rows of a table of
         predictions are those that this version scored, or where it has scored none yet, those of its other versions.
     columns : sequence of str, optional
-        Columns to compare. By default all of the baseline; of a DataFrame those of both frames, which must be the same.
+        Columns to compare. By default all of the baseline; of rows those of both sides, which must be the same.
     threshold : float or Thresholds
         Population stability index from which a significant change counts as drift: by the usual rule of thumb 0.1 is
         a slight and 0.2 a marked shift. `Thresholds` sets it, or others, for each figure.
     day_column : str, optional
-        Compare each day, or other period, that this column names, too.
+        Compare each day, or other period, that this column names, too; a time stands for its day.
 
     Returns
     -------
@@ -73,33 +77,35 @@ def monitor(
     ------
     TableError
         The baseline has no rows, there is no such table, the condition is none, or a column is on one side only or of
-        another kind there, or is neither number, text nor boolean.
+        another kind there, or can't be looked at, such as a struct.
     TrackingError
         The model can't be found, or no baseline was logged with it.
     SettingsError
         A threshold is not above 0, or none is given.
     """
-    from pyspark.sql import DataFrame
-
     thresholds = threshold if isinstance(threshold, Thresholds) else Thresholds(psi=threshold)
     thresholds.check()
-    current, source = _rows(table, where, baseline)
+    if not (isinstance(baseline, Baseline) or _is_rows(baseline)):
+        # First, as a table of predictions is asked for this model's rows.
+        model, baseline = uri_of(baseline), baseline_of(baseline)
+    else:
+        model = None
+    current, source = _rows(table, where, model)
     there = types_of(current)
     if day_column is not None and day_column not in there:
         raise TableError(f"day_column: {day_column!r} is not among the columns {', '.join(there)}; name one of them.")
     if isinstance(baseline, Baseline):
         before = baseline
-    elif isinstance(baseline, DataFrame):
-        types = types_of(baseline)
+    else:
+        rows = as_spark(baseline)
+        types = types_of(rows)
         columns = list(dict.fromkeys([*types, *there])) if columns is None else columns
         comparable({"the current data": there, "the baseline": types}, columns)
-        before = profile(baseline, columns=columns)
-    else:
-        before = baseline_of(baseline)
-    known = {column.binned.name: column for column in before.columns}
+        before = profile(rows, columns=columns)
+    known = {column.binned.name: column.type for column in before.columns}
     names = list(known) if columns is None else list(columns)
-    comparable({"the current data": there, "the baseline": {name: one.type for name, one in known.items()}}, names)
-    compared = [known[name] for name in names]
+    comparable({"the current data": there, "the baseline": known}, names)
+    compared = [column for name in names for column in before.columns if column.binned.name == name]
     profiles = column_profiles(current, [column.binned for column in compared], day_column)
     if not profiles:
         return DriftReport((), thresholds, 0, sum(compared[0].counts), source=source)
@@ -109,22 +115,30 @@ def monitor(
             total.take(part)
     (report,) = _reports({"": whole}, compared, thresholds)
     days = _reports(profiles, compared, thresholds) if day_column else []
-    return replace(report, days=tuple(days), source=source)
+    histograms = tuple(
+        Histogram(column.binned, tuple(total.counts.tolist()), column.counts)
+        for column, total in zip(compared, whole, strict=True)
+    )
+    return replace(report, days=tuple(days), source=source, histograms=histograms)
 
 
-def _rows(
-    table: str | DataFrame, where: str | None, baseline: ModelURI | Baseline | DataFrame
-) -> tuple[DataFrame, str]:
-    """The new rows, and what to call them."""
+def _is_rows(baseline: ModelURI | Baseline | Rows) -> TypeIs[Rows]:
+    """Whether these are rows, or the name of a table, which has no ``:/`` as the URI of a model has."""
+    import pandas as pd
     from pyspark.sql import DataFrame
 
-    rows = select_rows(table, where)
-    if where or isinstance(table, DataFrame) or isinstance(baseline, (Baseline, DataFrame)):
-        return rows, shown(table)
-    if not set(MODEL_COLUMNS) <= set(rows.columns):
+    return ":/" not in baseline if isinstance(baseline, str) else isinstance(baseline, DataFrame | pd.DataFrame)
+
+
+def _rows(table: Rows, where: str | None, model: str | None) -> tuple[DataFrame, str]:
+    """The new rows, and what to call them."""
+    rows = as_spark(table, where)
+    if not isinstance(table, str):
+        return rows, NAME_OF_A_FRAME
+    if where or model is None or not set(MODEL_COLUMNS) <= set(rows.columns):
         return rows, table
-    own, model = predictions_of(table, model=uri_of(baseline))
-    return own, f"{table}, by {model}"
+    own, found = predictions_of(table, model=model)
+    return own, f"{table}, by {found}"
 
 
 def _reports(
@@ -156,7 +170,7 @@ def _compared(current: Profile, baseline: BaselineColumn) -> ColumnDrift:
         ks, moved = kolmogorov_smirnov(a, b), wasserstein(a, b)
     chance = p_value(baseline.binned, now, before)
     return ColumnDrift(
-        column=baseline.binned.name,
+        column=baseline.binned.label,
         kind=baseline.binned.kind,
         psi=population_stability_index(now, before),
         js_distance=jensen_shannon_distance(now, before),

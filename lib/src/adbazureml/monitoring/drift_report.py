@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
+from adbazureml.monitoring.alarm import Alarm, PastReport, alarm_of, remembered
+from adbazureml.monitoring.drift_pictures import ON_WHITE, as_image, days_sentence, draw_columns, draw_days
 from adbazureml.monitoring.drift_thresholds import Thresholds
+from adbazureml.monitoring.histogram import Histogram
+from adbazureml.monitoring.metric_names import metric_names
 from adbazureml.monitoring.significance import smallest_shift
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# The stricter of what MLflow and Azure ML take in a metric's name; '/' would put a column into a group of its own.
-_NOT_IN_METRIC_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]")
-_LONGEST_COLUMN = 200
-_LINES = 6
 _FEW_ROWS = 50
+# Readable in a browser that is set to dark, too; the pictures are dark on white in both.
+_PAGE = (
+    '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><style>'
+    "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem}"
+    "img{display:block;max-width:100%;margin:1rem 0;border-radius:6px}"
+    "table{border-collapse:collapse}th,td{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #8888}"
+    "th:first-child,td:first-child{text-align:left}</style>"
+)
 _IN_EACH_TABLE = {"model_uri", "compared_at", "column", "psi"}
 _TYPES = (
     "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
@@ -86,6 +93,8 @@ class DriftReport:
         The same for each day, in order, where asked for.
     source : str
         What the new rows are.
+    histograms : tuple of Histogram
+        How each column's rows lie in its bins, in the same order; none of a day.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -95,6 +104,7 @@ class DriftReport:
     day: str = ""
     days: tuple[DriftReport, ...] = ()
     source: str = ""
+    histograms: tuple[Histogram, ...] = field(default=(), repr=False)
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -109,16 +119,20 @@ class DriftReport:
             [{"day": report.day, **asdict(column)} for report in (self, *self.days) for column in report.columns]
         )
 
-    def log(self) -> None:
-        """Log it to the active MLflow run: `metrics`, how many columns drifted on each day, the figures, the table."""
+    def log(self, *, model_uri: str = "") -> None:
+        """Log it to the active MLflow run: `metrics`, drifted columns by day, the pictures, the table, the page."""
         import mlflow
 
+        if model_uri:
+            mlflow.log_param("model_uri", model_uri)
         mlflow.log_metrics(self.metrics())
         for step, report in enumerate(self.days):
             mlflow.log_metric("drift_columns_of_day", len(report.drifted), step=step)
-        mlflow.log_figure(self.plot(), "drift.png")
+        if self.columns:
+            mlflow.log_figure(self.plot(), "drift.png", save_kwargs={**ON_WHITE})
         if self.days:
-            mlflow.log_figure(self.plot_days(), "drift_by_day.png")
+            mlflow.log_figure(self.plot_days(), "drift_by_day.png", save_kwargs={**ON_WHITE})
+        mlflow.log_text(self.to_html(), "drift.html")
         mlflow.log_text(self.to_pandas().to_csv(index=False), "drift.csv")
 
     def append_to(self, table: str, *, model_uri: str = "") -> None:
@@ -170,9 +184,27 @@ class DriftReport:
                 if column.drifted
             )
             raise DriftError(
-                f"{self._sentence()}, threshold being {self.thresholds}: {named}. Look at the figures, then "
+                f"{self.sentence}, threshold being {self.thresholds}: {named}. Look at the figures, then "
                 "train anew, or raise threshold if this is no concern."
             )
+
+    def alarm(self, model_uri: str, *, reports: int = 1, of: int = 1) -> Alarm:
+        """Whether this report, with those that `log` kept before it in the active experiment, raises the alarm.
+
+        Parameters
+        ----------
+        model_uri : str
+            The model that the reports are on, as `log` was given it; call this before it.
+        reports, of : int
+            So many of so many last reports with new rows must have found drift, this one among them.
+
+        Raises
+        ------
+        SettingsError
+            `reports` is below 1, or above `of`.
+        """
+        now = PastReport(rows=self.rows_current, drifted=bool(self.drifted))
+        return alarm_of([now, *remembered(model_uri)], needed=reports, of=of, found=str(self))
 
     def metrics(self) -> dict[str, float]:
         """The figures as metrics for ``mlflow.log_metrics``, with names that MLflow and Azure ML both take.
@@ -180,17 +212,18 @@ class DriftReport:
         Returns
         -------
         dict of str to float
-            ``drift_columns`` and ``drift_share`` (columns that drifted, and their share), then for each column
-            ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
+            ``drift_rows`` (new rows), ``drift_columns`` and ``drift_share`` (columns that drifted, and their share),
+            then for each column ``drift_psi/<column>``, ``drift_p/<column>`` (`p_adjusted`), ``drift_js/<column>``,
             ``drift_missing/<column>`` and, for numbers,
             ``drift_ks/<column>`` and ``drift_wasserstein/<column>``. Characters that the names may not hold become
             ``_``; a figure that is not finite is left out.
         """
         found: dict[str, float] = {
+            "drift_rows": float(self.rows_current),
             "drift_columns": float(len(self.drifted)),
             "drift_share": len(self.drifted) / max(len(self.columns), 1),
         }
-        for name, column in zip(_metric_names([column.column for column in self.columns]), self.columns, strict=True):
+        for name, column in zip(metric_names([column.column for column in self.columns]), self.columns, strict=True):
             figures = {
                 "psi": column.psi,
                 "p": column.p_adjusted,
@@ -206,60 +239,46 @@ class DriftReport:
             }
         return found
 
+    @property
+    def most_changed(self) -> tuple[ColumnDrift, ...]:
+        """The columns: those that drifted, by their population stability index, then the others by their p value."""
+        return tuple(
+            sorted(self.columns, key=lambda one: (not one.drifted, 0 if one.drifted else one.p_adjusted, -one.psi))
+        )
+
     def plot(self) -> Figure:
-        """Draw each column's population stability index against the threshold, the largest on top.
+        """Draw how each column is spread, now and in the baseline, most changed first; at most twenty.
 
         Returns
         -------
         matplotlib Figure
         """
-        from matplotlib import pyplot
-
-        ordered = sorted(self.columns, key=lambda column: column.psi)
-        figure, axes = pyplot.subplots(figsize=(7, 1.2 + 0.28 * len(ordered)), layout="constrained")
-        # A figure that pyplot still holds would be shown twice by a notebook.
-        pyplot.close(figure)
-        colours = ["#d13438" if column.drifted else "#0078d4" for column in ordered]
-        places = range(len(ordered))
-        bars = axes.barh(places, [column.psi for column in ordered], color=colours)
-        # A '$' would start a formula.
-        axes.set_yticks(places, [column.column.replace("$", r"\$") for column in ordered])
-        axes.bar_label(bars, [f"{column.psi:.3f}" for column in ordered], padding=3)
-        if self.thresholds.psi is not None:
-            axes.axvline(self.thresholds.psi, color="#605e5c", linestyle="--")
-        axes.margins(x=0.12)
-        axes.set_xlabel("population stability index (dashed: its threshold; red: significant too)")
-        axes.set_title(self._sentence())
-        axes.spines[["top", "right"]].set_visible(False)
-        return figure
+        return draw_columns(self)
 
     def plot_days(self) -> Figure:
-        """Draw the population stability index of the columns that moved most, day by day.
+        """Draw a heat map of the population stability index, a column by a day; at most the twenty most changed.
 
         Returns
         -------
         matplotlib Figure
         """
-        from matplotlib import pyplot
+        return draw_days(self)
 
-        figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-        pyplot.close(figure)
-        for index in sorted(range(len(self.columns)), key=lambda i: -self.columns[i].psi)[:_LINES]:
-            name = self.columns[index].column.replace("$", r"\$")
-            axes.plot([one.day for one in self.days], [one.columns[index].psi for one in self.days], "o-", label=name)
-        if self.thresholds.psi is not None:
-            axes.axhline(self.thresholds.psi, color="#605e5c", linestyle="--")
-        axes.set_ylabel("population stability index")
-        axes.tick_params(axis="x", rotation=30)
-        axes.legend()
-        axes.spines[["top", "right"]].set_visible(False)
-        return figure
+    def to_html(self) -> str:
+        """The report as one page that needs no other file: what was found, the pictures, the figures."""
+        figures = [(self.plot(), self.sentence)] if self.columns else []
+        if self.days:
+            figures.append((self.plot_days(), days_sentence(self)))
+        pictures = "".join(as_image(figure, said) for figure, said in figures)
+        return f"{_PAGE}<title>{escape(self.sentence)}</title>{self._repr_html_(pictures)}"
 
     def __str__(self) -> str:
-        found = f"{self._sentence()}: {', '.join(self.drifted)}" if self.drifted else self._sentence()
+        found = f"{self.sentence}: {', '.join(self.drifted)}" if self.drifted else self.sentence
         return f"{found}. {self._seen()}".rstrip()
 
-    def _sentence(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """What was found, without the names of the columns."""
         if not self.rows_current:
             return f"No row yet to compare with the {self.rows_baseline:,} of the baseline"
         found = f"{len(self.drifted)} of {len(self.columns)} columns drifted" if self.drifted else self._none()
@@ -276,15 +295,15 @@ class DriftReport:
         few = "With so few new rows only a large change shows. " if self.rows_current < _FEW_ROWS else ""
         return f"{few}A shift of {shift:.2g} standard deviations is found four times in five."
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self, pictures: str = "") -> str:
         rows = "".join(
             f"<tr><td><code>{escape(column.column)}</code></td><td>{column.kind}</td><td>{column.psi:.3f}</td>"
             f"<td>{column.p_adjusted:.2g}</td><td>{column.js_distance:.3f}</td><td>{_figure(column.ks)}</td><td>{_figure(column.wasserstein)}</td>"
             f"<td>{column.missing_current:.1%}</td><td>{column.missing_baseline:.1%}</td>"
             f"<td>{'<b>drifted</b>' if column.drifted else 'stable'}</td></tr>"
-            for column in self.columns
+            for column in self.most_changed
         )
-        said = escape(f"{self._sentence()}{f': {self.source}' if self.source else ''}. {self._seen()}".rstrip())
+        said = escape(f"{self.sentence}{f': {self.source}' if self.source else ''}. {self._seen()}".rstrip())
         if not self.columns:
             return f"<p>{said}</p>"
         head = "".join(
@@ -302,22 +321,8 @@ class DriftReport:
                 f"p 0.05, {self.thresholds}",
             )
         )
-        return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{said}</p>{pictures}<table><tr>{head}</tr>{rows}</table>"
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _metric_names(columns: list[str]) -> list[str]:
-    """A name for each column that MLflow and Azure ML take, no two alike."""
-    names: list[str] = []
-    for column in columns:
-        # MLflow reads a name as a path: one of dots alone would lead out of its group.
-        cleaned = _NOT_IN_METRIC_NAMES.sub("_", column)[:_LONGEST_COLUMN]
-        cleaned = cleaned if cleaned.strip(".") else "_" * len(cleaned)
-        name, number = cleaned, 2
-        while name.lower() in {other.lower() for other in names}:
-            name, number = f"{cleaned}_{number}", number + 1
-        names.append(name)
-    return names
