@@ -13,9 +13,11 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from adbazureml.deployment.live_comparison import Minute
 from adbazureml.deployment.signed_requests import post
 from adbazureml.deployment.target import LOG_LINES, Deadline, EndpointState, Target, with_log
 from adbazureml.deployment.targets.model_serving import served_entities
+from adbazureml.deployment.targets.model_serving.live_requests import live_requests
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces.databricks import databricks_sign_in
 from adbazureml.workspaces.databricks_refusals import explain_error
@@ -163,6 +165,13 @@ class DatabricksServing(Target):
                     raise DeploymentError(f"endpoint {name!r} has no deployment {missing[0]!r}: deploy it first.")
                 asked = self._replace(name, endpoint, served_entities.inputs(endpoint), wanted)
         raise deadline.missed(f"the traffic of endpoint {name!r} has not moved")
+
+    def live(self, name: str, since: datetime) -> Mapping[str, Mapping[datetime, Minute]]:  # noqa: ARG002
+        """Return the requests of callers in the last minute; see `Target.live`."""
+        with self._asking(name):
+            exported = self._client.serving_endpoints.export_metrics(name).contents
+        entities = {one.name or "" for one in served_entities.entities(self._existing(name))}
+        return live_requests(exported.read().decode() if exported else "", entities)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log, or of its image's build; empty where there is none."""
