@@ -25,6 +25,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.load_test import Caller
 from adbazureml.errors import DeploymentError
 from adbazureml.runtime.clock import Clock
 from adbazureml.settings import DeployTarget
@@ -197,6 +198,9 @@ class Target(Protocol):
         deployment : str, optional
             Ask this deployment whatever its traffic is; otherwise traffic decides.
         """
+
+    def caller(self, name: str) -> Caller:
+        """Return a connection that is signed in as callers of an endpoint are, and the address that they post to."""
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Share the traffic, in percent by deployment; 100 in all. Those not named get none. Wait until it is so.

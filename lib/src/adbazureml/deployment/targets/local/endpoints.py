@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml import serving
+from adbazureml.deployment.load_test import Caller
 from adbazureml.deployment.scoring_client import ask, is_healthy, session
 from adbazureml.deployment.target import (
     Deadline,
@@ -115,13 +116,13 @@ class LocalTarget(Target):
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
         """Post a request of the scoring protocol and return the predictions."""
-        charge = records.endpoint_folder(name) / deployment if deployment else records.in_charge(name)
-        server = records.read_server(charge) if charge else None
-        if server is None:
-            raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
-        url = _address(server.private_port if deployment else server.port, server)
         with session() as connection:
+            url = _url(name, deployment)
             return ask(connection, url, payload, timeout=self._options.request_timeout + _ANSWER_MARGIN_S)
+
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        return session(), _url(name, None)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Let one deployment accept the endpoint's connections, then the one that did no longer, and stop that."""
@@ -311,6 +312,15 @@ class LocalTarget(Target):
             return processes.bind(self._options.port)
         except OSError as error:
             raise DeploymentError(_port_problem(self._options.port, error)) from error
+
+
+def _url(name: str, deployment: str | None) -> str:
+    """Where an endpoint is asked, or one of its deployments."""
+    charge = records.endpoint_folder(name) / deployment if deployment else records.in_charge(name)
+    server = records.read_server(charge) if charge else None
+    if server is None:
+        raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
+    return _address(server.private_port if deployment else server.port, server)
 
 
 def _address(port: int, server: Server) -> str:

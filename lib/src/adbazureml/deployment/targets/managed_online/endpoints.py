@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml.azure.refusals import is_missing
 from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.load_test import Caller
 from adbazureml.deployment.target import (
     Auth,
     Deadline,
@@ -129,6 +130,11 @@ class OnlineEndpoints(Target):
         """Ask for predictions; see `Target.score`."""
         with explaining_errors(f"endpoint {name!r}"):
             return self._scorer.score(name, payload, deployment=deployment)
+
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        with explaining_errors(f"endpoint {name!r}"):
+            return self._scorer.caller(name)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Share the traffic; see `Target.shift`."""
