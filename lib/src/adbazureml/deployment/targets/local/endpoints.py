@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _INFERENCE_SERVER = Path(serving.__file__).parent / "inference_server.py"
 _PING_TIMEOUT_S = 5
 _START_TIMEOUT_S = 2
+# As the scoring script names it.
+_COLLECT = "ADBAZUREML_COLLECT"
 # The server says itself that a request took too long; that shall arrive.
 _ANSWER_MARGIN_S = 10
 # What the process of the server needs beside the model and the server.
@@ -110,6 +112,7 @@ class LocalTarget(Target):
             about = {
                 "model": model.uri,
                 "fingerprint": model.fingerprint,
+                "collect": self._options.collect and str(Path(self._options.collect).resolve()),
                 "environment": sorted(self._options.environment),
             }
             self._start(name, folder, model.requirements.wanted, about, progress=progress, deadline=deadline)
@@ -142,6 +145,7 @@ class LocalTarget(Target):
                 about = {
                     "model": server.model,
                     "fingerprint": server.fingerprint,
+                    "collect": server.collect,
                     "environment": server.environment,
                 }
                 server = self._start(name, folder, requirements, about, progress=progress, deadline=deadline)
@@ -221,6 +225,12 @@ class LocalTarget(Target):
         (folder / "environment" / "wanted.txt").write_text("\n".join(requirements), encoding="utf-8")
         lease.write_lease(folder, lease.Lease(keep=False, owners=(lease.this_process(),)))
         command, environment, note = self._command(folder, requirements, progress)
+        if about["collect"]:
+            if note:
+                raise DeploymentError(
+                    f"collect {about['collect']!r}: MLflow's server keeps no rows; leave it out. {note}"
+                )
+            environment[_COLLECT] = about["collect"]
         environment |= self._variables(about["environment"])
         with self._sockets(name) as sockets:
             server = Server(
