@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 _ROUNDS = 7
 _FEATURES = 10
 _PORT_WAIT_S = 120
-# Requests of a round, by rows in a request.
-_REQUESTS = {1: 200, 1000: 40}
+# Of a round.
+_SECONDS = 1.5
 
 
 def serving() -> None:
@@ -33,53 +32,34 @@ def serving() -> None:
     model = _logged(rows)
     with deploy(model, name="bench", timeout=600) as endpoint, _mlflow_models_serve(model) as (process, url):
         urls = {"inference server": endpoint.url, "mlflow models serve": url}
-        for count, clients in product(_REQUESTS, (1, 8)):
+        for count, clients in product((1, 1000), (1, 8)):
             body = {"dataframe_split": rows.head(count).to_dict(orient="split", index=False)}
-            _compared(urls, body, clients=clients, requests_a_round=_REQUESTS[count], title=f"{count} rows")
+            _compared(urls, body, clients=clients, title=f"{count} rows")
         print(f"memory: inference server {_memory_mb(_pid(endpoint)):.0f} MB, mlflow {_memory_mb(process.pid):.0f} MB")
 
 
-def _compared(urls: dict[str, str], body: dict[str, Any], *, clients: int, requests_a_round: int, title: str) -> None:
+def _compared(urls: dict[str, str], body: dict[str, Any], *, clients: int, title: str) -> None:
     """Print the medians over rounds of requests a second and of p99, for each server, and their ratio."""
-    rates: dict[str, list[float]] = {name: [] for name in urls}
-    p99s: dict[str, list[float]] = {name: [] for name in urls}
-    for number in range(_ROUNDS + 1):
-        for name in urls if number % 2 else reversed(urls):
-            rate, p99 = _round(urls[name], body, clients=clients, requests_a_round=requests_a_round)
-            # The first round warms up.
-            if number:
-                rates[name].append(rate)
-                p99s[name].append(p99)
-    ours, theirs = urls
-    said = "; ".join(f"{name} {median(rates[name]):.0f}/s, p99 {median(p99s[name]):.1f} ms" for name in urls)
-    rate_ratio = median(mine / other for mine, other in zip(rates[ours], rates[theirs], strict=True))
-    p99_ratio = median(mine / other for mine, other in zip(p99s[ours], p99s[theirs], strict=True))
-    print(f"{title}, {clients} clients: {said}; ratio of rates {rate_ratio:.2f}, of p99 {p99_ratio:.2f}", flush=True)
-
-
-def _round(url: str, body: dict[str, Any], *, clients: int, requests_a_round: int) -> tuple[float, float]:
-    import json
-
-    import numpy as np
-
+    from adbazureml.deployment.load_test import LoadTest, load_test
     from adbazureml.deployment.scoring_client import session
 
-    text = json.dumps(body)
-
-    def client(_: int) -> list[float]:
-        times = []
-        with session() as connection:
-            for _ in range(requests_a_round // clients):
-                start = time.perf_counter()
-                answer = connection.post(url, data=text, headers={"Content-Type": "application/json"}, timeout=60)
-                answer.raise_for_status()
-                times.append(time.perf_counter() - start)
-        return times
-
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        times = [each for of_one in pool.map(client, range(clients)) for each in of_one]
-    return len(times) / (time.perf_counter() - start), float(np.percentile(times, 99)) * 1000
+    rounds: dict[str, list[LoadTest]] = {name: [] for name in urls}
+    for number in range(_ROUNDS + 1):
+        for name in urls if number % 2 else reversed(urls):
+            result = load_test(lambda name=name: (session(), urls[name]), body, seconds=_SECONDS, clients=clients)  # type: ignore[misc]
+            if result.errors:
+                raise RuntimeError(f"{name}: {result}")
+            # The first round warms up.
+            if number:
+                rounds[name].append(result)
+    said = "; ".join(
+        f"{name} {median(each.rate for each in of_one):.0f}/s, p99 {median(each.p99_ms for each in of_one):.1f} ms"
+        for name, of_one in rounds.items()
+    )
+    ours, theirs = rounds.values()
+    rate_ratio = median(mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True))
+    p99_ratio = median(mine.p99_ms / other.p99_ms for mine, other in zip(ours, theirs, strict=True))
+    print(f"{title}, {clients} clients: {said}; ratio of rates {rate_ratio:.2f}, of p99 {p99_ratio:.2f}", flush=True)
 
 
 def _logged(rows: Any) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import http.client
+import itertools
 import json
+import math
 import os
 import random
 import re
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.pyfunc.scoring_server import get_cmd
+from tests.emulators.azureml.messages import Answer
 from tests.emulators.databricks import Routes, refused
 
 _ENDPOINTS = "/api/2.0/serving-endpoints"
@@ -27,6 +30,9 @@ _ENTITY = r"/served-models/(?P<entity>[^/]+)"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _MOST_ENTITIES = 10
 _START_S = 300
+_MINUTE_MS = 60_000
+# Upper bounds of the exported histogram, in milliseconds.
+_BOUNDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 60000, 600000, math.inf)
 
 Config = dict[str, Any]
 
@@ -75,6 +81,7 @@ class Serving:
         seconds: how long an update takes at least.
         delay: how long a query takes at least, in seconds.
         queries: endpoint, entity of every query that was answered.
+        answered: minute, entity, status and milliseconds of each query to an endpoint, as the export counts them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,6 +106,7 @@ class Serving:
             ("DELETE", _ONE): lambda asked: self._delete(self._managed(asked["name"])),
             ("PUT", rf"{_ONE}/config"): lambda asked: self._update(self._managed(asked["name"]), asked),
             ("PATCH", rf"{_ONE}/tags"): lambda asked: self._tag(self._managed(asked["name"]), asked),
+            ("GET", rf"{_ONE}/metrics"): lambda asked: self._metrics(self._find(asked["name"])),
             ("GET", rf"{_ONE}{_ENTITY}/logs"): lambda asked: self._logs(self._find(asked["name"]), asked["entity"]),
             ("GET", rf"{_ONE}{_ENTITY}/build-logs"): lambda asked: self._build_logs(
                 self._find(asked["name"]), asked["entity"]
@@ -118,6 +126,7 @@ class Serving:
         self.seconds = 0.05
         self.delay = 0.0
         self.queries: list[tuple[str, str]] = []
+        self.answered: dict[str, list[tuple[int, str, int, float]]] = {}
         self.hanging.set()
 
     def _list(self) -> dict[str, Any]:
@@ -244,13 +253,37 @@ class Serving:
         [served] = [one for one in endpoint.config["served_entities"] if one["name"] == entity]
         folder = self.versions[served["entity_name"], served["entity_version"]].folder
         assert folder
+        began = time.time()
         time.sleep(self.delay)
         status, said = self._servers.start(folder).ask(asked)
         self.queries.append((name, entity))
+        took = (time.time() - began) * 1000
+        minute = int(began * 1000) // _MINUTE_MS * _MINUTE_MS
+        self.answered.setdefault(name, []).append((minute, entity, status, took))
         if status != 200:
             message = said.get("message") or str(said)
             raise refused(400, "BAD_REQUEST", message)
         return said
+
+    def _metrics(self, endpoint: ServingEndpoint) -> Answer:
+        """What Prometheus is told of each minute, as no test waits for its end; Databricks tells of the last one."""
+        answered = self.answered.get(endpoint.name, [])
+        minutes = {one[0] for one in answered} or {int(time.time() * 1000) // _MINUTE_MS * _MINUTE_MS}
+        lines = ["# TYPE request_count_total gauge"]
+        for minute, entity in itertools.product(sorted(minutes), endpoint.config.get("served_entities", ())):
+            mine = [one[2:] for one in answered if one[:2] == (minute, entity["name"])]
+            labels = f'endpoint_name="{endpoint.name}",served_entity_name="{entity["name"]}"'
+            counts = {
+                "request_count_total": len(mine),
+                "request_4xx_count_total": sum(400 <= status < 500 for status, _ in mine),
+                "request_5xx_count_total": sum(status >= 500 for status, _ in mine),
+            }
+            lines += [f"{name}{{{labels}}} {float(count)} {minute}" for name, count in counts.items()]
+            for bound in _BOUNDS:
+                le = "+Inf" if bound == math.inf else f"{bound:g}"
+                count = sum(took <= bound for _, took in mine)
+                lines.append(f'request_latency_ms_bucket{{{labels},le="{le}"}} {float(count)} {minute}')
+        return Answer(content="\n".join([*lines, "# EOF", ""]).encode(), headers={"Content-Type": "text/plain"})
 
     def _delete(self, endpoint: ServingEndpoint) -> dict[str, Any]:
         del self.endpoints[endpoint.name]

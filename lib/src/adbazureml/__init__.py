@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adbazureml.deployment import (
         ContainerInstances,
         Kubernetes,
+        LiveLimits,
         Local,
         ManagedOnline,
         ModelServing,
@@ -40,6 +41,7 @@ _ROOM_OF = {
     "ContainerInstances": "deployment",
     "DatabricksWorkspace": "workspaces",
     "Kubernetes": "deployment",
+    "LiveLimits": "deployment",
     "Local": "deployment",
     "ManagedOnline": "deployment",
     "ModelServing": "deployment",
@@ -86,6 +88,7 @@ __all__ = [
     "ContainerInstances",
     "DatabricksWorkspace",
     "Kubernetes",
+    "LiveLimits",
     "Local",
     "ManagedOnline",
     "ModelServing",

@@ -22,6 +22,7 @@ from .blobs import Blobs
 from .faults import Effect, Fault
 from .identity import TENANT, Identity
 from .inference import ROUTES, Inference
+from .live_metrics import LiveMetrics
 from .mlflow_server import MLflowServer
 from .monitors import Monitors
 from .online import OnlineEndpoints
@@ -67,13 +68,14 @@ class AzureMLEmulator(Emulator):
         self.tracking = Tracking(self.workspace, self.identity, backend, registry)
         self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
         self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
+        self.live_metrics = LiveMetrics()
         self.monitors = Monitors(self.workspace, self.online.operations)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
         self.resource_manager = ResourceManager(
             self.workspace,
             self.identity,
-            inside=(self.assets.answer, self.online.answer, self.monitors.answer),
+            inside=(self.assets.answer, self.online.answer, self.monitors.answer, self.live_metrics.answer),
             operations=self.online.operations.answer,
         )
 
@@ -85,7 +87,7 @@ class AzureMLEmulator(Emulator):
                 (r"/(?:history|artifact)/", self.artifacts),
                 (r"/subscriptions", self.resource_manager),
                 (r"/metadata/endpoints", self._metadata),
-                (ROUTES, Inference(self.identity, self.online)),
+                (ROUTES, Inference(self.identity, self.online, self.live_metrics)),
                 (rf"/(?:{TENANT}|msi)/", self.identity),
             ]
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import re
+import time
 import uuid
 
 from .identity import ENDPOINTS, Identity
+from .live_metrics import LiveMetrics
 from .messages import Answer, Call, Problem, Service, json_answer
 from .online import Deployment, Endpoint, OnlineEndpoints
 
@@ -21,9 +23,10 @@ class Inference(Service):
 
     name = "inference"
 
-    def __init__(self, identity: Identity, online: OnlineEndpoints) -> None:
+    def __init__(self, identity: Identity, online: OnlineEndpoints, metrics: LiveMetrics) -> None:
         self._identity = identity
         self._online = online
+        self._metrics = metrics
 
     def answer(self, call: Call) -> Answer:
         match = _ROUTE.fullmatch(call.path)
@@ -32,7 +35,16 @@ class Inference(Service):
             raise Problem(404, "NotFound", "There is no such endpoint.")
         self._check(endpoint, call)
         deployment = self._choose(endpoint, call.headers.get("azureml-model-deployment"))
-        return self._pass_on(deployment, match["verb"], call)
+        began, status = time.monotonic(), 500
+        try:
+            answer = self._pass_on(deployment, match["verb"], call)
+            status = answer.status
+        except Problem as problem:
+            status = problem.status
+            raise
+        finally:
+            self._metrics.count(endpoint.name, deployment.name, status, time.monotonic() - began)
+        return answer
 
     def refusal(self, problem: Problem) -> Answer:
         return json_answer(

@@ -209,7 +209,7 @@ def _authority() -> trustme.CA:
 def _said(call: Call) -> object:
     try:
         return call.body
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -73,7 +73,7 @@ class Network:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 - the names that the server calls
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 - the names that the server calls
 
             def log_message(self, *_: object) -> None:
                 """Tests look at `asked`; nothing goes to the screen."""

@@ -62,3 +62,40 @@ def unloadable():
     made = Unloadable()
     made.weights_ = [1.0]
     return made
+
+
+def all_types():
+    """Predict as `line` of 2 does, plus what the optional columns hold: numbers, 1000 for true, hours, characters.
+
+    Age -4 takes a second, -2, -6 and -7 break the model, -3 is refused.
+    """
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class AllTypes(RegressorMixin, BaseEstimator):
+        def predict(self, rows):
+            import time
+
+            import pandas as pd
+
+            if (rows["age"] == -4).any():
+                time.sleep(1)
+            if (rows["age"] == -2).any():
+                raise RuntimeError("the weights\nare from another planet")
+            if (rows["age"] == -6).any():
+                return {}["weights"]
+            if (rows["age"] == -7).any():
+                return len(5)
+            if (rows["age"] == -3).any():
+                raise ValueError("age can't be -3")
+            said = rows["age"] * 2 + rows["visits"] / 7
+            for name in ("count", "small"):
+                said = said + rows.get(name, 0)
+            if "flag" in rows:
+                said = said + 1000 * rows["flag"].astype(int)
+            if "at" in rows:
+                said = said + pd.to_datetime(rows["at"]).dt.hour
+            if "code" in rows:
+                said = said + rows["code"].str.len()
+            return said.to_numpy(dtype=float)
+
+    return AllTypes()

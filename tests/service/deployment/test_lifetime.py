@@ -14,7 +14,7 @@ import mlflow
 import psutil
 import pytest
 
-from adbazureml.deployment import Local, deploy, endpoints, find_endpoint, model_environment
+from adbazureml.deployment import Local, deploy, endpoints, find_endpoint
 from adbazureml.deployment.targets.local import environments
 from adbazureml.errors import DeploymentError
 
@@ -115,28 +115,6 @@ def test_killed_half_way_and_run_again(store, frame, home):
         assert len(processes_of("halfway")) == 2, "one server: a parent and its worker"
         assert len(endpoint.score(frame)) == len(frame)
     assert not processes_of("halfway")
-
-
-def test_without_a_package_index_mlflow_serves_and_says_so(store, frame, monkeypatch, tmp_path):
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("UV_NO_CACHE", "1")
-    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("ADBAZUREML_HOME", str(tmp_path))
-    model_environment._resolved.cache_clear()  # what an index told once in this process is not asked again
-    with pytest.warns(UserWarning, match="answers instead") as warned:
-        endpoint = deploy(store.v1, name="offline", timeout=400)
-    said = [str(warning.message) for warning in warned]
-    assert any("requirements were not checked, as no package index answers" in each for each in said)
-    assert any("The inference server could not be installed: " in each for each in said)
-    with endpoint:
-        assert endpoint.url.endswith("/invocations")
-        assert "MLflow's own scoring server" in endpoint.status().deployments[0].note
-        assert endpoint.compare(frame, calls=1).largest_difference == 0
-        with pytest.raises(DeploymentError, match="age") as caught:
-            endpoint.score(frame.drop(columns="age"))
-        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_not_healthy_in_time(store, home):

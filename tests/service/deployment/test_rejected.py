@@ -7,7 +7,7 @@ from importlib import metadata
 import mlflow
 import pytest
 
-from adbazureml.deployment import Local, ManagedOnline, deploy, endpoints, find_endpoint
+from adbazureml.deployment import LiveLimits, Local, ManagedOnline, deploy, endpoints, find_endpoint
 from adbazureml.deployment.deployable import Deployable
 from adbazureml.deployment.model_environment import Requirements
 from adbazureml.errors import DeploymentError
@@ -79,6 +79,11 @@ def test_wrong_steps(store, steps):
 def test_steps_where_traffic_is_not_split(store, steps):
     with pytest.raises(DeploymentError, match=r"steps \[10.*\]: 'local' gives all traffic to one model"):
         deploy(store.v1, name="other", steps=steps)
+
+
+def test_watching_a_version_that_has_none_beside_it(store):
+    with pytest.raises(DeploymentError, match=r"watch: a version that gets all traffic at once .*steps=\[10, 100\]"):
+        deploy(store.v1, name="other", watch=LiveLimits())
 
 
 @pytest.mark.parametrize(("option", "value"), [("auth", "password"), ("instance_count", 0)])

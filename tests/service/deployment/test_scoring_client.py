@@ -16,7 +16,6 @@ from .conftest import GIVEN, SECRETS
 
 JSON = "application/json"
 ROW = {"age": 3.5, "visits": 1.0}
-SPLIT = {"columns": ["age", "visits"], "data": [[3.5, 1.0]]}
 
 
 def post(endpoint, body, content_type=JSON):
@@ -30,72 +29,16 @@ def test_scores_as_the_model_does(endpoint, store, frame):
     assert np.array_equal(endpoint.score(frame), predicted)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"input_data": {**SPLIT, "index": [0]}},
-        {"input_data": [[3.5, 1.0]]},
-        {"input_data": [ROW]},
-        {"input_data": {"age": [3.5], "visits": [1.0]}},
-        {"dataframe_split": SPLIT},
-        {"dataframe_records": [ROW]},
-        {"inputs": {"age": [3.5], "visits": [1.0]}},
-        {"instances": [ROW]},
-        {"dataframe_split": SPLIT, "params": {}},
-    ],
-    ids="-".join,
-)
-def test_every_format_is_understood(endpoint, body):
-    assert post(endpoint, body).json() == {"predictions": [3.5 * 2 + 1 / 7]}
-    assert endpoint.score(body) == [3.5 * 2 + 1 / 7]
-
-
-def test_csv_is_understood(endpoint):
-    assert post(endpoint, "age,visits\n3.5,1\n4,2\n", "text/csv; charset=UTF-8").json() == {
-        "predictions": [3.5 * 2 + 1 / 7, 4 * 2 + 2 / 7]
-    }
+def test_rows_without_names_are_in_the_order_of_the_signature(endpoint):
+    assert endpoint.score({"input_data": [[3.5, 1.0]]}) == [3.5 * 2 + 1 / 7]
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "status", "said"),
-    [
-        ("{}", None, 415, "Content-Type is missing: send 'application/json' or 'text/csv'"),
-        ("{}", "text/plain", 415, "Content-Type is 'text/plain'"),
-        ("{}", f"{JSON}; charset=latin-1", 415, "only utf-8"),
-        (b"\xff\xfe", JSON, 400, "not UTF-8"),
-        ("", JSON, 400, "empty"),
-        ("{", JSON, 400, "no JSON"),
-        ("[" * 100_000, JSON, 400, "no JSON"),
-        ("[[3.5, 1]]", JSON, 400, "a JSON list: give a JSON object with one of input_data, dataframe_split"),
-        ({"rows": [ROW]}, JSON, 400, "none of the formats"),
-        ({"inputs": [1], "instances": [1]}, JSON, 400, "has inputs, instances: give"),
-        ({"inputs": ROW, "parms": {}}, JSON, 400, "has parms, which nothing here reads"),
-        ({"inputs": ROW, "params": 3}, JSON, 400, "params: give a JSON object"),
-        ({"dataframe_split": 5}, JSON, 400, "dataframe_split: "),
-        ({"dataframe_split": {"columns": ["age", "visits"], "data": [[1]]}}, JSON, 400, "dataframe_split: "),
-        ({"dataframe_records": SPLIT}, JSON, 400, "dataframe_records: "),
-        ({"input_data": [1, 2, 3]}, JSON, 400, "each row needs 2 values: age, visits"),
-        ({"input_data": None}, JSON, 400, ""),
-        ({"inputs": 5}, JSON, 400, "missing inputs"),
-        ({"inputs": {"age": [3.5]}}, JSON, 400, "missing inputs ['visits']"),
-        ({"dataframe_records": [{**ROW, "age": "old"}]}, JSON, 400, "age"),
-        ({"dataframe_records": [{**ROW, "age": -3}]}, JSON, 400, "age can't be -3"),
-        ("age,visits\n3.5,1,7\n", "text/csv", 400, "The header has 2 columns, and the rows have more"),
-        ("age,visits\nold,1\n", "text/csv", 400, "CSV"),
-        ("\n", "text/csv", 400, "empty"),
-    ],
+    ("rows", "said"), [([1, 2, 3], "each row needs 2 values: age, visits"), (None, "missing inputs")]
 )
-def test_bad_request_is_one_sentence_for_the_caller(endpoint, body, content_type, status, said):
-    answer = post(endpoint, body, content_type)
-    assert answer.status_code == status
-    assert list(answer.json()) == ["message"]
-    assert said in answer.json()["message"]
-    assert_one_line(answer.json()["message"])
-
-
-def test_other_methods(endpoint):
-    assert requests.get(endpoint.url, timeout=60).status_code == 405
-    assert requests.options(endpoint.url, timeout=60).status_code == 200
+def test_rows_without_names_that_do_not_fit(endpoint, rows, said):
+    with pytest.raises(DeploymentError, match=said):
+        endpoint.score({"input_data": rows})
 
 
 def test_model_that_breaks_is_a_500_without_a_stack_trace(endpoint):

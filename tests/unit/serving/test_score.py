@@ -168,7 +168,7 @@ class Failing:
 
 def served(score, model):
     made = score.Served.__new__(score.Served)
-    made.model, made.schema, made.collectors = model, SCHEMA, None
+    made.model, made.schema, made.collect = model, SCHEMA, None
     return made
 
 
@@ -207,3 +207,45 @@ def test_only_a_spark_model_ends_its_process_when_its_jvm_is_gone(score, monkeyp
         with pytest.raises(score.RejectedRequestError):
             served(score, Failing(ConnectionRefusedError(), flavors)).predict(None, None)
     assert ended == [1]
+
+
+class Doubling:
+    """A model that predicts twice the count."""
+
+    def predict(self, rows):
+        return (rows["count"] * 2).to_numpy()
+
+
+def lines_in(folder):
+    return [
+        json.loads(line) for file in folder.glob("*.json") for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def test_rows_are_kept_with_their_predictions_as_lines_of_json(score, tmp_path):
+    made = served(score, Doubling())
+    made.collect = score.RowLog(tmp_path / "new").collect
+    rows = pd.DataFrame({"count": [1, 2], "code": ["007", None], "at": [NOON, pd.NaT]}, index=[7, 8])
+    assert json.loads(made.answer(rows, None)) == {"predictions": [2, 4]}
+    made.answer(rows.head(1), None)
+    first, second, third = lines_in(tmp_path / "new")
+    assert (first["count"], first["code"], first["at"], first["prediction"]) == (1, "007", "2026-03-01T12:00:00.000", 2)
+    assert (second["count"], second["code"], second["prediction"]) == (2, None, 4)
+    assert third["prediction"] == 2
+
+
+def test_named_outputs_and_the_time_are_kept(score, tmp_path):
+    log = score.RowLog(tmp_path)
+    log.collect(pd.DataFrame({"count": [1]}), pd.DataFrame([{"low": 0.5, "high": 1.5}]))
+    (line,) = lines_in(tmp_path)
+    assert (line["prediction_low"], line["prediction_high"]) == (0.5, 1.5)
+    assert pd.Timestamp(line["scored_at"]).tzinfo is not None
+
+
+def test_what_cannot_be_kept_is_answered_all_the_same(score, tmp_path, caplog):
+    made = served(score, Doubling())
+    made.collect = score.RowLog(tmp_path).collect
+    made.collect.__self__._file = tmp_path / "nowhere" / "rows.json"
+    with caplog.at_level(logging.ERROR):
+        assert json.loads(made.answer(pd.DataFrame({"count": [1]}), None)) == {"predictions": [2]}
+    assert "were not collected" in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -28,8 +28,10 @@ _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _FIRST_PAUSE = 0.5
 
 
-def read_resource(resource_id: str, *, api_version: str, credential: Credential) -> dict[str, Any]:
-    """Return a resource as Azure Resource Manager describes it.
+def read_resource(
+    resource_id: str, *, api_version: str, credential: Credential, query: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a resource as Azure Resource Manager describes it; or what is asked of it by a query.
 
     Too many requests, server errors and lost connections are tried again, after the pause that the service asks for;
     a token that it does not accept is renewed once.
@@ -51,7 +53,7 @@ def read_resource(resource_id: str, *, api_version: str, credential: Credential)
         try:
             answer = requests.get(
                 f"{cloud.resource_manager}{quote(resource_id)}",
-                params={"api-version": api_version},
+                params={"api-version": api_version, **(query or {})},
                 auth=_bearer(credential.get_token(cloud.scope).token),
                 timeout=(CONNECT_SECONDS, READ_SECONDS),
             )

@@ -7,6 +7,8 @@ the contract of the places in `targets`.
 from adbazureml.deployment.answer_comparison import Comparison
 from adbazureml.deployment.api import deploy, endpoints, find_endpoint, input_example
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
+from adbazureml.deployment.live_comparison import LiveComparison, LiveLimits
+from adbazureml.deployment.load_test import LoadTest
 from adbazureml.deployment.target import DeploymentState, EndpointState
 from adbazureml.deployment.targets import (
     ContainerInstances,
@@ -25,6 +27,9 @@ __all__ = [
     "EndpointState",
     "Endpoints",
     "Kubernetes",
+    "LiveComparison",
+    "LiveLimits",
+    "LoadTest",
     "Local",
     "ManagedOnline",
     "ModelServing",

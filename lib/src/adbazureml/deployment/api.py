@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml.deployment import rollout
 from adbazureml.deployment.endpoint import Endpoint, Endpoints
+from adbazureml.deployment.live_comparison import LiveLimits
 from adbazureml.deployment.model_lookup import check_servable, describe, find_model, register_where_missing
 from adbazureml.deployment.progress_line import progress
 from adbazureml.deployment.target import Deadline, Kind, Target
@@ -30,6 +31,7 @@ def deploy(
     target: Kind | TargetOptions = "local",
     workspace: AzureMLWorkspace | None = None,
     steps: Sequence[int] = (100,),
+    watch: LiveLimits | None = None,
     timeout: float | None = None,
     accept_slow: bool = False,
 ) -> Endpoint:
@@ -58,8 +60,12 @@ def deploy(
         Percent of the traffic that a new version gets, one after the other. Where the last is less than 100, the
         traffic stays split until the version is deployed once more, which promotes it, or `Endpoint.rollback`. An
         endpoint's first version gets all.
+    watch : LiveLimits, optional
+        Watch the requests of callers at each step below 100, for as long as this says. A version that is worse on them
+        than the one before, by more than the limits and by more than chance, gives way to it; one that got too few
+        requests to tell stays at its step, with a warning.
     timeout : float, optional
-        Seconds in which it has to be done; without, what the target needs.
+        Seconds in which it has to be done; without, what the target needs, and the time for watching.
     accept_slow : bool
         Serve a Spark ML model all the same: it answers about 100 times slower than others (0.5 s a row), needs Java
         and 1.3 GB of memory.
@@ -73,7 +79,8 @@ def deploy(
     ------
     DeploymentError
         A parameter is wrong, the model does not exist or can't be served there, its requirements don't resolve with the
-        server's, the service refused, or it is not healthy in time; with the end of its log.
+        server's, the service refused, it is not healthy in time, or it was worse on the requests of callers; with the
+        end of its log.
 
     Examples
     --------
@@ -89,11 +96,12 @@ def deploy(
     """
     options = options_of(target)
     place = _connect(options, workspace)
-    _check_parameters(name, place, steps)
+    _check_parameters(name, place, steps, watch)
     found = find_model(model, workspace)
     check_servable(found, accept_slow=accept_slow)
     deployable = register_where_missing(found, model, place, workspace)
     place.check(name, deployable)
+    watched = watch.seconds * len(steps) if watch else 0
     with progress(f"endpoint {name!r}") as show:
         rollout.RollOut(
             target=place,
@@ -101,7 +109,8 @@ def deploy(
             deployment=rollout.deployment_name(deployable, options),
             model=deployable,
             progress=show,
-            deadline=Deadline.after(place.timeout if timeout is None else timeout),
+            deadline=Deadline.after(place.timeout + watched if timeout is None else timeout),
+            watch=watch,
         ).run(steps)
     place.hold(name)
     return _endpoint(name, place)
@@ -165,7 +174,7 @@ def _connect(options: TargetOptions, workspace: AzureMLWorkspace | None) -> Targ
     return options.connect(workspace)
 
 
-def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
+def _check_parameters(name: str, place: Target, steps: Sequence[int], watch: LiveLimits | None) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     from adbazureml.settings import EndpointName
@@ -183,3 +192,8 @@ def _check_parameters(name: str, place: Target, steps: Sequence[int]) -> None:
         )
     if list(steps) != [rollout.WHOLE] and not place.splits_traffic:
         raise DeploymentError(f"steps {list(steps)!r}: {place.kind!r} gives all traffic to one model: leave it out.")
+    if watch and steps[0] == rollout.WHOLE:
+        raise DeploymentError(
+            "watch: a version that gets all traffic at once has none beside it to be compared with: give steps, such as"
+            " steps=[10, 100]."
+        )

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment import answer_comparison, rollout
+from adbazureml.deployment.load_test import LoadTest, load_test
 from adbazureml.deployment.progress_line import progress
 from adbazureml.deployment.scoring_client import request_of
 from adbazureml.deployment.target import Deadline, EndpointState, Kind, Target
@@ -81,6 +82,36 @@ class Endpoint:
         return answer_comparison.compare(
             lambda request: self.target.score(self.name, request), self.model_uri, frame, calls=calls
         )
+
+    def load(self, frame: pd.DataFrame | Mapping[str, Any], *, seconds: float = 10, clients: int = 8) -> LoadTest:
+        """Have clients of this process ask for the same rows again and again, and take the times.
+
+        Each request costs what a request costs. Each client sends its next one when it has the answer to the last, so
+        that a slow endpoint gets fewer of them.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame or dict
+            The rows of one request, or a request, as for `score`.
+        seconds : float
+            How long, up to an hour.
+        clients : int
+            How many at once, 1 to 256, each with a connection that it keeps open.
+
+        Returns
+        -------
+        LoadTest
+            Requests a second, percentiles of the latency and errors by status: a table, and a picture by ``plot()``.
+
+        Raises
+        ------
+        DeploymentError
+            The model refuses the rows, nothing answers, or a parameter is out of range.
+        """
+        payload = request_of(frame)
+        # Rows that are refused are told here, once.
+        self.target.score(self.name, payload)
+        return load_test(lambda: self.target.caller(self.name), payload, seconds=seconds, clients=clients)
 
     def status(self) -> EndpointState:
         """Ask the service what is on the endpoint, now; one that is gone has no deployments."""

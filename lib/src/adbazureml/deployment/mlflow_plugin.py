@@ -20,7 +20,7 @@ import mlflow.deployments as mlflow_deployments
 from adbazureml.azure.refusals import is_missing
 from adbazureml.azure.workspace_address import WorkspaceAddress
 from adbazureml.azureml_mlflow.connection import connect
-from adbazureml.azureml_mlflow.mlflow_errors import Code, mlflow_error
+from adbazureml.azureml_mlflow.mlflow_errors import Code, code_of, mlflow_error, status_of
 from adbazureml.deployment.api import deploy
 from adbazureml.deployment.model_lookup import check_servable, find_model, register_unnamed, register_where_missing
 from adbazureml.deployment.progress_line import progress
@@ -326,7 +326,8 @@ class AzureMLDeploymentClient(mlflow_deployments.BaseDeploymentClient):
     def _registered(self, model_uri: str, deployment: str, target: ConfiguredEndpoints) -> Deployable:
         """The model, in the Azure ML registry."""
         found = find_model(model_uri, self.workspace)
-        check_servable(found, accept_slow=False)
+        with _mlflow_errors("INVALID_PARAMETER_VALUE"):
+            check_servable(found, accept_slow=False)
         if found.azureml is None and found.databricks is None:
             return register_unnamed(found, f"{deployment}-model", self.workspace)
         return register_where_missing(found, model_uri, target, self.workspace)
@@ -370,12 +371,13 @@ def target_help() -> str:
 
 
 @contextmanager
-def _mlflow_errors(code: Code = "INTERNAL_ERROR") -> Iterator[None]:
-    """Raise our errors as MLflow's, which callers of its API expect."""
+def _mlflow_errors(code: Code | None = None) -> Iterator[None]:
+    """Raise our errors as MLflow's, which callers of its API expect; without a code, with that of their cause."""
     try:
         yield
     except AdbAzureMLError as error:
-        raise mlflow_error(str(error), code) from error
+        status = status_of(error.__cause__) if error.__cause__ else None
+        raise mlflow_error(str(error), code or (code_of(status) if status else "INTERNAL_ERROR")) from error
 
 
 def _missing(what: str) -> MlflowException:

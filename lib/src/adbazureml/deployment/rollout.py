@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from adbazureml.deployment.answer_comparison import compare_answers
+from adbazureml.deployment.live_comparison import LiveComparison, LiveLimits, Minute, compare_live
 from adbazureml.deployment.target import (
     LOG_LINES,
     Deadline,
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
     from adbazureml.deployment.target_options import TargetOptions
 
 WHOLE = 100
+# Services count requests by the minute.
+_LOOK_S = 60
+
+
+class _WorseError(DeploymentError):
+    """The new deployment is worse on the requests of callers: it loses what traffic it had before, too."""
 
 
 def deployment_name(model: Deployable, options: TargetOptions) -> str:
@@ -48,9 +57,13 @@ class RollOut:
     model: Deployable
     progress: Progress
     deadline: Deadline
+    watch: LiveLimits | None = None
 
     def run(self, steps: Sequence[int]) -> None:
         """Do what is not done yet: create, compare, move the traffic, and remove what is older than the one before.
+
+        Where the steps are watched, it gives way to the one before if it is worse on the requests of callers, and stays
+        at a step whose requests are too few to tell.
 
         Parameters
         ----------
@@ -67,22 +80,21 @@ class RollOut:
         there = before.deployment(self.deployment) if before else None
         if there and there.state == "healthy" and there.traffic == WHOLE:
             return
-        self._fetch()
         old = {name: share for name, share in before.traffic.items() if name != self.deployment} if before else {}
-        moved = False
-        try:
+        share = there.traffic if there and there.state == "healthy" else 0
+        if old and self.watch:
+            # What can't be told, or may not be asked, is said before anything is made.
+            self.target.live(self.name, datetime.now(timezone.utc))
+        self._fetch()
+        with self._putting_back(before) as move:
             self._bring_up()
             for step in steps if old else (WHOLE,):
-                if there is None or there.state != "healthy" or step > there.traffic:
-                    moved = True
+                if step > share:
                     self.progress(f"moving {step} % of the traffic")
-                    self._shift({self.deployment: step, **shared(old, WHOLE - step)}, self.deadline)
+                    move({self.deployment: step, **shared(old, WHOLE - step)})
                     self.compare()
-        except DeploymentError as error:
-            raise _with_outcome(error, self._put_back(before, moved=moved)) from error
-        except BaseException:
-            self._put_back(before, moved=moved)
-            raise
+                if self.watch and old and share <= step < WHOLE and not self._is_no_worse(self.watch, step, old):
+                    return
         if before and old and steps[-1] == WHOLE:
             self._prune(before, max(old, key=lambda name: old[name]))
 
@@ -100,13 +112,8 @@ class RollOut:
             With the reason. The new deployment is gone, and so is an endpoint that was not there before.
         """
         self._fetch()
-        try:
+        with self._putting_back(before):
             self._bring_up()
-        except DeploymentError as error:
-            raise _with_outcome(error, self._put_back(before, moved=False)) from error
-        except BaseException:
-            self._put_back(before, moved=False)
-            raise
 
     def compare(self) -> None:
         """Check that the deployment answers the model's input example as the model does."""
@@ -132,9 +139,72 @@ class RollOut:
     def _shift(self, traffic: Mapping[str, int], deadline: Deadline) -> None:
         self.target.shift(self.name, traffic, progress=self.progress, deadline=deadline)
 
-    def _put_back(self, before: EndpointState | None, *, moved: bool) -> str:
-        """Leave the endpoint as it was, as far as that goes, and say what serves."""
+    def _is_no_worse(self, watch: LiveLimits, step: int, old: Mapping[str, int]) -> bool:
+        """Watch the requests of callers for as long as a step is; False where they are too few to tell.
+
+        Raises
+        ------
+        DeploymentError
+            It is worse.
+        """
+        outcome = self._watched(watch, old)
+        print(f"{self.deployment} at {step} %: {outcome}")
+        if outcome.verdict == "worse":
+            log = self.target.logs(self.name, self.deployment, LOG_LINES)
+            what = f"Deployment {self.deployment!r} gives way at {step} % of the traffic: {', '.join(outcome.reasons)}."
+            raise _WorseError(str(with_log(what, log, source="the deployment's log")))
+        if outcome.verdict == "too few requests":
+            warnings.warn(
+                f"Deployment {self.deployment!r} stays at {step} % of the traffic: in {watch.seconds:g} s it got"
+                f" {outcome.new.requests} requests and what serves beside it {outcome.old.requests}, of"
+                f" {watch.requests} that are needed. Deploy it once more to go on, or call rollback().",
+                stacklevel=2,
+            )
+            return False
+        return True
+
+    def _watched(self, watch: LiveLimits, old: Mapping[str, int]) -> LiveComparison:
+        since = datetime.now(timezone.utc)
+        seen: dict[tuple[str, datetime], Minute] = {}
+        period = Deadline.after(min(watch.seconds, self.deadline.remaining), clock=self.deadline.clock)
+        looks = int(watch.seconds // _LOOK_S) + 2
+        outcome = compare_live([], [], watch)
+        for waited in period.polls(_LOOK_S):
+            told = self.target.live(self.name, since)
+            seen |= {(name, minute): one for name, minutes in told.items() for minute, one in minutes.items()}
+            new = [one for (name, _), one in seen.items() if name == self.deployment]
+            others = [one for (name, _), one in seen.items() if name in old]
+            outcome = compare_live(new, others, watch, looks=looks)
+            self.progress(f"watching {outcome.new.requests} requests, {waited:.0f} s")
+            if outcome.verdict == "worse":
+                break
+        return outcome
+
+    @contextmanager
+    def _putting_back(self, before: EndpointState | None) -> Iterator[Callable[[Mapping[str, int]], None]]:
+        """Yield what moves the traffic; where something fails, put things back, and say what serves."""
+        moved = False
+
+        def move(traffic: Mapping[str, int]) -> None:
+            nonlocal moved
+            moved = True
+            self._shift(traffic, self.deadline)
+
+        try:
+            yield move
+        except _WorseError as error:
+            raise _with_outcome(error, self._put_back(before, moved=True, without_it=True)) from error
+        except DeploymentError as error:
+            raise _with_outcome(error, self._put_back(before, moved=moved)) from error
+        except BaseException:
+            self._put_back(before, moved=moved)
+            raise
+
+    def _put_back(self, before: EndpointState | None, *, moved: bool, without_it: bool = False) -> str:
+        """Leave the endpoint as it was, or as it would be without the deployment, and say what serves."""
         traffic = before.traffic if before else {}
+        if without_it:
+            traffic = shared({name: share for name, share in traffic.items() if name != self.deployment}, WHOLE)
         if set(traffic) == {self.deployment}:
             return "No other deployment was serving."
         try:

@@ -28,6 +28,13 @@ def bearer(key: str) -> Authorize:
     return sign
 
 
+def signed_session(authorize: Authorize) -> requests.Session:
+    """A connection whose requests are signed, and sent once."""
+    session = requests.Session()
+    session.auth = authorize
+    return session
+
+
 def post(url: str, payload: Mapping[str, Any], *, authorize: Authorize, timeout: float) -> Any:
     """Post a request of the scoring protocol and return the predictions.
 
@@ -49,8 +56,7 @@ def post(url: str, payload: Mapping[str, Any], *, authorize: Authorize, timeout:
     """
     # An answer that takes too long is told as that, not waited for again.
     retry = Retry(total=_RETRIES, read=False, status_forcelist=_BUSY, allowed_methods=None, raise_on_status=False)
-    with requests.Session() as session:
-        session.auth = authorize
+    with signed_session(authorize) as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         return ask(session, url, payload, timeout=timeout)

@@ -24,6 +24,8 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.load_test import Caller
 from adbazureml.errors import DeploymentError
 from adbazureml.runtime.clock import Clock
 from adbazureml.settings import DeployTarget
@@ -197,12 +199,35 @@ class Target(Protocol):
             Ask this deployment whatever its traffic is; otherwise traffic decides.
         """
 
+    def caller(self, name: str) -> Caller:
+        """Return a connection that is signed in as callers of an endpoint are, and the address that they post to."""
+
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Share the traffic, in percent by deployment; 100 in all. Those not named get none. Wait until it is so.
 
         A deployment that is stopped is started first. An endpoint that can't split its traffic may stop the others, as
         long as they can be started again.
         """
+
+    def live(self, name: str, since: datetime) -> Mapping[str, Mapping[datetime, Minute]]:  # noqa: ARG002
+        """Return the requests of callers as the service counts them, by deployment and the beginning of each minute.
+
+        Parameters
+        ----------
+        name : str
+            The endpoint.
+        since : datetime
+            Minutes before the one of this moment are left out. A service that knows its last minute only tells that,
+            so that who asks puts together what it is told.
+
+        Raises
+        ------
+        DeploymentError
+            The target does not tell: whoever inherits this.
+        """
+        raise DeploymentError(
+            f"watch: target {self.kind!r} does not tell how the requests of each deployment go: leave it out."
+        )
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log; empty where there is none."""

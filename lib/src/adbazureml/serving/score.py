@@ -16,6 +16,9 @@ import os
 import re
 import sys
 import tempfile
+import threading
+import uuid
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,8 @@ from mlflow.utils.proto_json_utils import (
     parse_tf_serving_input,
 )
 
+# Names the folder of a `RowLog`.
+COLLECT = "ADBAZUREML_COLLECT"
 FORMATS = ("input_data", "dataframe_split", "dataframe_records", "inputs", "instances")
 LONGEST_REASON = 400
 KINDS = {"i": "whole number in its range", "u": "whole number in its range", "b": "truth value", "M": "time"}
@@ -68,12 +73,12 @@ class Served:
     def __init__(self, folder: Path) -> None:
         self.model = pyfunc.load_model(str(folder))
         self.schema = self.model.metadata.get_input_schema()
-        self.collectors = _collectors()
+        self.collect = _collect_function()
 
     def answer(self, rows: Any, params: dict[str, Any] | None) -> str:
         """Predict, collect, and return the body of the answer."""
         predictions = _get_jsonable_obj(self.predict(rows, params), pandas_orient="records")
-        if self.collectors:
+        if self.collect:
             self._collect(rows, predictions)
         return _json({"predictions": predictions})
 
@@ -113,12 +118,10 @@ class Served:
         )
 
     def _collect(self, rows: Any, predictions: Any) -> None:
-        assert self.collectors is not None
-        inputs, outputs = self.collectors
+        assert self.collect is not None
         try:
             frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-            context = inputs.collect(frame)
-            outputs.collect(pd.DataFrame(predictions), context)
+            self.collect(frame, pd.DataFrame(predictions))
         except Exception:
             logger.exception("Inputs and outputs were not collected")
 
@@ -325,8 +328,34 @@ def _explain_error(error: object) -> str:
     return said or type(error).__name__
 
 
-def _collectors() -> tuple[Any, ...] | None:
-    """Where inputs and outputs go to when the deployment collects them; None otherwise."""
+class RowLog:
+    """Keeps each row with its prediction and its time as a line of JSON: a folder that is read as a table.
+
+    A single output is the column ``prediction``, a named one ``prediction_<its name>``; ``scored_at`` is in UTC.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Other workers, and servers of other versions, write to the same folder.
+        self._file = folder / f"{uuid.uuid4().hex}.json"
+        self._lock = threading.Lock()
+
+    def collect(self, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
+        """Write rows whose predictions are in the same order."""
+        single = predictions.shape[1] == 1 and 0 in predictions
+        outputs = predictions.set_axis(
+            ["prediction"] if single else [f"prediction_{name}" for name in predictions], axis=1
+        )
+        table = rows.reset_index(drop=True).assign(**outputs, scored_at=pd.Timestamp.now("UTC"))
+        lines = table.to_json(orient="records", lines=True, date_format="iso", double_precision=15)
+        with self._lock, self._file.open("a", encoding="utf-8") as file:
+            file.write(lines)
+
+
+def _collect_function() -> Callable[[pd.DataFrame, pd.DataFrame], None] | None:
+    """What takes inputs and outputs when the deployment collects them; None otherwise."""
+    if folder := os.environ.get(COLLECT):
+        return RowLog(Path(folder)).collect
     if "AZUREML_MDC_CONFIG_PATH" not in os.environ and os.environ.get("AZUREML_MDC_ENABLED", "").lower() != "true":
         return None
     from azureml.ai.monitoring import Collector
@@ -334,7 +363,12 @@ def _collectors() -> tuple[Any, ...] | None:
     def failed(error: Exception) -> None:
         logger.warning("Not collected: %s", error)
 
-    return tuple(Collector(name=name, on_error=failed) for name in ("model_inputs", "model_outputs"))
+    inputs, outputs = (Collector(name=name, on_error=failed) for name in ("model_inputs", "model_outputs"))
+
+    def collect(rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
+        outputs.collect(predictions, inputs.collect(rows))
+
+    return collect
 
 
 def _describe(signature: Any, example: dict[str, Any] | None) -> None:

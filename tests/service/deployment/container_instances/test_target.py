@@ -13,6 +13,7 @@ from adbazureml.deployment.target import Deadline
 from adbazureml.errors import DeploymentError
 
 from ..conftest import NAME
+from ..contract import BEST, ROWS, worst
 
 
 def test_first_version_is_built_by_the_registry_and_answers_as_its_model(
@@ -35,6 +36,14 @@ def test_first_version_is_built_by_the_registry_and_answers_as_its_model(
     assert list(azure.groups.groups) == [NAME]
     assert state.url == f"http://{azure.groups.groups[NAME].label}.westeurope.azurecontainer.test:5001/score"
     assert [one.name for one in target.list()] == [NAME]
+
+
+def test_the_contract_holds_in_a_container(target, up):
+    up(1)
+    connection, url = target.caller(NAME)
+    rows = [row for row in ROWS if not row.typed and row.kind != "fault"]
+    found = worst(connection, url, rows)
+    assert found[0] == BEST, found
 
 
 def test_a_caller_who_is_slow_keeps_nobody_waiting_in_a_container(azure, target, up, rows, predicted):

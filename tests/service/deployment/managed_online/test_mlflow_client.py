@@ -145,6 +145,11 @@ def test_one_that_fails_leaves_nothing_and_says_why(azure, client, endpoint):
             "'m-1' of endpoint 'lines' exists already",
             lambda c: c.create_deployment("m-1", "models:/lines/1", endpoint="lines"),
         ),
+        (
+            "RESOURCE_DOES_NOT_EXIST",
+            "model_uri 'models:/lines/99' can't be read",
+            lambda c: c.create_deployment("m-9", "models:/lines/99", endpoint="lines"),
+        ),
         ("RESOURCE_CONFLICT", "'lines' exists already", lambda c: c.create_endpoint("lines")),
         (
             "INVALID_PARAMETER_VALUE",

@@ -8,6 +8,8 @@ from adbazureml import AzureMLWorkspace
 from adbazureml.deployment.targets import ManagedOnline
 from adbazureml.errors import DeploymentError
 
+from ..contract import BEST, ROWS, worst
+
 
 def puts(azure):
     return [
@@ -102,6 +104,14 @@ def test_the_rows_that_a_model_does_not_take(target, served):
     with pytest.raises(DeploymentError, match=r"^The model refused the rows: .*visits") as refused:
         target.score(served, {"dataframe_records": [{"age": 1.0}]}, deployment="m-1")
     assert "\n" not in str(refused.value)
+
+
+def test_the_contract_holds_behind_azures_door(target, served, waits):
+    target.shift(served, {"m-1": 100}, **waits)
+    connection, url = target.caller(served)
+    rows = [row for row in ROWS if row.kind == "bad" and not row.typed and not row.age and not row.path]
+    found = worst(connection, url, rows)
+    assert found[0] == BEST, found
 
 
 def test_the_log(target, served):

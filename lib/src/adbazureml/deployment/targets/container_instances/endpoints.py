@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
-from adbazureml.deployment.signed_requests import bearer, post
+from adbazureml.deployment.load_test import Caller
+from adbazureml.deployment.signed_requests import bearer, post, signed_session
 from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, Target
 from adbazureml.deployment.targets.container_instances.clients import AzureRefusedError
 from adbazureml.deployment.targets.container_instances.group_plan import Plan, Served
@@ -109,13 +110,12 @@ class ContainerEndpoints(Target):
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
         """Post a request of the scoring protocol and return the predictions."""
-        group = self._group_of(name, deployment) if deployment else self._groups.get(name)
-        if group is None or not group.url:
-            what = f"deployment {deployment!r} of endpoint {name!r}" if deployment else f"endpoint {name!r}"
-            raise DeploymentError(f"{what} does not exist: deploy it first.")
-        return post(
-            f"{group.url}/score", payload, authorize=bearer(self.key(name)), timeout=self._options.request_timeout
-        )
+        url = self._url(name, deployment)
+        return post(url, payload, authorize=bearer(self.key(name)), timeout=self._options.request_timeout)
+
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        return signed_session(bearer(self.key(name))), self._url(name, None)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Let the endpoint's group run the image of the deployment that takes all the traffic."""
@@ -180,6 +180,13 @@ class ContainerEndpoints(Target):
         secret = self._images.access.password.encode()
         made = hmac.new(secret, f"adbazureml endpoint key {self._id(name)}".encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+    def _url(self, name: str, deployment: str | None) -> str:
+        group = self._group_of(name, deployment) if deployment else self._groups.get(name)
+        if group is None or not group.url:
+            what = f"deployment {deployment!r} of endpoint {name!r}" if deployment else f"endpoint {name!r}"
+            raise DeploymentError(f"{what} does not exist: deploy it first.")
+        return f"{group.url}/score"
 
     def _put(
         self,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.azure.refusals import is_missing
-from adbazureml.deployment.target import Kind
+from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.target import Kind, Target
 from adbazureml.deployment.targets.managed_online.endpoints import OnlineEndpoints
 from adbazureml.deployment.targets.managed_online.errors import explaining_errors
 from adbazureml.errors import DeploymentError
@@ -23,6 +26,10 @@ class KubernetesEndpoints(OnlineEndpoints):
 
     options: Kubernetes
     kind: Kind = "aks"
+
+    def live(self, name: str, since: datetime) -> Mapping[str, Mapping[datetime, Minute]]:
+        """Refuse: what a cluster measures is not in Azure Monitor's metrics of the endpoint."""
+        return Target.live(self, name, since)
 
     def _check_options(self) -> None:
         from azure.core.exceptions import HttpResponseError

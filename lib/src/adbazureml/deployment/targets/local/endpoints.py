@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml import serving
+from adbazureml.deployment.load_test import Caller
 from adbazureml.deployment.scoring_client import ask, is_healthy, session
 from adbazureml.deployment.target import (
     Deadline,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _INFERENCE_SERVER = Path(serving.__file__).parent / "inference_server.py"
 _PING_TIMEOUT_S = 5
 _START_TIMEOUT_S = 2
+# As the scoring script names it.
+_COLLECT = "ADBAZUREML_COLLECT"
 # The server says itself that a request took too long; that shall arrive.
 _ANSWER_MARGIN_S = 10
 # What the process of the server needs beside the model and the server.
@@ -109,19 +112,20 @@ class LocalTarget(Target):
             about = {
                 "model": model.uri,
                 "fingerprint": model.fingerprint,
+                "collect": self._options.collect and str(Path(self._options.collect).resolve()),
                 "environment": sorted(self._options.environment),
             }
             self._start(name, folder, model.requirements.wanted, about, progress=progress, deadline=deadline)
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
         """Post a request of the scoring protocol and return the predictions."""
-        charge = records.endpoint_folder(name) / deployment if deployment else records.in_charge(name)
-        server = records.read_server(charge) if charge else None
-        if server is None:
-            raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
-        url = _address(server.private_port if deployment else server.port, server)
         with session() as connection:
+            url = _url(name, deployment)
             return ask(connection, url, payload, timeout=self._options.request_timeout + _ANSWER_MARGIN_S)
+
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        return session(), _url(name, None)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Let one deployment accept the endpoint's connections, then the one that did no longer, and stop that."""
@@ -141,6 +145,7 @@ class LocalTarget(Target):
                 about = {
                     "model": server.model,
                     "fingerprint": server.fingerprint,
+                    "collect": server.collect,
                     "environment": server.environment,
                 }
                 server = self._start(name, folder, requirements, about, progress=progress, deadline=deadline)
@@ -220,6 +225,12 @@ class LocalTarget(Target):
         (folder / "environment" / "wanted.txt").write_text("\n".join(requirements), encoding="utf-8")
         lease.write_lease(folder, lease.Lease(keep=False, owners=(lease.this_process(),)))
         command, environment, note = self._command(folder, requirements, progress)
+        if about["collect"]:
+            if note:
+                raise DeploymentError(
+                    f"collect {about['collect']!r}: MLflow's server keeps no rows; leave it out. {note}"
+                )
+            environment[_COLLECT] = about["collect"]
         environment |= self._variables(about["environment"])
         with self._sockets(name) as sockets:
             server = Server(
@@ -311,6 +322,15 @@ class LocalTarget(Target):
             return processes.bind(self._options.port)
         except OSError as error:
             raise DeploymentError(_port_problem(self._options.port, error)) from error
+
+
+def _url(name: str, deployment: str | None) -> str:
+    """Where an endpoint is asked, or one of its deployments."""
+    charge = records.endpoint_folder(name) / deployment if deployment else records.in_charge(name)
+    server = records.read_server(charge) if charge else None
+    if server is None:
+        raise DeploymentError(f"Nothing answers at endpoint {name!r}: the endpoint was stopped; deploy it again.")
+    return _address(server.private_port if deployment else server.port, server)
 
 
 def _address(port: int, server: Server) -> str:

@@ -26,6 +26,9 @@ class Local(OptionsWithEnvironment):
         Its port; 0 takes a free one.
     keep : bool
         Leave it running when the last process that asked for it ends.
+    collect : str
+        A folder in which each row of a request is kept with its prediction, as a line of JSON, such as for `monitor`;
+        empty: none is kept. Nothing is ever removed there.
     environment : mapping of str to str
         Environment variables that the model gets beside those that every program needs.
     request_timeout : float
@@ -34,9 +37,11 @@ class Local(OptionsWithEnvironment):
 
     kind: ClassVar[Kind] = "local"
     set_by: ClassVar[Mapping[str, str]] = {"port": "endpoint_port", "keep": "keep_endpoint"}
+    of_deployment: ClassVar[tuple[str, ...]] = ("collect", "request_timeout")
 
     port: int = 0
     keep: bool = False
+    collect: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

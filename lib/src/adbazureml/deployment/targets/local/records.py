@@ -44,6 +44,8 @@ class Server:
         Whether it ever was.
     note : str
         Why it is not the inference server.
+    collect : str
+        The folder in which rows and predictions are kept; empty: they are not.
     environment : sequence of str
         Names of the variables that it was given; their values, which may be secrets, are written nowhere.
     """
@@ -57,6 +59,7 @@ class Server:
     made: str
     healthy: bool = False
     note: str = ""
+    collect: str = ""
     environment: Sequence[str] = ()
 
     @property

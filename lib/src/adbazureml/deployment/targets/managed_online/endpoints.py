@@ -8,11 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adbazureml.azure.refusals import is_missing
+from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.load_test import Caller
 from adbazureml.deployment.target import (
     Auth,
     Deadline,
@@ -25,6 +28,7 @@ from adbazureml.deployment.target import (
     with_log,
 )
 from adbazureml.deployment.targets.managed_online.errors import explaining_errors
+from adbazureml.deployment.targets.managed_online.live_requests import read_live_requests
 from adbazureml.deployment.targets.managed_online.operations import carry_out
 from adbazureml.deployment.targets.managed_online.scoring_client import Scorer
 from adbazureml.errors import DeploymentError
@@ -127,6 +131,11 @@ class OnlineEndpoints(Target):
         with explaining_errors(f"endpoint {name!r}"):
             return self._scorer.score(name, payload, deployment=deployment)
 
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        with explaining_errors(f"endpoint {name!r}"):
+            return self._scorer.caller(name)
+
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Share the traffic; see `Target.shift`."""
         wanted = {deployment: share for deployment, share in traffic.items() if share}
@@ -141,6 +150,10 @@ class OnlineEndpoints(Target):
                 if not self._carry_out(begin, f"traffic of {name}: {shares}", progress, deadline):
                     progress(f"waiting to shift traffic of {name}, {waited:.0f} s")
         raise deadline.missed(f"traffic of endpoint {name!r} was not shifted")
+
+    def live(self, name: str, since: datetime) -> Mapping[str, Mapping[datetime, Minute]]:
+        """Return the requests of callers, as Azure Monitor counts them; see `Target.live`."""
+        return read_live_requests(self.workspace, name, since)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the end of a deployment's log; see `Target.logs`."""

@@ -12,7 +12,9 @@ import requests
 
 from adbazureml.azure.clouds import current_cloud
 from adbazureml.azure.credential import credential_for
+from adbazureml.deployment.load_test import Caller
 from adbazureml.deployment.scoring_client import explain_answer, predictions_in, reason_of
+from adbazureml.deployment.signed_requests import bearer, signed_session
 from adbazureml.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -94,18 +96,17 @@ class Scorer:
             f"Endpoint {name!r} does not serve ({reason}): ask again later, or raise instance_count if it is busy."
         )
 
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        address = self._known.get(name) or self._find(name)
+        return signed_session(bearer(address.secret)), address.url
+
     def _post(self, address: _Address, body: str, deployment: str | None) -> requests.Response:
         headers = {"Content-Type": "application/json"}
         if deployment:
             headers["azureml-model-deployment"] = deployment
         timeout = (CONNECT_SECONDS, self.timeout + _GRACE_SECONDS)
-
-        def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            # Not as a header of the call: requests would replace it by what ~/.netrc says of the host.
-            request.headers["Authorization"] = f"Bearer {address.secret}"
-            return request
-
-        return self._session.post(address.url, data=body, headers=headers, auth=sign, timeout=timeout)
+        return self._session.post(address.url, data=body, headers=headers, auth=bearer(address.secret), timeout=timeout)
 
     def _find(self, name: str) -> _Address:
         endpoint = self.client.online_endpoints.get(name)

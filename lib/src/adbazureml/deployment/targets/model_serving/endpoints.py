@@ -13,9 +13,12 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from adbazureml.deployment.signed_requests import post
+from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.load_test import Caller
+from adbazureml.deployment.signed_requests import post, signed_session
 from adbazureml.deployment.target import LOG_LINES, Deadline, EndpointState, Target, with_log
 from adbazureml.deployment.targets.model_serving import served_entities
+from adbazureml.deployment.targets.model_serving.live_requests import live_requests
 from adbazureml.errors import DeploymentError
 from adbazureml.workspaces.databricks import databricks_sign_in
 from adbazureml.workspaces.databricks_refusals import explain_error
@@ -135,15 +138,12 @@ class DatabricksServing(Target):
 
     def score(self, name: str, payload: Mapping[str, Any], *, deployment: str | None = None) -> Any:
         """Post a request of the scoring protocol and return the predictions."""
-        config = self._client.config
+        url = self._url(name, deployment)
+        return post(url, _without_nan(payload), authorize=self._sign, timeout=self._options.request_timeout)
 
-        def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            request.headers.update(config.authenticate())
-            return request
-
-        of_one = f"/served-models/{deployment}" if deployment else ""
-        url = f"{config.host}/serving-endpoints/{name}{of_one}/invocations"
-        return post(url, _without_nan(payload), authorize=sign, timeout=self._options.request_timeout)
+    def caller(self, name: str) -> Caller:
+        """Return a connection as callers have it; see `Target.caller`."""
+        return signed_session(self._sign), self._url(name, None)
 
     def shift(self, name: str, traffic: Mapping[str, int], *, progress: Progress, deadline: Deadline) -> None:
         """Share the traffic, and wait until it is so."""
@@ -163,6 +163,13 @@ class DatabricksServing(Target):
                     raise DeploymentError(f"endpoint {name!r} has no deployment {missing[0]!r}: deploy it first.")
                 asked = self._replace(name, endpoint, served_entities.inputs(endpoint), wanted)
         raise deadline.missed(f"the traffic of endpoint {name!r} has not moved")
+
+    def live(self, name: str, since: datetime) -> Mapping[str, Mapping[datetime, Minute]]:  # noqa: ARG002
+        """Return the requests of callers in the last minute; see `Target.live`."""
+        with self._asking(name):
+            exported = self._client.serving_endpoints.export_metrics(name).contents
+        entities = {one.name or "" for one in served_entities.entities(self._existing(name))}
+        return live_requests(exported.read().decode() if exported else "", entities)
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """Return the last lines of a deployment's log, or of its image's build; empty where there is none."""
@@ -213,6 +220,14 @@ class DatabricksServing(Target):
                 one.name or "" for one in self._client.serving_endpoints.list() if served_entities.is_tagged(one.tags)
             ]
         return [state for name in sorted(found) if (state := self.find(name))]
+
+    def _url(self, name: str, deployment: str | None) -> str:
+        of_one = f"/served-models/{deployment}" if deployment else ""
+        return f"{self._client.config.host}/serving-endpoints/{name}{of_one}/invocations"
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._client.config.authenticate())
+        return request
 
     def _make(self, name: str, entity: serving.ServedEntityInput) -> bool:
         """Create the endpoint; whether it was this call that did it."""

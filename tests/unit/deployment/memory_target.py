@@ -19,6 +19,7 @@ class MemoryTarget(Target):
         self.endpoints = {}
         self.history = []
         self.fail = {}
+        self.told = {}
 
     def _do(self, what, *details):
         self.history.append((what, *details))
@@ -55,6 +56,12 @@ class MemoryTarget(Target):
         self._do("shift", tuple(sorted(traffic.items())))
         for each in self.endpoints[name].deployments:
             self._change(name, each.name, traffic=traffic.get(each.name, 0))
+
+    def live(self, name, since):
+        self._do("live")
+        return {
+            deployment: {since.replace(second=0, microsecond=0): minute} for deployment, minute in self.told.items()
+        }
 
     def logs(self, name, deployment, lines):
         return "first line\nlast line of the log"

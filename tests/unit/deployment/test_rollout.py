@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from adbazureml.deployment.live_comparison import LiveLimits, Minute
 from adbazureml.deployment.rollout import RollOut, deployment_name, go_back
 from adbazureml.deployment.target import Deadline, DeploymentState, EndpointState, with_log
 from adbazureml.deployment.targets import Local, ManagedOnline
@@ -38,7 +39,7 @@ def target():
     return made
 
 
-def roll_out(target, number, steps=(100,)):
+def roll_out(target, number, steps=(100,), watch=None):
     RollOut(
         target=target,
         name="end",
@@ -46,6 +47,7 @@ def roll_out(target, number, steps=(100,)):
         model=known(number),
         progress=print,
         deadline=Deadline.after(5),
+        watch=watch,
     ).run(steps)
 
 
@@ -106,6 +108,85 @@ def test_a_canary_that_is_rolled_back_leaves_the_one_before(target):
     roll_out(target, 2, (10,))
     assert go_back(target, "end", progress=print, deadline=Deadline.after(1)).name == "m-1"
     assert traffic(target) == {"m-1": 100}
+
+
+WATCH = LiveLimits(seconds=0.01, requests=50)
+SOUND, FAILING = Minute(requests=200, errors=0), Minute(requests=60, errors=60)
+
+
+def shifts(target):
+    return [dict(each[1]) for each in target.history if each[0] == "shift"]
+
+
+def test_a_version_that_is_no_worse_on_live_requests_goes_on(target, capsys):
+    roll_out(target, 1)
+    target.history.clear()
+    target.told = {"m-1": SOUND, "m-2": SOUND}
+    roll_out(target, 2, (10, 50, 100), WATCH)
+    assert shifts(target) == [{"m-1": 90, "m-2": 10}, {"m-1": 50, "m-2": 50}, {"m-2": 100}]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("m-2 at ")]
+    assert said == [
+        f"m-2 at {step} %: no worse: new 0 of 200 requests failed; before 0 of 200 requests failed" for step in (10, 50)
+    ]
+
+
+def test_a_version_that_is_worse_on_live_requests_gives_way(target):
+    roll_out(target, 1)
+    target.told = {"m-1": SOUND, "m-2": FAILING}
+    with pytest.raises(DeploymentError) as said:
+        roll_out(target, 2, (10, 50, 100), WATCH)
+    sentence, *log = str(said.value).splitlines()
+    assert sentence.startswith("Deployment 'm-2' gives way at 10 % of the traffic: 100.0% of its requests failed, 0.0%")
+    assert sentence.endswith("Deployment 'm-1' (100 %) goes on serving.")
+    assert log[-1] == "last line of the log"
+    assert shifts(target)[1:] == [{"m-1": 90, "m-2": 10}, {"m-1": 100}]
+    assert names(target) == ["m-1"]
+
+
+def test_too_few_requests_leave_it_at_its_step_until_it_is_deployed_once_more(target):
+    roll_out(target, 1)
+    target.told = {"m-1": SOUND, "m-2": Minute(requests=5, errors=0)}
+    with pytest.warns(
+        UserWarning, match=r"'m-2' stays at 10 % of the traffic: in 0.01 s it got 5 requests and .* 200, of"
+    ):
+        roll_out(target, 2, (10, 50, 100), WATCH)
+    assert traffic(target) == {"m-1": 90, "m-2": 10}
+    target.told["m-2"] = SOUND
+    target.history.clear()
+    roll_out(target, 2, (10, 50, 100), WATCH)
+    assert shifts(target) == [{"m-1": 50, "m-2": 50}, {"m-2": 100}]
+
+
+def test_a_canary_that_turns_out_worse_loses_what_traffic_it_had(target):
+    roll_out(target, 1)
+    roll_out(target, 2, (10,))
+    target.told = {"m-1": SOUND, "m-2": FAILING}
+    with pytest.raises(DeploymentError, match=r"gives way at 10 %.*'m-1' \(100 %\) goes on serving"):
+        roll_out(target, 2, (10, 100), WATCH)
+    assert traffic(target) == {"m-1": 100}
+    assert names(target) == ["m-1"]
+
+
+def test_what_is_told_again_counts_once_and_what_others_get_not_at_all(target, capsys):
+    roll_out(target, 1)
+    target.told = {"m-1": SOUND, "m-2": SOUND, "m-0": FAILING}
+    roll_out(target, 2, (10,), LiveLimits(seconds=0.01, requests=200))
+    assert len([each for each in target.history if each == ("live",)]) > 2
+    assert "new 0 of 200 requests failed; before 0 of 200" in capsys.readouterr().out
+
+
+def test_where_live_requests_are_not_told_nothing_is_made(target):
+    roll_out(target, 1)
+    target.history.clear()
+    target.fail = {"live": DeploymentError("not told.")}
+    with pytest.raises(DeploymentError, match=r"^not told\.$"):
+        roll_out(target, 2, (10, 100), WATCH)
+    assert target.history == [("live",)]
+
+
+def test_the_first_version_has_none_beside_it_and_is_not_watched(target):
+    roll_out(target, 1, (10, 100), WATCH)
+    assert ("live",) not in target.history
 
 
 def beside(target, number):
