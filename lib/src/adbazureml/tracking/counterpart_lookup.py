@@ -38,11 +38,12 @@ class CounterpartLookup:
 
     def find(self, run: Run) -> str | None:
         """Id of the run's counterpart; None when there is none."""
-        if run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.replica_uri and (
-            linked := run.data.tags.get(run_tags.AZUREML_RUN_ID)
-        ):
-            return str(linked)
-        return self.search(run)
+        return self._linked(run) or self.search(run)
+
+    def _linked(self, run: Run) -> str | None:
+        """Id of the counterpart that the run leads to; None where it leads to none in this replica."""
+        is_here = run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.replica_uri
+        return run.data.tags.get(run_tags.AZUREML_RUN_ID) if is_here else None
 
     def search(self, run: Run) -> str | None:
         """Id of the run's counterpart by the tag that it carries; several become one."""
@@ -55,24 +56,25 @@ class CounterpartLookup:
         return kept.info.run_id if kept is not None else None
 
     def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
-        """Id of the run's counterpart, and whether it was made just now.
+        """Id of the run's counterpart, and whether it was made just now with all of MLflow's own tags.
 
         Parameters
         ----------
         run : Run
             A run of the primary.
         is_new : bool
-            Whether it was made by this process, so that it has no counterpart unless one was tried before.
+            Whether it was made by this process, so that it has no counterpart but one that it leads to, unless one was
+            tried before.
         """
         with self._lock:
             run_id = run.info.run_id
-            found = None if is_new and run_id not in self._tried else self.find(run)
+            found = self._linked(run) if is_new and run_id not in self._tried else self.find(run)
             if found:
                 return found, False
             self._tried.add(run_id)
-            made = self._make(run)
+            made, is_whole = self._make(run)
         self.link(run, made)
-        return made.info.run_id, True
+        return made.info.run_id, is_whole
 
     def counterpart_parent(self, run: Run) -> str | None:
         """Id of the counterpart of the run's parent, made where there is none; None for a run that has no parent."""
@@ -175,7 +177,7 @@ class CounterpartLookup:
         wanted = f"tags.`{run_tags.DATABRICKS_RUN_ID}` = '{run.info.run_id}'"
         return list(self._pair.replica.search_runs([experiment_id], wanted, ViewType.ALL, max_results=100))
 
-    def _make(self, run: Run) -> Run:
+    def _make(self, run: Run) -> tuple[Run, bool]:
         from mlflow.entities import RunTag
 
         tags = {
@@ -198,12 +200,13 @@ class CounterpartLookup:
             return created
 
         try:
-            return create(tags, run.info.run_name)
+            return create(tags, run.info.run_name), True
         except Exception as error:
             if not is_rejection(error):
                 raise
         # A tag that is rejected shall not keep the whole run away: what else there is, the comparison brings.
-        return create({key: value for key, value in tags.items() if key.startswith(run_tags.PREFIX)}, None)
+        kept = {key: value for key, value in tags.items() if key == PARENT or key.startswith(run_tags.PREFIX)}
+        return create(kept, None), False
 
     def _retire(self, duplicate: Run, *, kept: Run | None, of: Run) -> None:
         from mlflow.entities import RunTag

@@ -359,23 +359,30 @@ class Outbox:
                 if sync_state is None:
                     self._threads.discard(name)
                     return
-                self._breaker.begin()
-                work, changes = sync_state.begin()
-                self._waiting -= changes.size
-                sync_state.due = _NEVER
-                if work is Work.RECONCILE:
-                    # This comparison may not see what is written from here on: it must be tagged.
-                    sync_state.is_own, sync_state.tag_value = False, ""
-            try:
-                outcome = self._deliver(sync_state, work, changes)
-                left_over = outcome is None and not sync_state.is_own and self._run_sync.is_left_over(sync_state)
-            except Exception as error:
-                self._failed(sync_state, explain_error(error), is_away=is_outage(error))
-                continue
-            if work is Work.RECONCILE and outcome is not None and not outcome.in_sync:
-                self._failed(sync_state, outcome.reason, is_away=False)
-            else:
-                self._done(sync_state, outcome, left_over=left_over)
+                work, changes = self._begin(sync_state)
+            self._do(sync_state, work, changes)
+
+    def _begin(self, sync_state: RunSyncState) -> tuple[Work, PendingChanges]:
+        self._breaker.begin()
+        work, changes = sync_state.begin()
+        self._waiting -= changes.size
+        sync_state.due = _NEVER
+        if work is Work.RECONCILE:
+            # This comparison may not see what is written from here on: it must be tagged.
+            sync_state.is_own, sync_state.tag_value = False, ""
+        return work, changes
+
+    def _do(self, sync_state: RunSyncState, work: Work, changes: PendingChanges) -> None:
+        try:
+            outcome = self._deliver(sync_state, work, changes)
+            left_over = outcome is None and self._run_sync.is_left_over(sync_state)
+        except Exception as error:
+            self._failed(sync_state, explain_error(error), is_away=is_outage(error))
+            return
+        if work is Work.RECONCILE and outcome is not None and not outcome.in_sync:
+            self._failed(sync_state, outcome.reason, is_away=False)
+        else:
+            self._done(sync_state, outcome, left_over=left_over)
 
     def _deliver(self, sync_state: RunSyncState, work: Work, changes: PendingChanges) -> ReconcileResult | None:
         """Do what a run needs; None where its changes went out and it was not compared."""

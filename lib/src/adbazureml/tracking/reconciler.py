@@ -183,7 +183,9 @@ class Reconciler:
         is_same_stage = snapshot.info.lifecycle_stage == run.info.lifecycle_stage
         if is_same_stage and is_deleted:
             return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
-        if is_same_stage and not verify and is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, "")):
+        is_recorded = is_in_sync(run, snapshot.data.tags.get(run_tags.IN_SYNC, ""))
+        # Another process may have written what it still had waiting over something newer since the record.
+        if is_same_stage and not verify and is_recorded and not first_difference(run, snapshot, counterpart):
             return self._bring_late_files(run, snapshot, counterpart, outcome, files=files)
         if snapshot.info.lifecycle_stage == "deleted":
             self.pair.replica.restore_run(counterpart.run_id)

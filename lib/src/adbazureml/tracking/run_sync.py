@@ -7,7 +7,7 @@ from adbazureml.tracking import run_tags
 from adbazureml.tracking.counterpart_run import CounterpartLostError, CounterpartRun
 from adbazureml.tracking.pending_changes import PendingChanges
 from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
-from adbazureml.tracking.run_sync_state import RunSyncState
+from adbazureml.tracking.run_sync_state import RunSyncState, Work
 from adbazureml.tracking.sync_record import has_ended
 
 _logger = logger(__name__)
@@ -44,7 +44,7 @@ class RunSync:
         )
 
     def is_left_over(self, sync_state: RunSyncState) -> bool:
-        """Whether a run that another process leads has ended, so that this one is to reconcile what it wrote late."""
+        """Whether the run has ended, perhaps by another process: this one is to reconcile what it wrote late."""
         run = self._pair.primary.get_run(sync_state.run_id)
         if run_tags.own_out_of_sync_tag() not in run.data.tags:
             sync_state.tag_value = ""
@@ -74,6 +74,10 @@ class RunSync:
             ):
                 return None
             is_new = sync_state.created is not None
+            if is_new and sync_state.doing is Work.WRITE:
+                # It goes on, and another process that writes to it may have made the counterpart; at a run's end, the
+                # comparison would find that one.
+                run = self._pair.primary.get_run(sync_state.run_id)
             sync_state.counterpart, sync_state.is_known = self._reconciler.counterpart_run(run, is_new=is_new)
             sync_state.created = None
             if sync_state.is_known:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import run_tags
@@ -112,3 +113,9 @@ def now() -> str:
 def time_text(milliseconds: int) -> str:
     """A time since 1970, UTC, to the millisecond."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"
+
+
+def seconds_since(moment: str) -> float:
+    """How long ago a time of `time_text` was; at least a millisecond."""
+    then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return max(time.time() - then.timestamp(), 0.001)

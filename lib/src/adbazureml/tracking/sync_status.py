@@ -10,7 +10,7 @@ from adbazureml.errors import TrackingError
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.outbox import outbox_of
 from adbazureml.tracking.store_pair import current_pair
-from adbazureml.tracking.sync_record import has_ended, out_of_sync_tags, snapshot_digest, time_text
+from adbazureml.tracking.sync_record import has_ended, out_of_sync_tags, seconds_since, snapshot_digest, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,12 @@ class RunState:
         Why it is out of sync; of a run that is in sync, what Azure ML rejects of it, and why.
     link : str
         Page of the counterpart; empty when there is none yet.
+    items : int
+        How many points, params, tags and datasets of it wait in this process.
+    seconds : float
+        For how long something of it is not in Azure ML; 0 where all of it is there, as far as is known.
+    is_rejected : bool
+        Whether Azure ML rejects something of it for good.
     """
 
     run_id: str
@@ -46,6 +52,9 @@ class RunState:
     since: str
     reason: str = ""
     link: str = ""
+    items: int = 0
+    seconds: float = 0.0
+    is_rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,32 @@ class Status:
         """The runs that are not equal."""
         return tuple(run for run in self.runs if run.state == "out of sync")
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """How far Azure ML is behind, as numbers to log or to alert on.
+
+        ``runs_behind``, ``items_waiting`` (in this process; what a process forgot for want of room, or another one has,
+        is not counted), ``seconds_behind`` (of what waits longest) and ``runs_rejected`` (of which something is
+        rejected for good).
+        """
+        return {
+            "runs_behind": float(sum(run.seconds > 0 for run in self.runs)),
+            "items_waiting": float(sum(run.items for run in self.runs)),
+            "seconds_behind": max((run.seconds for run in self.runs), default=0.0),
+            "runs_rejected": float(sum(run.is_rejected for run in self.runs)),
+        }
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        behind = self.metrics
+        if not behind["runs_behind"]:
+            return self.mode
+        return (
+            f"{self.mode} Azure ML is behind by {behind['runs_behind']:.0f} runs, the longest for"
+            f" {behind['seconds_behind']:.0f} s; {behind['items_waiting']:.0f} items wait in this process."
+        )
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a run."""
         import pandas as pd
@@ -67,11 +102,11 @@ class Status:
         return pd.DataFrame([asdict(run) for run in self.runs])
 
     def __str__(self) -> str:
-        return f"{self.mode}\n{self.to_pandas().to_string(index=False)}" if self.runs else self.mode
+        return f"{self.line}\n{self.to_pandas().to_string(index=False)}" if self.runs else self.mode
 
     def _repr_html_(self) -> str:
         table = str(self.to_pandas().to_html(index=False, render_links=True)) if self.runs else ""
-        return f"<p>{self.mode}</p>{table}"
+        return f"<p>{self.line}</p>{table}"
 
 
 def status(experiment: str | None = None) -> Status:
@@ -131,6 +166,8 @@ def _state(run: Run, sync_state: RunSyncState | None) -> RunState:
         else:
             state, since = "out of sync", tagged_at or time_text(run.info.end_time or run.info.start_time)
             why = why or ("changed since it was in sync" if record else "never in sync")
+    is_waiting = sync_state is not None and not sync_state.is_idle
+    waits_since = (sync_state.since if sync_state is not None and is_waiting else "") or since
     return RunState(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",
@@ -139,4 +176,7 @@ def _state(run: Run, sync_state: RunSyncState | None) -> RunState:
         since=since,
         reason=why,
         link=run.data.tags.get(run_tags.AZUREML_RUN_URL, ""),
+        items=sync_state.changes.size if sync_state is not None else 0,
+        seconds=seconds_since(waits_since) if state == "out of sync" or is_waiting else 0.0,
+        is_rejected=run_tags.REJECTED in run.data.tags,
     )
