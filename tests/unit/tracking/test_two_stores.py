@@ -383,7 +383,7 @@ QUIET = {"deadline": None, "database": None, "suppress_health_check": list(Healt
 
 
 def test_both_stores_end_equal(store_folder):
-    small = settings(max_examples=6, stateful_step_count=30, derandomize=True, phases=[Phase.generate], **QUIET)
+    small = settings(max_examples=5, stateful_step_count=25, derandomize=True, phases=[Phase.generate], **QUIET)
     run_state_machine_as_test(machine(store_folder), settings=small)
 
 
