@@ -4,6 +4,7 @@ Hypothesis chooses the steps; `two_stores` makes each sequence of them happen th
 """
 
 import math
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class User:
     def __init__(self, world, folder):
         self.world, self.client, self.folder = world, world.client, folder
         # Runs, and where each was written: processes by number.
-        self.runs, self.written_by = [], {}
+        self.runs, self.written_by = [], defaultdict(list)
         # Whether a process ended or resumed what another one made, which may still have something waiting.
         self.is_crossed = False
         self.counter = 0
@@ -57,7 +58,7 @@ class User:
         getattr(self, kind)(run_id, number)
 
     def _note(self, run_id):
-        self.written_by.setdefault(run_id, []).append(self.world.stack[-1].number)
+        self.written_by[run_id].append(self.world.stack[-1].number)
 
     def _note_change(self, run_id):
         writers = self.written_by[run_id]
@@ -254,6 +255,15 @@ class TwoStores(RuleBasedStateMachine):
             if found := [one for one in self.world.counterparts() if one.info.lifecycle_stage == "active"]:
                 self.world.pair.replica.set_tag(found[run % len(found)].info.run_id, RunTag(key, str(number)))
 
+    @rule(run=RUNS)
+    def a_person_deletes_the_counterpart(self, run):
+        with self.world.asking():
+            if found := [one for one in self.world.counterparts() if one.info.lifecycle_stage == "active"]:
+                lost = found[run % len(found)]
+                self.world.pair.replica.delete_run(lost.info.run_id)
+                # Only a catch-up looks for it.
+                self.user.written_by[lost.data.tags[run_tags.DATABRICKS_RUN_ID]].append(0)
+
     @rule()
     def all_is_quiet(self):
         """The replica is back and time passes: the processes that live bring over what they did, by themselves."""
@@ -373,7 +383,7 @@ QUIET = {"deadline": None, "database": None, "suppress_health_check": list(Healt
 
 
 def test_both_stores_end_equal(store_folder):
-    small = settings(max_examples=6, stateful_step_count=30, derandomize=True, phases=[Phase.generate], **QUIET)
+    small = settings(max_examples=5, stateful_step_count=25, derandomize=True, phases=[Phase.generate], **QUIET)
     run_state_machine_as_test(machine(store_folder), settings=small)
 
 
