@@ -56,6 +56,8 @@ def imported(tree):
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.Try, ast.With)) and "ImportError" in ast.unparse(node):
             continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:

@@ -39,6 +39,18 @@ def target():
     return made
 
 
+class Clock:
+    """Time passes only where somebody waits."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 def roll_out(target, number, steps=(100,), watch=None):
     RollOut(
         target=target,
@@ -46,7 +58,7 @@ def roll_out(target, number, steps=(100,), watch=None):
         deployment=f"m-{number}",
         model=known(number),
         progress=print,
-        deadline=Deadline.after(5),
+        deadline=Deadline.after(5, clock=Clock()),
         watch=watch,
     ).run(steps)
 
