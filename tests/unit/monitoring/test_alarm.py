@@ -52,6 +52,15 @@ def test_what_is_said_and_a_task_that_fails():
     assert not alarm_of([PastReport(rows=0, drifted=False)], needed=1, of=1, found="").raised
 
 
+def test_as_many_rows_with_other_figures_are_news():
+    yesterday = PastReport(rows=100, drifted=False, psi={"drift_psi/x": 0.01, "drift_psi/y": 0.02})
+    today = PastReport(rows=100, drifted=True, psi={"drift_psi/x": 0.4, "drift_psi/y": 0.02})
+    alarm = alarm_of([today, yesterday], needed=1, of=1, found="x drifted.")
+    assert str(alarm) == "Alarm: this report found drift. x drifted."
+    assert not alarm_of([today, today, yesterday], needed=1, of=1, found="").raised
+    assert str(alarm_of([yesterday, today], needed=1, of=1, found="")) == "No alarm: this report found no drift."
+
+
 @pytest.mark.parametrize(("needed", "of"), [(0, 1), (2, 1)])
 def test_a_rule_that_is_none_is_named(needed, of):
     with pytest.raises(SettingsError, match=f"alarm_reports: {needed} of the last {of}"):

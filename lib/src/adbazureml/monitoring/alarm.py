@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -23,10 +23,20 @@ class PastReport:
         New rows that it looked at.
     drifted : bool
         Whether a column drifted.
+    psi : mapping of str to float
+        The index of each column, by the name of its metric.
     """
 
     rows: int
     drifted: bool
+    psi: Mapping[str, float] = field(default_factory=dict)
+
+    def brings_news(self, before: PastReport | None) -> bool:
+        """Whether it looked at other rows than the one before: as many of them would not give the very same figures."""
+        if before is None:
+            return self.rows > 0
+        shared = self.psi.keys() & before.psi.keys()
+        return self.rows != before.rows or any(self.psi[name] != before.psi[name] for name in shared)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ def alarm_of(reports: Sequence[PastReport], *, needed: int, of: int, found: str)
     Parameters
     ----------
     reports : sequence of PastReport
-        The newest first. One that looked at as many rows as the one before it brought nothing new: it does not count,
+        The newest first. One that looked at the same rows as the one before it brought nothing new: it does not count,
         and as the newest it is silent.
     needed, of : int
         So many of so many last reports.
@@ -85,15 +95,19 @@ def alarm_of(reports: Sequence[PastReport], *, needed: int, of: int, found: str)
     """
     if not 1 <= needed <= of:
         raise SettingsError(f"alarm_reports: {needed} of the last {of}; expected 1 or more, and no more than alarm_of.")
-    newest, *earlier = reports
-    if not newest.rows or (earlier and newest.rows == earlier[0].rows):
+    newest = reports[0]
+    if not newest.brings_news(reports[1] if len(reports) > 1 else None):
         return Alarm(raised=False, said="No alarm: no new row since the last report.")
-    counted = [one for one, before in pairwise([*reports, None]) if one and (before is None or one.rows != before.rows)]
+    counted = [one for one, before in pairwise([*reports, None]) if one and one.brings_news(before)]
     drifted = sum(one.drifted for one in counted[:of])
     seen = f"{drifted} of the last {min(of, len(counted))} reports found drift, {needed} of {of} raise the alarm"
+    if of == 1:
+        seen = "this report found drift" if newest.drifted else "this report found no drift"
     if newest.drifted and drifted >= needed:
         return Alarm(raised=True, said=f"Alarm: {seen}. {found}")
-    return Alarm(raised=False, said=f"No alarm: {seen}{'' if newest.drifted else ', the newest among them'}.")
+    return Alarm(
+        raised=False, said=f"No alarm: {seen}{'' if newest.drifted or of == 1 else ', the newest among them'}."
+    )
 
 
 def remembered(model_uri: str) -> list[PastReport]:
@@ -106,8 +120,10 @@ def remembered(model_uri: str) -> list[PastReport]:
         max_results=_MOST_RUNS,
         output_format="list",
     )
-    return [
-        PastReport(rows=int(run.data.metrics["drift_rows"]), drifted=run.data.metrics["drift_columns"] > 0)
-        for run in runs
-        if run.data.params.get("model_uri") == model_uri
-    ]
+    return [past_report(run.data.metrics) for run in runs if run.data.params.get("model_uri") == model_uri]
+
+
+def past_report(metrics: Mapping[str, float]) -> PastReport:
+    """What is remembered of a report, from the metrics that it logs."""
+    psi = {name: value for name, value in metrics.items() if name.startswith("drift_psi/")}
+    return PastReport(rows=int(metrics["drift_rows"]), drifted=metrics["drift_columns"] > 0, psi=psi)

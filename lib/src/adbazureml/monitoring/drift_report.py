@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adbazureml import runtime
 from adbazureml.errors import DriftError, TableError
-from adbazureml.monitoring.alarm import Alarm, PastReport, alarm_of, remembered
+from adbazureml.monitoring.alarm import Alarm, alarm_of, past_report, remembered
 from adbazureml.monitoring.drift_pictures import ON_WHITE, as_image, days_sentence, draw_columns, draw_days
 from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.histogram import Histogram
@@ -203,8 +203,7 @@ class DriftReport:
         SettingsError
             `reports` is below 1, or above `of`.
         """
-        now = PastReport(rows=self.rows_current, drifted=bool(self.drifted))
-        return alarm_of([now, *remembered(model_uri)], needed=reports, of=of, found=str(self))
+        return alarm_of([past_report(self.metrics()), *remembered(model_uri)], needed=reports, of=of, found=str(self))
 
     def metrics(self) -> dict[str, float]:
         """The figures as metrics for ``mlflow.log_metrics``, with names that MLflow and Azure ML both take.
