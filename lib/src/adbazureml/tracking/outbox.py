@@ -13,7 +13,9 @@ closed.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -479,12 +481,16 @@ def _import_for_threads(replica_uri: str) -> None:
     In a thread, an import may wait for the lock of MLflow's import hooks, whose holder, such as the first
     `mlflow.evaluate`, waits for an import in that thread: for ever.
     """
-    import mlflow.tracking.request_header.registry
     import mlflow.utils.search_logged_model_utils  # noqa: F401
+    from mlflow.tracking.request_header.registry import resolve_request_headers
 
     # MLflow shows progress with it where it is in the environment.
     with suppress(ImportError):
         import tqdm.auto  # noqa: F401
+    # Each request's headers ask for this package, and where there is none look for it each time anew.
+    if "dbruntime" not in sys.modules and importlib.util.find_spec("dbruntime") is None:
+        sys.modules["dbruntime"] = None  # type: ignore[assignment]
+    resolve_request_headers()
     if replica_uri.startswith("azureml:"):
         import azureml.mlflow._store.artifact.utils  # noqa: F401
 
