@@ -487,9 +487,9 @@ def _import_for_threads(replica_uri: str) -> None:
     # MLflow shows progress with it where it is in the environment.
     with suppress(ImportError):
         import tqdm.auto  # noqa: F401
-    # Each request's headers ask for this package, and where there is none look for it each time anew.
+    # Each request's headers ask for this module, and where there is none look for it each time anew, with those locks.
     if "dbruntime" not in sys.modules and importlib.util.find_spec("dbruntime") is None:
-        sys.modules["dbruntime"] = None  # type: ignore[assignment]
+        sys.modules["dbruntime.databricks_repl_context"] = None  # type: ignore[assignment]
     resolve_request_headers()
     if replica_uri.startswith("azureml:"):
         import azureml.mlflow._store.artifact.utils  # noqa: F401
