@@ -68,7 +68,7 @@ STACKS = (
         azureml_mlflow="1.62.0.post6",
         databricks_sdk="0.156.0",
         supported_until=date(2028, 10, 22),
-        ran="not since",
+        ran="November 25, 2026: the walk and the Azure ML tests",
     ),
     Stack(
         name="19-ml",
@@ -82,7 +82,7 @@ STACKS = (
         azureml_mlflow="1.62.0.post6",
         databricks_sdk="0.162.0",
         supported_until=None,
-        ran="pending",
+        ran="November 28, 2026: the walk and the Azure ML tests",
     ),
 )
 
