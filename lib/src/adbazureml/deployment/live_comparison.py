@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from typing import Literal
 
@@ -183,6 +185,21 @@ def compare_live(new: Sequence[Minute], old: Sequence[Minute], limits: LiveLimit
         return LiveComparison(new=mine, old=other, verdict="worse", reasons=tuple(reasons))
     enough = min(mine.requests, other.requests) >= limits.requests
     return LiveComparison(new=mine, old=other, verdict="no worse" if enough else "too few requests")
+
+
+def minutes_of(
+    requests: Mapping[tuple[str, datetime], float],
+    errors: Mapping[tuple[str, datetime], float],
+    within: Mapping[tuple[str, datetime], Sequence[tuple[float, float]]],
+) -> dict[str, dict[datetime, Minute]]:
+    """Put together what a service tells of a deployment and the beginning of a minute, as `Target.live` returns it."""
+    told: dict[str, dict[datetime, Minute]] = defaultdict(dict)
+    for place, number in requests.items():
+        deployment, moment = place
+        told[deployment][moment] = Minute(
+            requests=round(number), errors=round(errors.get(place, 0)), within=tuple(sorted(within.get(place, ())))
+        )
+    return told
 
 
 def _figures(minutes: Sequence[Minute]) -> LiveFigures:

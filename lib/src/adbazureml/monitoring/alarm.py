@@ -100,14 +100,13 @@ def alarm_of(reports: Sequence[PastReport], *, needed: int, of: int, found: str)
         return Alarm(raised=False, said="No alarm: no new row since the last report.")
     counted = [one for one, before in pairwise([*reports, None]) if one and one.brings_news(before)]
     drifted = sum(one.drifted for one in counted[:of])
-    seen = f"{drifted} of the last {min(of, len(counted))} reports found drift, {needed} of {of} raise the alarm"
     if of == 1:
         seen = "this report found drift" if newest.drifted else "this report found no drift"
-    if newest.drifted and drifted >= needed:
-        return Alarm(raised=True, said=f"Alarm: {seen}. {found}")
-    return Alarm(
-        raised=False, said=f"No alarm: {seen}{'' if newest.drifted or of == 1 else ', the newest among them'}."
-    )
+    else:
+        seen = f"{drifted} of the last {min(of, len(counted))} reports found drift, {needed} of {of} raise the alarm"
+        seen += "" if newest.drifted else ", the newest among them"
+    raised = newest.drifted and drifted >= needed
+    return Alarm(raised, f"Alarm: {seen}. {found}" if raised else f"No alarm: {seen}.")
 
 
 def remembered(model_uri: str) -> list[PastReport]:

@@ -18,6 +18,7 @@ from adbazureml.scoring.sql_translation import NotTranslatableError, SQLModel
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models.model import ModelInfo
+    from mlflow.pyfunc import PyFuncModel
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
@@ -60,7 +61,13 @@ class TranslatedModel:
     has_probabilities: bool
 
     def columns(self, given: Mapping[str, Column], *, refusing: bool) -> tuple[Column, Column | None, Column]:
-        """Prediction, probabilities by class, and why a row is refused; `refusing`: such a row fails the query."""
+        """Prediction, probabilities by class, and why a row is refused; `refusing`: such a row fails the query.
+
+        Raises
+        ------
+        NotTranslatableError
+            The model, or its probabilities, have no translation.
+        """
         from pyspark.sql import functions
 
         answer = self.model.predictions(given)
@@ -68,6 +75,8 @@ class TranslatedModel:
         if refusing:
             failed = functions.raise_error(answer.refused)
             prediction = functions.when(answer.refused.isNull(), prediction).otherwise(failed)
+        if self.has_probabilities and not answer.probabilities:
+            raise NotTranslatableError("its probabilities have no translation")
         if not self.has_probabilities:
             return prediction, None, answer.refused
         classes = functions.array(*(functions.lit(class_text(one)) for one in self.model.classes))
@@ -115,8 +124,10 @@ def choose_engine(
     if engine == "python":
         return ChosenEngine("python", "asked for")
     try:
-        translated = _translated(given, info, uri, probabilities=probabilities)
-        compared = _compare(translated, rows, given, uri)
+        _check_flavor(info)
+        model = _loaded(uri)
+        translated = _translated(model, given, info, probabilities=probabilities)
+        compared = _compare(translated, model, rows, given)
     except NotTranslatableError as error:
         if engine == "sql":
             raise ScoringError(
@@ -126,18 +137,20 @@ def choose_engine(
     return ChosenEngine("sql", compared, translated)
 
 
-def _translated(given: Mapping[str, Column], info: ModelInfo, uri: str, *, probabilities: bool) -> TranslatedModel:
+def _check_flavor(info: ModelInfo) -> None:
     function = info.flavors.get("python_function", {})
     if "sklearn" not in info.flavors or function.get("loader_module") != "mlflow.sklearn":
         raise NotTranslatableError("only scikit-learn's models have a translation")
     if function.get("predict_fn", "predict") != "predict":
         raise NotTranslatableError(f"it answers by {function['predict_fn']}")
+
+
+def _translated(
+    loaded: PyFuncModel, given: Mapping[str, Column], info: ModelInfo, *, probabilities: bool
+) -> TranslatedModel:
     names, specs = inputs(info)
-    model = SQLModel(_estimator(uri), dict(zip(names or list(given), map(_kind, _each(specs, given)), strict=True)))
-    # Built once for what it raises: the columns themselves are built for each frame.
-    answer = model.predictions(given)
-    if probabilities and not answer.probabilities:
-        raise NotTranslatableError("its probabilities have no translation")
+    kinds = dict(zip(names or list(given), map(_kind, _each(specs, given)), strict=True))
+    model = SQLModel(loaded.get_raw_model(), kinds)
     return TranslatedModel(model, _prediction_type(model, info, probabilities=probabilities), probabilities)
 
 
@@ -156,14 +169,15 @@ def _kind(spec: Any) -> str:
     return "double" if str(spec.type) == "float64" else f"a tensor of {spec.type}"
 
 
-def _estimator(uri: str) -> Any:
+def _loaded(uri: str) -> PyFuncModel:
     import mlflow
 
     try:
-        return mlflow.sklearn.load_model(uri)
+        loaded: PyFuncModel = mlflow.pyfunc.load_model(uri)
     except Exception as error:
         # Unpickling may raise anything; Python's workers then say what to do.
         raise NotTranslatableError(explain_load(uri, error)) from error
+    return loaded
 
 
 def _prediction_type(model: SQLModel, info: ModelInfo, *, probabilities: bool) -> DataType:
@@ -191,7 +205,7 @@ def _prediction_type(model: SQLModel, info: ModelInfo, *, probabilities: bool) -
     return kind
 
 
-def _compare(translated: TranslatedModel, rows: DataFrame, given: Mapping[str, Column], uri: str) -> str:
+def _compare(translated: TranslatedModel, model: PyFuncModel, rows: DataFrame, given: Mapping[str, Column]) -> str:
     """Hold the translation against the model on some of the rows.
 
     Returns
@@ -204,7 +218,6 @@ def _compare(translated: TranslatedModel, rows: DataFrame, given: Mapping[str, C
     NotTranslatableError
         The answers differ, or can't be had.
     """
-    import mlflow
     from pyspark.errors import PySparkException
 
     asked = [column.alias(f"in_{index}") for index, column in enumerate(given.values())]
@@ -215,7 +228,6 @@ def _compare(translated: TranslatedModel, rows: DataFrame, given: Mapping[str, C
         sample = rows.limit(_COMPARED_ROWS).select(*asked, *made).toPandas()
     except PySparkException as error:
         raise NotTranslatableError(f"the comparison failed: {explain_error(error)}") from error
-    model = mlflow.pyfunc.load_model(uri)
     frame = sample.iloc[:, : len(asked)].set_axis(list(given), axis="columns")
     taken = sample["refused"].isna()
     # A null among whole numbers or booleans makes another type of the whole column.

@@ -96,7 +96,7 @@ class SQLModel:
             The model has a step or an option that is in no table here.
         """
         names = list(self.kinds)
-        _unless(set(inputs) != set(names), "an optional input is absent")
+        _refuse_if(set(inputs) != set(names), "an optional input is absent")
         fitted_on = getattr(self.estimator, "feature_names_in_", None)
         if fitted_on is not None and list(fitted_on) != names:
             raise NotTranslatableError("it was fitted on other columns, or another order, than its signature names")
@@ -138,9 +138,7 @@ def _transformed(steps: Sequence[Any], features: list[_Feature], names: Sequence
 
 def _step(step: Any, features: list[_Feature], names: Sequence[str] | None) -> list[_Feature]:
     if isinstance(step, str):
-        if step == "passthrough":
-            return features
-        return []
+        return features if step == "passthrough" else []
     name = _name(step)
     if name == "Pipeline":
         return _transformed(_steps(step), features, names)
@@ -155,7 +153,7 @@ def _column_transformer(step: Any, features: list[_Feature], names: Sequence[str
     found: list[_Feature] = []
     for _, inner, columns in step.transformers_:
         at = [_position(column, names) for column in _as_list(columns)]
-        if at and not (isinstance(inner, str) and inner == "drop"):
+        if at:
             taken_names = [names[i] for i in at] if names is not None else None
             found += _step(inner, [features[i] for i in at], taken_names)
     return found
@@ -178,13 +176,13 @@ def _position(column: Any, names: Sequence[str] | None) -> int:
     return int(column)
 
 
-def _unless(option: bool, said: str) -> None:
-    if option:
+def _refuse_if(unknown: bool, said: str) -> None:
+    if unknown:
         raise NotTranslatableError(said)
 
 
 def _function_transformer(step: Any, features: list[_Feature]) -> list[_Feature]:
-    _unless(step.func is not None, "FunctionTransformer calls a function of Python")
+    _refuse_if(step.func is not None, "FunctionTransformer calls a function of Python")
     return features
 
 
@@ -212,14 +210,14 @@ def _robust_scaler(step: Any, features: list[_Feature]) -> list[_Feature]:
 
 
 def _max_abs_scaler(step: Any, features: list[_Feature]) -> list[_Feature]:
-    _unless(getattr(step, "clip", False), "MaxAbsScaler clips")
+    _refuse_if(getattr(step, "clip", False), "MaxAbsScaler clips")
     return _shifted(features, None, step.scale_)
 
 
 def _min_max_scaler(step: Any, features: list[_Feature]) -> list[_Feature]:
     from pyspark.sql import functions
 
-    _unless(step.clip, "MinMaxScaler clips")
+    _refuse_if(step.clip, "MinMaxScaler clips")
     return [
         feature.then(feature.number() * functions.lit(float(scale)) + functions.lit(float(least)))
         for feature, scale, least in zip(features, step.scale_, step.min_, strict=True)
@@ -229,16 +227,18 @@ def _min_max_scaler(step: Any, features: list[_Feature]) -> list[_Feature]:
 def _simple_imputer(step: Any, features: list[_Feature]) -> list[_Feature]:
     from pyspark.sql import functions
 
-    _unless(step.add_indicator, "SimpleImputer adds indicators")
+    _refuse_if(step.add_indicator, "SimpleImputer adds indicators")
     of_numbers = isinstance(step.missing_values, float) and math.isnan(step.missing_values)
-    _unless(not of_numbers and step.missing_values is not None, "SimpleImputer fills another value than a missing one")
+    _refuse_if(
+        not of_numbers and step.missing_values is not None, "SimpleImputer fills another value than a missing one"
+    )
     found = []
     for feature, fill in zip(features, step.statistics_, strict=True):
         missing = fill is None or (isinstance(fill, float) and math.isnan(fill))
-        _unless(missing, "SimpleImputer leaves out a column without a value")
-        _unless(feature.kind == "boolean", "SimpleImputer takes no booleans")
+        _refuse_if(missing, "SimpleImputer leaves out a column without a value")
+        _refuse_if(feature.kind == "boolean", "SimpleImputer takes no booleans")
         if feature.kind == "string":
-            _unless(not isinstance(fill, str), "SimpleImputer fills text with another type")
+            _refuse_if(not isinstance(fill, str), "SimpleImputer fills text with another type")
             # Among text Spark's null is None, which only an imputer of None fills.
             found.append(
                 feature
@@ -246,7 +246,7 @@ def _simple_imputer(step: Any, features: list[_Feature]) -> list[_Feature]:
                 else _Feature(functions.coalesce(feature.column, functions.lit(fill)), "string", feature.inputs)
             )
         else:
-            _unless(not of_numbers, "SimpleImputer fills None among numbers")
+            _refuse_if(not of_numbers, "SimpleImputer fills None among numbers")
             found.append(feature.then(functions.coalesce(feature.number(), functions.lit(float(fill)))))
     return found
 
@@ -257,18 +257,18 @@ def _is_category(feature: _Feature, category: Any) -> Column:
 
     missing = category is None or (isinstance(category, (float, np.floating)) and math.isnan(category))
     if missing:
-        _unless(feature.kind == "string" and category is not None, "NaN is a category among text")
+        _refuse_if(feature.kind == "string" and category is not None, "NaN is a category among text")
         return feature.column.isNull()
     value = category.item() if isinstance(category, np.generic) else category
     types = {"string": str, "boolean": bool}.get(feature.kind, (int, float))
-    _unless(not isinstance(value, types), "a category is of another type than its column")
+    _refuse_if(not isinstance(value, types), "a category is of another type than its column")
     # scikit-learn compares whole numbers as such where the categories are: not all of 64 bits are doubles.
     column = feature.number() if isinstance(value, float) else feature.column
     return functions.coalesce(column == functions.lit(value), functions.lit(False))
 
 
 def _categories(step: Any, features: list[_Feature]) -> list[list[Column]]:
-    _unless(
+    _refuse_if(
         getattr(step, "min_frequency", None) is not None or getattr(step, "max_categories", None) is not None,
         f"{_name(step)} joins infrequent categories",
     )
@@ -295,7 +295,7 @@ def _finite(column: Column) -> Column:
 def _one_hot_encoder(step: Any, features: list[_Feature]) -> list[_Feature]:
     from pyspark.sql import functions
 
-    _unless(
+    _refuse_if(
         step.handle_unknown not in {"error", "ignore"}, f"OneHotEncoder takes unknown ones as {step.handle_unknown}"
     )
     dropped = step.drop_idx_ if step.drop_idx_ is not None else [None] * len(features)
@@ -327,7 +327,7 @@ def _ordinal_encoder(step: Any, features: list[_Feature]) -> list[_Feature]:
     found: list[_Feature] = []
     for feature, known, categories in zip(features, _categories(step, features), step.categories_, strict=True):
         missing = any(category is None or category != category for category in categories)  # noqa: PLR0124
-        _unless(missing, "OrdinalEncoder has a code for missing values")
+        _refuse_if(missing, "OrdinalEncoder has a code for missing values")
         codes = functions.coalesce(
             *(functions.when(one, functions.lit(float(code))) for code, one in enumerate(known)),
             functions.lit(None if instead is None or math.isnan(instead) else float(instead)),
@@ -400,10 +400,10 @@ def _scores(model: Any, features: list[_Feature], *, several: bool) -> list[Colu
     from pyspark.sql import functions
 
     coefficients = np.asarray(model.coef_, dtype=float)
-    _unless(coefficients.ndim == 2 and not several, "it predicts several numbers")
+    _refuse_if(coefficients.ndim == 2 and not several, "it predicts several numbers")
     rows = np.atleast_2d(coefficients)
-    _unless(rows.size > _MOST_TERMS, f"{rows.size:,} coefficients make too long an expression")
-    _unless(rows.shape[1] != len(features) or not features, "its coefficients do not fit its steps")
+    _refuse_if(rows.size > _MOST_TERMS, f"{rows.size:,} coefficients make too long an expression")
+    _refuse_if(rows.shape[1] != len(features) or not features, "its coefficients do not fit its steps")
     intercepts = np.broadcast_to(np.ravel(np.asarray(model.intercept_, dtype=float)), (len(rows),))
     numbers = [feature.number() for feature in features]
     return [

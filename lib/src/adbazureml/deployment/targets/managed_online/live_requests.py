@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adbazureml.azure.credential import credential_for
 from adbazureml.azure.refusals import RefusedError
 from adbazureml.azure.resource_manager import read_resource
-from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.live_comparison import Minute, minutes_of
 from adbazureml.errors import DeploymentError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -57,14 +57,7 @@ def read_live_requests(
     for metric, dimensions, moment, value in _read(workspace, name, since, list(_LATENCIES), "deployment eq '*'"):
         place = dimensions["deployment"], moment
         within[place].append((value, _LATENCIES[metric] * round(requests[place])))
-    told: dict[str, dict[datetime, Minute]] = defaultdict(dict)
-    for (deployment, moment), number in requests.items():
-        told[deployment][moment] = Minute(
-            requests=round(number),
-            errors=round(errors[deployment, moment]),
-            within=tuple(sorted(within[deployment, moment])),
-        )
-    return told
+    return minutes_of(requests, errors, within)
 
 
 def _read(

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 
-from adbazureml.deployment.live_comparison import Minute
+from adbazureml.deployment.live_comparison import Minute, minutes_of
 from adbazureml.errors import DeploymentError
 
 _REQUESTS = "request_count_total"
@@ -55,12 +55,7 @@ def live_requests(exported: str, entities: Collection[str]) -> Mapping[str, Mapp
             "watch: the metrics that Databricks exports of this endpoint do not tell its served entities apart: leave"
             " watch out."
         )
-    told: dict[str, dict[datetime, Minute]] = defaultdict(dict)
-    for (entity, moment), number in requests.items():
-        told[entity][moment] = Minute(
-            requests=number, errors=errors[entity, moment], within=tuple(sorted(within[entity, moment]))
-        )
-    return told
+    return minutes_of(requests, errors, within)
 
 
 def _lines(exported: str) -> Iterator[tuple[str, dict[str, str], float, datetime]]:
