@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
     from nbclient.exceptions import CellExecutionError
 
+    from adbazureml import AzureMLWorkspace
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 # The longest cell starts Spark, and on a new machine fetches Delta Lake's jars before that.
 CELL_TIMEOUT = 900
@@ -42,8 +44,10 @@ class StepFailedError(Exception):
 
 
 def notebooks() -> list[Path]:
-    """The notebooks in the order of the walk."""
-    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    """The notebooks in the order of the walk; after the first validation, one that shows what others come to."""
+    walk = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    walk.insert(5, FOLDER / "challengers.ipynb")
+    return walk
 
 
 def walk(paths: Sequence[Path]) -> None:
@@ -182,6 +186,21 @@ def _said(error: CellExecutionError) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
 
+def _holders(name: str, registry: str, workspace: AzureMLWorkspace | None) -> str:
+    """Which version each registry has as the champion now."""
+    from adbazureml import DatabricksWorkspace
+    from adbazureml.registry import CHAMPION, azureml_model_name
+
+    asked = [] if registry == "azureml" else [("Databricks", DatabricksWorkspace.current(), name)]
+    if registry != "databricks" and workspace:
+        asked.append(("Azure ML", workspace, azureml_model_name(name)))
+    held = [
+        f"version {place.client().get_model_version_by_alias(named, CHAMPION).version} in {title}"
+        for title, place, named in asked
+    ]
+    return f"So the champion is {' and '.join(held)}."
+
+
 def summary() -> str:
     """What came out of the walk, and where to look."""
     import mlflow
@@ -200,6 +219,9 @@ def summary() -> str:
         lines.append(f"run {run.info.run_name:<11} {run_id}: {metrics}")
     lines.append(f"model versions  {handed_on.get('registered', '')}")
     lines.append(f"champion        {handed_on.get('verdict', '')}")
+    titles = ["challengers", "", ""]
+    lines += [f"{title:<15} {one}" for title, one in zip(titles, handed_on["challengers"].splitlines(), strict=True)]
+    lines.append(f"{'':<15} {_holders(settings.challengers_model_name, settings.registry, workspace)}")
     lines.append(f"predictions     {handed_on.get('scored', '')}")
     lines.append(f"drift           {handed_on.get('drift', '')}")
     lines.append(f"look at         {runtime.home() / 'executed'} (the notebooks with their tables and pictures)")

@@ -34,7 +34,7 @@ def test_the_walk_is_in_order():
         "clean_up",
     ]
     walk = [f"{number:02}_{stage}" for number, stage in enumerate(stages, start=1)]
-    assert [path.stem for path in PATHS] == [*walk, "approval", "catch_up"]
+    assert [path.stem for path in PATHS] == [*walk, "approval", "catch_up", "challengers"]
 
 
 def test_format_without_outputs_and_with_stable_ids(notebook):
@@ -69,7 +69,11 @@ def test_asks_for_the_groups_that_it_uses_and_no_others(notebook):
     code = "\n".join(cell.source for cell in code_cells(notebook))
     asked = re.search(r"Settings\.from_notebook\((.*?)\)", code)
     groups = re.findall(r'"(\w+)"', asked.group(1)) if asked else []
-    properties = {"experiment_name": "experiment", "spark_model_name": "model_name"}
+    properties = {
+        "experiment_name": "experiment",
+        "spark_model_name": "model_name",
+        "challengers_model_name": "model_name",
+    }
     properties |= {"keys": "key_columns", "kinds_to_delete": "delete_kinds"}
     used = {properties.get(name, name) for name in re.findall(r"settings\.(\w+)", code)}
     assert used <= set(names_in(*groups)), "a parameter that the notebook uses has no widget"

@@ -77,7 +77,7 @@ def test_both_workspaces_hold_the_same_runs(walked):
     theirs = azureml.get_experiment_by_name(azureml_experiment_name(experiment.name))
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
     counterparts = azureml.search_runs([theirs.experiment_id])
-    assert len(ours) == len(counterparts) == 8
+    assert len(ours) == len(counterparts) == 14
     for counterpart in counterparts:
         run = ours[counterpart.data.tags["adbazureml.databricks.run_id"]]
         assert counterpart.data.metrics == run.data.metrics
@@ -102,8 +102,26 @@ def test_the_champion_is_the_second_day_s_version_in_both_workspaces(walked):
     """Trained on the same rows, it is as good."""
     for client in clients():
         assert str(client.get_model_version_by_alias("adbazureml_diabetes", "champion").version) == "2"
-    assert runtime.handed_on()["verdict"] == "adbazureml_diabetes/2 may take the place of version 1."
+    assert runtime.handed_on()["verdict"] == (
+        "adbazureml_diabetes/2 may take the place of version 1: mean absolute error 40.89 against 40.89, no different"
+        " beyond chance (95 %: +0 to +0)."
+    )
     assert "No drift in 11 columns" in runtime.handed_on()["drift"]
+
+
+def test_a_better_challenger_took_over_and_a_worse_one_did_not_and_both_registries_say_why(walked):
+    """Each day anew, beside the walk's own model."""
+    name = "adbazureml_diabetes_challengers"
+    for client in clients():
+        assert str(client.get_model_version_by_alias(name, "champion").version) == "5"
+        better, worse = (client.get_model_version(name, number).description for number in ("5", "6"))
+        assert f"{name}/5 may take the place of version 4: mean absolute error 40.89 against 65.29, better (" in better
+        assert f"{name}/6 fails, version 5 stays: mean absolute error " in worse
+        assert worse.endswith("by more than 2%.")
+    assert (
+        "So the champion is version 5 in Databricks and version 5 in Azure ML."
+        in importlib.import_module("walk").summary()
+    )
 
 
 def test_a_shift_that_is_one_is_found_and_nothing_else(walked):
@@ -148,7 +166,7 @@ def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
     kept = nbformat.read(walked / "executed" / "09_clean_up.ipynb", as_version=4)
     (listed,) = (cell for cell in kept.cells if cell.id == "list")
     assert "nothing was" in listed.outputs[-1]["data"]["text/html"]
-    # 8 runs, 4 versions and 2 models in each workspace, 3 tables, 1 checkpoint
+    # 14 runs, 10 versions and 3 models in each workspace, 3 tables, 1 checkpoint
     code = """
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, clean_up, inventory
 from adbazureml.errors import CleanUpError
@@ -159,12 +177,12 @@ neighbours = mlflow.MlflowClient(workspace.tracking_uri, workspace.registry_uri)
 neighbours.create_registered_model("neighbour")
 neighbours.create_run(neighbours.create_experiment("neighbour"))
 found = inventory(settings, workspace=workspace)
-assert len(found.items) == 32, len(found.items)
+assert len(found.items) == 58, len(found.items)
 try:
     clean_up(found, confirm="something else")
 except CleanUpError as error:
     assert "type the experiment's name: '/Users/" in str(error)
-assert len(inventory(settings, workspace=workspace).items) == 32
+assert len(inventory(settings, workspace=workspace).items) == 58
 clean_up(found, confirm=found.experiment)
 assert not inventory(settings, workspace=workspace).items
 assert neighbours.search_registered_models()[0].name == "neighbour"

@@ -396,6 +396,16 @@ class Settings(
         return f"{self.model_name}_spark"
 
     @property
+    def challengers_model_name(self) -> str:
+        """Registered name of the models that show what becomes of a better and of a worse version."""
+        return f"{self.model_name}_challengers"
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """All that the notebooks register."""
+        return self.model_name, self.spark_model_name, self.challengers_model_name
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The names in `key_columns`."""
         return _listed(self.key_columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from adbazureml import runtime
@@ -53,14 +53,14 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
     runs = _all_runs(databricks, settings.experiment_name)
     known = {run.info.run_id for run in runs}
     versions, listed, left = [], _active(databricks, runs), []
-    places: list[tuple[Workspace, list[str]]] = [(databricks, _models(settings))]
+    places: list[tuple[Workspace, Sequence[str]]] = [(databricks, settings.model_names)]
     if workspace is not None:
         counterparts, others = _counterpart_runs(workspace, settings.experiment_name, known)
         listed += _active(workspace, counterparts)
         if others:
             left.append(f"{others} runs of that experiment in Azure ML belong to another Databricks workspace.")
         known |= {run.info.run_id for run in counterparts}
-        places.append((workspace, [azureml_model_name(model) for model in _models(settings)]))
+        places.append((workspace, [azureml_model_name(model) for model in settings.model_names]))
     for place, models in places:
         for model in models:
             ours, others_too = _versions(place, model, known)
@@ -73,10 +73,6 @@ def inventory(settings: Settings, *, workspace: AzureMLWorkspace | None = None) 
     items = [*serving, *versions, *listed, *data, *link, *group]
     items.sort(key=lambda item: KINDS.index(item.kind))
     return Inventory(settings, workspace, tuple(items), tuple(other_serving + left + other_data + no_link + why))
-
-
-def _models(settings: Settings) -> list[str]:
-    return [settings.model_name, settings.spark_model_name]
 
 
 def _endpoints(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:
@@ -107,7 +103,7 @@ def _endpoints(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:
 
 def _is_ours(model_uri: str, settings: Settings) -> bool:
     name = model_uri.removeprefix("models:/").rpartition("/")[0]
-    return name in {one for model in _models(settings) for one in (model, azureml_model_name(model))}
+    return name in {one for model in settings.model_names for one in (model, azureml_model_name(model))}
 
 
 def _link(settings: Settings, workspace: AzureMLWorkspace | None) -> Found:

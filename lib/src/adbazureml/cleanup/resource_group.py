@@ -143,7 +143,7 @@ def _others_work(workspace: AzureMLWorkspace, settings: Settings) -> Iterator[st
             [found.experiment_id], max_results=1
         ):
             yield f"experiment {found.name}"
-    models = {azureml_model_name(name) for name in (settings.model_name, settings.spark_model_name)}
+    models = {azureml_model_name(name) for name in settings.model_names}
     for model in client.search_registered_models():
         if model.name not in models:
             yield f"model {model.name}"

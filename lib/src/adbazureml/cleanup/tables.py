@@ -60,11 +60,7 @@ def _other_models(table: str, settings: Settings) -> str:
     frame = runtime.table(table)
     if "model_uri" not in frame.columns:
         return "it has no column model_uri, so this package did not write it"
-    ours = {
-        name.lower()
-        for model in (settings.model_name, settings.spark_model_name)
-        for name in (model, azureml_model_name(model))
-    }
+    ours = {name.lower() for model in settings.model_names for name in (model, azureml_model_name(model))}
     model = functions.lower(functions.regexp_replace("model_uri", r"^models:/|/\d+$", ""))
     others = [str(row[0]) for row in frame.select(model.alias("model")).distinct().collect() if row[0] not in ours]
     return f"it holds rows of other models ({', '.join(sorted(others))})" if others else ""

@@ -28,7 +28,7 @@ from adbazureml.validation.metrics import (
 )
 from adbazureml.validation.rows import Rows, rows_to_compare
 from adbazureml.validation.rules import MetricLimits
-from adbazureml.validation.verdict import Check, Comparison, Mode, Verdict, curve_of
+from adbazureml.validation.verdict import AGAINST, ALL_ROWS, Check, Comparison, Mode, Verdict, curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,7 @@ def validate(
         compared = tuple(_compared(rows, our_losses, their_losses))
         checks += [
             Check(
-                "against the champion" if one.part == "all rows" else one.part,
+                AGAINST if one.part == ALL_ROWS else one.part,
                 not one.worse(tolerance),
                 _said(one, loss_name, tolerance),
             )
@@ -225,7 +225,7 @@ def _answered(ours: _Side, theirs: _Side | None) -> Check:
 
 
 def _compared(rows: Rows, ours: NDArray[np.float64], theirs: NDArray[np.float64] | None) -> Iterator[Comparison]:
-    yield _comparison("all rows", ours, theirs, CONFIDENCE)
+    yield _comparison(ALL_ROWS, ours, theirs, CONFIDENCE)
     parts: list[tuple[str, NDArray[np.intp]]] = []
     for column in rows.slices.columns:
         for value, indices in rows.slices.groupby(column, dropna=False).indices.items():
@@ -253,6 +253,6 @@ def _said(one: Comparison, loss: str, tolerance: float) -> str:
     low, high = one.difference
     how = "better" if high < 0 else "worse" if low > 0 else "no different beyond chance"
     beyond = f", by more than {tolerance:.0%}" if one.worse(tolerance) else ""
-    where = "" if one.part == "all rows" else f" where {one.part}"
+    where = "" if one.part == ALL_ROWS else f" where {one.part}"
     figures = f"{loss} {one.losses[0]:.4g} against {one.losses[1]:.4g}{where}"
     return f"{figures}, {how} ({one.confidence:.3g} %: {low:+.3g} to {high:+.3g}){beyond}"

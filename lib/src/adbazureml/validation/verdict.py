@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Mode = Literal["enabled", "dry_run", "disabled"]
 
 ALL_ROWS = "all rows"
+# The check of the loss on all rows.
+AGAINST = "against the champion"
 _POINTS = 200
 _COLOURS = {"new version": "#0078d4", "champion": "#605e5c"}
 
@@ -245,8 +247,9 @@ class Verdict:
         axes.set_ylim(len(self.comparisons) or 1, -1)
 
     def __str__(self) -> str:
-        failed = "; ".join(check.said for check in self.checks if not check.passed)
-        return f"{self._sentence()}{f': {failed}' if failed else ''}."
+        # Of one that passed: by how much it is better, or that it is no worse.
+        told = "; ".join(one.said for one in self.checks if (one.name == AGAINST if self.passed else not one.passed))
+        return f"{self._sentence()}{f': {told}' if told else ''}."
 
     def _sentence(self) -> str:
         challenger, champion = self.challenger.removeprefix("models:/"), self.replaces
