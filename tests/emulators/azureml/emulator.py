@@ -28,6 +28,8 @@ from .monitors import Monitors
 from .online import OnlineEndpoints
 from .registry import Registry
 from .service import Emulator, HttpsService
+from .shared_registries import ROUTES as REGISTRY_ROUTES
+from .shared_registries import SharedRegistries
 from .tracking import Tracking
 from .workspace import STORAGE_SUFFIX, Workspace
 
@@ -48,6 +50,7 @@ class AzureMLEmulator(Emulator):
         tracking, artifacts, blobs: the services, for what a test wants to set (limits, page size, signatures).
         assets, online: likewise the attached computes, and the online endpoints, whose deployments really run.
         monitors: likewise the data assets and monitoring schedules.
+        registries: likewise the registries that workspaces share.
         resource_manager: the subscription, its resources and its long-running operations.
     """
 
@@ -69,6 +72,7 @@ class AzureMLEmulator(Emulator):
         self.assets = Assets(self.workspace, backend, registry, self.artifacts, self.blobs)
         self.online = OnlineEndpoints(self.workspace, self.identity, self.assets, self._folder)
         self.live_metrics = LiveMetrics()
+        self.registries = SharedRegistries(self.workspace, self.identity, self.assets)
         self.monitors = Monitors(self.workspace, self.online.operations)
         self._backend = backend
         self._metadata = CloudMetadata(self.cloud, url)
@@ -89,6 +93,7 @@ class AzureMLEmulator(Emulator):
                 (r"/metadata/endpoints", self._metadata),
                 (ROUTES, Inference(self.identity, self.online, self.live_metrics)),
                 (rf"/(?:{TENANT}|msi)/", self.identity),
+                (REGISTRY_ROUTES, self.registries),
             ]
         )
         return self
@@ -139,6 +144,8 @@ class AzureMLEmulator(Emulator):
             "AZUREML_CURRENT_CLOUD": self.cloud,
             "ARM_CLOUD_METADATA_URL": f"{self.url}/metadata/endpoints?api-version=2019-05-01",
             "AZURE_AUTHORITY_HOST": self.url,
+            # azure-ai-ml looks for registries there, in a cloud that it does not know.
+            "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{self.url}/",
         }
 
     @property

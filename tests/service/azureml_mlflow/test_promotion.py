@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, find_version, promote, register, rollback, track
 from adbazureml.errors import RegistryError
-from adbazureml.registry import new_version
+from adbazureml.registry import AzureMLRegistry, new_version
 
 NAME = "main.houses.prices"
 IN_AZUREML = "main--houses--prices"
@@ -188,3 +188,51 @@ def test_in_one_registry_alone(workspace, log_model):
     assert promote(version, workspace=workspace, alias="challenger").databricks is None
     with pytest.raises(RegistryError, match="is the first that had the alias"):
         rollback("alone", alias="challenger", registry="azureml", workspace=workspace)
+
+
+@pytest.fixture
+def shared(azure):
+    """An Azure ML registry, empty."""
+    azure.registries.models["shared"] = {}
+    yield azure.registries.models["shared"]
+    del azure.registries.models["shared"]
+
+
+def test_into_an_azure_ml_registry_once(workspace, versions, shared):
+    to = AzureMLRegistry(name="shared")
+    first, second, _ = versions
+    for _ in range(2):
+        promoted = promote(first, workspace=workspace, to=to)
+        assert (promoted.azureml, promoted.databricks, promoted.before) == (first.azureml, None, None)
+        assert f"/registries/shared/models/{IN_AZUREML}/version/{first.azureml}" in promoted.links[0]
+    (properties,) = shared.values()
+    assert properties["tags"]["adbazureml_copied_from"] == f"{workspace.name}/{IN_AZUREML}/{first.azureml}"
+    assert properties["tags"]["adbazureml.alias.champion"] == "true"
+    with pytest.raises(RegistryError, match=f"is version {first.azureml} in registry 'shared', not none: compare"):
+        promote(second, workspace=workspace, to=to, replaces="")
+    assert promote(second, workspace=workspace, to=to, replaces=first.azureml).before == first.azureml
+    has_it = {number: "adbazureml.alias.champion" in one["tags"] for (_, number), one in shared.items()}
+    assert has_it == {first.azureml: False, second.azureml: True}
+
+
+def test_what_an_azure_ml_registry_refuses(workspace, versions, shared, azure):
+    """Killed before it was tagged, the copy is found again; another's version of that number is not taken for it."""
+    to, (first, *_) = AzureMLRegistry(name="shared"), versions
+    with pytest.raises(RegistryError, match="there is no Azure ML registry 'missing' that this identity sees"):
+        promote(first, workspace=workspace, to=AzureMLRegistry(name="missing"))
+    with pytest.raises(RegistryError, match="to: 'shared' takes versions of an Azure ML workspace"):
+        promote(first, to=to)
+    azure.fail_next(1, "registries/shared/import", status=403)
+    with pytest.raises(RegistryError, match=r"may not write to .* 'shared' \(403\): .* role 'AzureML Registry User'"):
+        promote(first, workspace=workspace, to=to)
+    assert shared == {}
+    promote(first, workspace=workspace, to=to)
+    key = (IN_AZUREML, first.azureml)
+    for tag in [tag for tag in shared[key]["tags"] if "copied_from" in tag or "alias" in tag]:
+        del shared[key]["tags"][tag]
+    promote(first, workspace=workspace, to=to)
+    assert "adbazureml_copied_from" in shared[key]["tags"]
+    shared[key]["tags"] = {}
+    with pytest.raises(RegistryError, match=r"in registry 'shared' is there already, and no copy of .*: archive"):
+        promote(first, workspace=workspace, to=to)
+    assert shared[key]["tags"] == {}

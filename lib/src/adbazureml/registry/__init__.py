@@ -10,9 +10,11 @@ from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
 from adbazureml.registry.registered_version import RegisteredVersion, find_version
 from adbazureml.registry.registration import register
 from adbazureml.registry.registration_plan import RegistrationPlan, plan_registration
+from adbazureml.registry.shared_registry import AzureMLRegistry
 
 __all__ = [
     "CHAMPION",
+    "AzureMLRegistry",
     "DeploymentJob",
     "Promotion",
     "RegisteredVersion",

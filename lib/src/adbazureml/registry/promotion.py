@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from adbazureml.errors import RegistryError
 from adbazureml.registry import version_tags
 from adbazureml.registry.model_names import azureml_model_name
+from adbazureml.registry.shared_registry import AzureMLRegistry, share_version
 from adbazureml.text import html_table
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def promote(
     workspace: AzureMLWorkspace | None = None,
     replaces: str | None = None,
     approval: str | None = None,
-    to: Destination | None = None,
+    to: Destination | AzureMLRegistry | None = None,
 ) -> Promotion:
     """Give a version an alias, in each registry that holds it; the one that had it before is remembered.
 
@@ -92,10 +93,11 @@ def promote(
     approval : str, optional
         Tag of the version, in Databricks, or where only Azure ML holds it there, that a person must have set to
         ``Approved``; a deployment job of Databricks calls it as its approval task.
-    to : str, AzureMLWorkspace, or a tuple of both, optional
+    to : str, AzureMLWorkspace, a tuple of both, or AzureMLRegistry, optional
         Another catalog such as "prod", or whole name, in Unity Catalog, another Azure ML workspace, or both: the
         version is copied there first, with the way back in its tags, and its copy promoted. Again, the copy made before
-        is found. `approval` is asked of the version itself, `replaces` is of the alias there.
+        is found. `approval` is asked of the version itself, `replaces` is of the alias there. An Azure ML registry gets
+        a copy of the version in `workspace`, with a tag for the alias, as it has none.
 
     Raises
     ------
@@ -105,6 +107,16 @@ def promote(
     """
     if approval is not None:
         _check_approval(*places_of(version, workspace)[0], approval)
+    if isinstance(to, AzureMLRegistry):
+        shared = share_version(version, to=to, alias=alias, workspace=workspace, replaces=replaces)
+        return Promotion(
+            name=version.name,
+            alias=alias,
+            databricks=None,
+            azureml=version.azureml,
+            before=shared.before,
+            links=(shared.link,),
+        )
     if to is not None:
         from adbazureml.registry.version_copy import copy_version
 

@@ -73,7 +73,7 @@ def copy_version(
         if (source[0].registry_uri, source[1]) == (place.registry_uri, named):
             raise RegistryError(f"to: {named!r} in {place.name} is where the version is: name another place.")
         with refusals_told(place, f"a copy of version {source[2]} of {source[1]!r}", done):
-            found = _find(place, named, _origin(*source))
+            found = _find(place, named, version_tags.origin_of(*source))
             made[kind] = (place, found or _make(place, named, source), found is None)
         done += f" Version {made[kind][1].version} of {named!r} is in {place.name} already; call again to complete."
     if len(made) > 1:
@@ -107,10 +107,6 @@ def _name_in(name: str, to: str) -> str:
     return model_names.databricks_model_name(f"{to}.{name.partition('.')[2]}")
 
 
-def _origin(place: Workspace, name: str, number: str) -> str:
-    return f"{place.name}/{name}/{number}"
-
-
 def _find(place: Workspace, name: str, origin: str) -> ModelVersion | None:
     """The copy that was made before; the oldest, should there be several."""
     client = place.client()
@@ -124,7 +120,7 @@ def _make(place: Workspace, name: str, source: tuple[Workspace, str, str]) -> Mo
     origin, named, number = source
     found = origin.client().get_model_version(named, number)
     tags = {key: value for key, value in found.tags.items() if not version_tags.is_of_its_place(key)}
-    tags[version_tags.COPIED_FROM] = _origin(*source)
+    tags[version_tags.COPIED_FROM] = version_tags.origin_of(*source)
     tags[version_tags.COPIED_FROM_URL] = origin.model_url(named, number)
     tags[version_tags.REQUEST] = uuid4().hex
     in_azureml = isinstance(place, AzureMLWorkspace)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adbazureml.workspaces import Workspace
 
 # Tags of a version. Unity Catalog takes none of ". , - = / :" in a tag's key.
 RUN_ID = "adbazureml_run_id"
@@ -22,6 +26,16 @@ DATABRICKS_NAME = "adbazureml_databricks_name"
 # What begins so, and which version had an alias before, is not so of a copy.
 _OF_ITS_PLACE = ("adbazureml_counterpart_", REQUEST, "adbazureml.")
 _BEFORE = "_before"
+
+
+def origin_of(place: Workspace, name: str, number: str) -> str:
+    """Value of `COPIED_FROM` for a copy of a version."""
+    return f"{place.name}/{name}/{number}"
+
+
+def alias_tag(alias: str) -> str:
+    """Tag of a version in an Azure ML registry, which has no aliases: it has this one."""
+    return f"adbazureml.alias.{alias}"
 
 
 def before_tag(alias: str) -> str:

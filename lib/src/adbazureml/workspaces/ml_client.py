@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS, RETRIES = 10.0, 30.0, 4
 
 
-def ml_client(workspace: AzureMLWorkspace, *, poll: float = 5.0) -> MLClient:
-    """Return a client of the workspace that signs in as everything else here does.
+def ml_client(workspace: AzureMLWorkspace, *, registry: str = "", poll: float = 5.0) -> MLClient:
+    """Return a client of the workspace, or of a registry, that signs in as everything else here does.
 
     Parameters
     ----------
     workspace : AzureMLWorkspace
         The workspace.
+    registry : str
+        Name of an Azure ML registry in the workspace's cloud, which is looked for at once; empty: the workspace.
     poll : float
         Seconds between two looks at an operation, where Azure asks for no other pause.
 
@@ -38,7 +40,7 @@ def ml_client(workspace: AzureMLWorkspace, *, poll: float = 5.0) -> MLClient:
         from azure.ai.ml import MLClient
     except ImportError as error:
         raise EnvironmentNotReadyError(
-            f"Azure ML's endpoints and monitors need azure-ai-ml ({error}): {pip_install('deploy')}."
+            f"Azure ML's endpoints, monitors and registries need azure-ai-ml ({error}): {pip_install('deploy')}."
         ) from error
     _silence()
     address = WorkspaceAddress.find(workspace.tracking_uri)
@@ -48,7 +50,8 @@ def ml_client(workspace: AzureMLWorkspace, *, poll: float = 5.0) -> MLClient:
         credential_for(cloud),
         address.subscription_id,
         address.resource_group,
-        address.name,
+        None if registry else address.name,
+        registry_name=registry or None,
         cloud=cloud.name,
         enable_telemetry=False,
         # With it off, a failed upload waits for ever for the files that failed.
