@@ -6,6 +6,8 @@ from contextlib import closing
 import mlflow
 import pytest
 from mlflow.utils.rest_utils import get_workspace_client
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression
 from tests.bundle import GIVEN, ROOT, Target, cells, notebook, parameters, passed
 from tests.emulators.databricks import TOKEN, DatabricksEmulator
 from tests.emulators.databricks_serving import Serving
@@ -113,12 +115,13 @@ class TestWholeNotebooks:
         assert (os.environ["DATABRICKS_RUNTIME_VERSION"], "run_id" in parameters(job)) == ("18.0", False)
 
     def test_train_score_and_clean_up(self, jobs_of, shown, spark, azure, databricks):
-        """The target staging, with both."""
+        """The target staging, with both; then two models of another training, a better one and a worse one."""
         where = {name: getattr(azure, name) for name in ("subscription_id", "resource_group", "workspace_name")}
         run = jobs_of("staging", secret_scope="azure", **where)
         link, _ = run("train", "link")
         assert "'Reader'" in link["link"].notes[0]
-        _, trained = run("train", "train_and_log", epochs="3")
+        # So small steps lead nowhere: a champion that is easily beaten.
+        training, trained = run("train", "train_and_log", epochs="3", learning_rate="0.0001")
         assert set(trained) == {"run_id", "spark_run_id"}
         run("train", "catch_up")
         _, registered = run("train", "register")
@@ -147,6 +150,25 @@ class TestWholeNotebooks:
         (theirs,) = azure.find_model_versions("spark_catalog--default--diabetes")
         counterpart = link["workspace"].client().get_run(theirs["run_id"])
         assert counterpart.data.tags["adbazureml.databricks.run_id"] == done.info.run_id
+
+        for model, said in (
+            (LinearRegression(), "/2 may take the place of version 1: mean absolute error 4"),
+            (DummyRegressor(), "/3 fails, version 2 stays: mean absolute error 6"),
+        ):
+            with mlflow.start_run() as retrained:
+                mlflow.sklearn.log_model(
+                    model.fit(training["X_train"], training["y_train"]),
+                    name="model",
+                    signature=training["table"].signature(),
+                    pip_requirements=["scikit-learn"],
+                )
+            run("train", "register", run_id=retrained.info.run_id, spark_run_id="")
+            _, judged = run("train", "validate")
+            assert judged["model_version"] == "2"
+            assert said in judged["verdict"]
+        assert databricks.models["spark_catalog.default.diabetes"].aliases == {"champion": "2"}
+        alias = link["workspace"].client().get_model_version_by_alias("spark_catalog--default--diabetes", "champion")
+        assert (alias.version, "/2 may take the place of version 1: " in alias.description) == ("2", True)
 
         listed, _ = run("clean_up", "clean_up")
         assert {item.kind for item in listed["found"].items} >= {"run", "model version", "table", "checkpoint"}
