@@ -19,6 +19,7 @@ from rounds import alternate
 from scoring import scoring
 from serving import serving
 from tracking import tracking
+from validation import validation
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,7 +87,8 @@ def walk() -> None:
 
 
 BENCHMARKS = {
-    benchmark.__name__: benchmark for benchmark in (imports, log_model, tracking, azure_ml, scoring, serving, walk)
+    benchmark.__name__: benchmark
+    for benchmark in (imports, log_model, tracking, azure_ml, validation, scoring, serving, walk)
 }
 
 

@@ -91,7 +91,9 @@ def test_mlflow_s_own_alias_uri_means_it_in_azure_ml_too(workspace, versions, ro
 def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, versions, azure):
     promote(versions[0], workspace=workspace)
     azure.fail_next(1, "registered-models/set-tag", status=403)
-    with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* Version 2 of .* already; call promote"):
+    with pytest.raises(
+        RegistryError, match=r"refused the alias 'champion': .* Version 2 of .* already; call promote .* role AzureML"
+    ):
         promote(versions[1], workspace=workspace)
     assert holders(workspace) == ("2", versions[0].azureml)
     promote(versions[1], workspace=workspace)

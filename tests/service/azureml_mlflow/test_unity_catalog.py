@@ -204,6 +204,9 @@ def test_promoted_and_rolled_back_in_unity_catalog_and_azure_ml(workspace, unity
     unity.fail_next(1, "registered-models/alias", 403)
     with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
         promote(versions[1], workspace=workspace)
+    # Nor is the other one changed.
+    theirs = workspace.client().get_model_version_by_alias(versions[0].azureml_name, "champion")
+    assert str(theirs.version) == versions[0].azureml
 
 
 def test_from_one_catalog_to_the_next_and_approved_by_a_person(workspace, unity, train):

@@ -1,14 +1,18 @@
 """A new version against the one in use: what may take its place, and what may not, by whose word."""
 
+import os
+import sys
+from pathlib import Path
+
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import MetricThreshold, infer_signature
 from mlflow.models.model import ModelInfo
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from adbazureml import promote, register, track, validate
+from adbazureml import model_requirements, promote, register, track, validate
 from adbazureml.errors import RegistryError, TableError, ValidationFailedError
 from adbazureml.validation import Threshold
 
@@ -245,6 +249,40 @@ def test_what_needs_no_data(version, workspace, rows, databricks):
     databricks.set_model_version_tag(NAME, "1", "owner", "ada")
     asked |= {"size_mb": 100, "latency_ms": 600_000}
     assert validate(first, data=rows, label="y", **asked).passed
+
+
+def test_requirements_that_do_not_resolve_are_seen(version, rows, monkeypatch, tmp_path):
+    first = version()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    verdict = validate(first, data=rows, label="y", environment=True)
+    assert "uv, which makes it, is not on the PATH: pip install uv" in str(verdict)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    # Nothing resolves without an index.
+    for name, value in {"UV_OFFLINE": "1", "UV_NO_CACHE": "1", "MLFLOW_ENV_ROOT": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    verdict = validate(first, data=rows, label="y", environment=True)
+    assert [check.name for check in verdict.checks if not check.passed] == ["environment"]
+    assert "it fails in one of its own requirements: " in str(verdict)
+
+
+@pytest.mark.full
+def test_a_row_is_answered_in_an_environment_of_its_own(workspace, rows, monkeypatch, tmp_path):
+    track(workspace)
+    mlflow.set_experiment("/Users/ada@example.com/validated")
+    with mlflow.start_run() as run:
+        fitted = LinearRegression().fit(rows[["x"]], rows["y"])
+        signature = infer_signature(rows[["x"]], fitted.predict(rows[["x"]]))
+        mlflow.sklearn.log_model(
+            fitted,
+            name="model",
+            signature=signature,
+            pip_requirements=model_requirements("scikit-learn", "pandas", "numpy"),
+        )
+    first = register(run, name=NAME, workspace=workspace)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path))
+    verdict = validate(first, data=rows, label="y", environment=True)
+    assert next(check for check in verdict.checks if check.name == "environment").passed, str(verdict)
 
 
 def test_in_a_dry_run_nothing_is_blocked_and_disabled_nothing_is_looked_at(version, workspace, rows):

@@ -60,7 +60,7 @@ def ask(model: PyFuncModel, rows: pd.DataFrame, task: Task, uri: str) -> tuple[A
     TableError
         The rows lack a column that it takes.
     """
-    chosen = _taken(model, rows, uri)
+    chosen = taken(model, rows, uri)
     try:
         answered = np.asarray(model.predict(chosen))
         values = answered.reshape(len(rows), -1)[:, 0]
@@ -82,7 +82,7 @@ def ask(model: PyFuncModel, rows: pd.DataFrame, task: Task, uri: str) -> tuple[A
 
 def latency_of(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> float:
     """Milliseconds that the model takes for one row: the median of five times, after one that warms it up."""
-    one = _taken(model, rows, uri).head(1)
+    one = taken(model, rows, uri).head(1)
     model.predict(one)
     took = []
     for _ in range(_TIMES):
@@ -92,7 +92,7 @@ def latency_of(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> float:
     return 1_000 * median(took)
 
 
-def _taken(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> pd.DataFrame:
+def taken(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> pd.DataFrame:
     """The columns that the model takes, in its order."""
     schema = model.metadata.get_input_schema()
     wanted = list(rows.columns) if schema is None or not schema.has_input_names() else schema.input_names()

@@ -69,6 +69,7 @@ def validate(
     tags: Sequence[str] = (),
     size_mb: float | None = None,
     latency_ms: float | None = None,
+    environment: bool = False,
     mode: Mode = "enabled",
 ) -> Verdict:
     """Compare a version with the one that has an alias, on the same rows, and say whether it may take its place.
@@ -85,8 +86,9 @@ def validate(
     version : str or RegisteredVersion
         The new version.
     data : str, pyspark DataFrame or pandas.DataFrame
-        Rows that neither model learned from, with their label. Of a table or a Spark frame at most 100,000 are brought
-        to the driver, each column as the model's signature names it. Rows without a label are left out.
+        Rows that neither model learned from, with their label. Of a table or a Spark frame at most 100,000, drawn at
+        random, are brought to the driver, each column as the model's signature names it; the interval says what these
+        leave open. Rows without a label are left out.
     label : str
         Name of the label column.
     where : str, optional
@@ -114,6 +116,9 @@ def validate(
         Tags that the version needs.
     size_mb, latency_ms : float, optional
         The most megabytes of the model's files, and milliseconds for one row on this machine.
+    environment : bool
+        Whether one row is to be answered in a new environment of the version's own requirements, as a server makes it.
+        It takes uv and a minute or more.
     mode : "enabled", "dry_run" or "disabled"
         In a dry run nothing is blocked, whatever the verdict says; disabled, nothing is looked at.
 
@@ -152,6 +157,8 @@ def validate(
         checks.append(model_checks.size_check(ours.model.metadata, size_mb))
     if ours.model and ours.answers and latency_ms is not None:
         checks.append(model_checks.latency_check(ours.model, rows.of_models[0], uri, latency_ms))
+    if ours.model and environment:
+        checks.append(model_checks.environment_check(ours.model, rows.of_models[0], uri))
     compared: tuple[Comparison, ...] = ()
     our_metrics: dict[str, float] = {}
     their_metrics: dict[str, float] = {}
@@ -180,6 +187,7 @@ def validate(
         loss=loss_name,
         mode=mode,
         rows=len(rows.labels),
+        population=rows.population,
         comparisons=compared,
         metrics={name: (value, their_metrics.get(name)) for name, value in our_metrics.items()},
         checks=tuple(checks),

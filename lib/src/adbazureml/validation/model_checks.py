@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adbazureml.text import first_line
-from adbazureml.validation.answers import latency_of
+from adbazureml.validation.answers import latency_of, taken
 from adbazureml.validation.verdict import Check
 
 if TYPE_CHECKING:
@@ -56,6 +58,24 @@ def example_check(model: PyFuncModel) -> Check:
         # The model's own code may raise anything.
         return Check("input example", False, f"it fails on its own: {type(error).__name__}: {first_line(error)}")
     return Check("input example", True, "answered")
+
+
+def environment_check(model: PyFuncModel, rows: pd.DataFrame, uri: str) -> Check:
+    """Whether the requirements of a model resolve, and it answers a row in an environment that has only these."""
+    import mlflow
+
+    if shutil.which("uv") is None:
+        return Check("environment", False, "uv, which makes it, is not on the PATH: pip install uv")
+    try:
+        row = taken(model, rows, uri).head(1)
+        with tempfile.TemporaryDirectory() as folder:
+            # With a file for the answer: it would be printed.
+            mlflow.models.predict(uri, input_data=row, env_manager="uv", output_path=f"{folder}/answer.json")
+    except Exception as error:
+        # What installs and runs the model is other programs, which print their reasons.
+        said = f"it fails in one of its own requirements: {type(error).__name__}: {first_line(error)}"
+        return Check("environment", False, f"{said}; the output above says why")
+    return Check("environment", True, "answered in one of its own requirements")
 
 
 def description_check(version: ModelVersion) -> Check:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100_000
 _MOST_VALUES = 50
+_SEED = 0
 _BESIDE = "adbazureml_beside"
 
 
@@ -33,11 +34,14 @@ class Rows:
         The columns by whose values they are looked at apart.
     of_models : tuple of pandas.DataFrame
         The rows as each model takes them.
+    population : int
+        How many rows with a label there are, of which these were drawn.
     """
 
     labels: pd.Series[Any]
     slices: pd.DataFrame
     of_models: tuple[pd.DataFrame, ...]
+    population: int
 
 
 def rows_to_compare(
@@ -49,7 +53,7 @@ def rows_to_compare(
     task: Task,
     models: Sequence[str],
 ) -> Rows:
-    """Bring the rows to the driver; of a table or a Spark frame at most 100,000.
+    """Bring the rows to the driver; of a table or a Spark frame at most 100,000, drawn at random.
 
     Raises
     ------
@@ -58,6 +62,7 @@ def rows_to_compare(
     """
     import pandas as pd
 
+    population = None
     if isinstance(data, pd.DataFrame):
         if where:
             raise TableError("where: of a pandas frame choose the rows yourself; it is for tables and Spark frames.")
@@ -67,7 +72,8 @@ def rows_to_compare(
                 raise TableError(f"{asked_by} {column!r}: data has no such column; it has {names}.")
         labels, beside, rows = data[label], data[list(slices)], [data] * len(models)
     else:
-        labels, beside, rows = _from_spark(select_rows(data, where), label, slices, models)
+        drawn, population = draw_labelled(select_rows(data, where), label)
+        labels, beside, rows = _from_spark(drawn, label, slices, models)
     there = labels.notna().to_numpy()
     found = labels[there].reset_index(drop=True)
     if not len(found):
@@ -86,7 +92,26 @@ def rows_to_compare(
         labels=found,
         slices=beside.loc[there].reset_index(drop=True),
         of_models=tuple(one.loc[there].reset_index(drop=True) for one in rows),
+        population=population or len(found),
     )
+
+
+def draw_labelled(frame: DataFrame, label: str) -> tuple[DataFrame, int]:
+    """Rows that have a label, and how many there are; of more than 100,000 about as many, each as likely as another.
+
+    A table may be in order, so that its first rows would tell of its first days.
+
+    Raises
+    ------
+    TableError
+        There is no such column.
+    """
+    from pyspark.sql import functions
+
+    (name,) = find_columns(frame, [label], asked_by=f"label {label!r}")
+    labelled = frame.where(functions.col(identifier(name)).isNotNull())
+    count = labelled.count()
+    return (labelled if count <= MOST_ROWS else labelled.sample(fraction=MOST_ROWS / count, seed=_SEED)), count
 
 
 def _from_spark(

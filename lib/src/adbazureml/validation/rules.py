@@ -64,6 +64,7 @@ class Rules(TypedDict, total=False):
     description: bool
     size_mb: float
     latency_ms: float
+    environment: bool
 
 
 _NUMBERS = ("threshold", "min_absolute_change", "min_relative_change", "worse_by")
@@ -76,7 +77,7 @@ def read_rules(path: str | Path) -> Rules:
     ----------
     path : str or Path
         The file; empty: no rules. It may hold ``thresholds``, of each metric the fields of `Threshold`, and
-        ``slices``, ``tags``, ``description``, ``size_mb`` and ``latency_ms``, which mean what they do in `validate`.
+        ``slices``, ``tags``, ``description``, ``size_mb``, ``latency_ms`` and ``environment``, as in `validate`.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def _checked(found: Any, problems: list[str]) -> dict[str, Any]:
             rules[name] = {metric: _threshold(metric, fields, problems) for metric, fields in value.items()}
         elif name in ("slices", "tags") and isinstance(value, list) and all(isinstance(one, str) for one in value):
             rules[name] = tuple(value)
-        elif (name == "description" and isinstance(value, bool)) or (
+        elif (name in ("description", "environment") and isinstance(value, bool)) or (
             name in ("size_mb", "latency_ms") and _is_number(value)
         ):
             rules[name] = value
@@ -140,6 +141,7 @@ _EXPECTED = {
     "description": "true or false",
     "size_mb": "a number",
     "latency_ms": "a number",
+    "environment": "true or false",
 }
 
 

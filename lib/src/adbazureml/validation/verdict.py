@@ -113,6 +113,8 @@ class Verdict:
     mode : {"enabled", "dry_run", "disabled"}
     rows : int
         Rows on which both were compared.
+    population : int
+        Rows of the table or Spark frame from which these were drawn at random.
     comparisons : tuple of Comparison
         On all rows, then on each slice; empty where the challenger does not answer.
     metrics : mapping of str to (float, float or None)
@@ -126,6 +128,7 @@ class Verdict:
     loss: str
     mode: Mode = "enabled"
     rows: int = 0
+    population: int = 0
     comparisons: tuple[Comparison, ...] = ()
     metrics: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
@@ -286,9 +289,10 @@ class Verdict:
             f"<td>{escape(check.said)}</td></tr>"
             for check in self.checks
         )
+        drawn = f", drawn of {self.population:,}" if self.population > self.rows else ""
         return (
             f"<p>{escape(str(self))}</p>"
-            f"<table><tr><th>{self.rows:,} rows</th><th>new version</th><th>champion</th></tr>{figures}</table>"
+            f"<table><tr><th>{self.rows:,} rows{drawn}</th><th>new version</th><th>champion</th></tr>{figures}</table>"
             f"<table><tr><th>check</th><th></th><th></th></tr>{checks}</table>"
         )
 
