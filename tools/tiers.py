@@ -32,7 +32,7 @@ def where(tier: str) -> list[str]:
 # The tests of a group, such as those of one file or of a chain of notebooks, follow one another in one worker.
 BY_GROUP = ("--dist", "loadgroup", "--no-loadscope-reorder")
 TIERS = {
-    "unit": (*PYTEST, *where("unit"), "-m", "unit and not full"),
+    "unit": (*PYTEST, *where("unit"), "-m", "unit and not full", "-n", "2", *BY_GROUP),
     # These wait for servers more than they work.
     "service": (*PYTEST, *where("service"), "-m", "service and not full", "-n", "4", *BY_GROUP),
     "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", "-n", "2", *BY_GROUP),
@@ -64,6 +64,8 @@ def run(tier: str, *, coverage: bool = False) -> tuple[int, float]:
     (home / "environments").symlink_to(environments)
     mark = uuid.uuid4().hex
     environment = {**os.environ, MARK: mark, "ADBAZUREML_HOME": str(home)}
+    # Else each of some hundred processes compiles the wheel and the tests anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start, began = time.monotonic(), time.time()
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     seconds = time.monotonic() - start

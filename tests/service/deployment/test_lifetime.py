@@ -21,6 +21,7 @@ from adbazureml.errors import DeploymentError
 pytestmark = pytest.mark.usefixtures("nothing_else_left")
 
 
+@pytest.mark.full
 def test_kill_9_of_the_parent_ends_what_is_not_kept_and_exit_ends_what_was_kept_before(store, frame):
     """Two threads deploy the second endpoint at once: one server, and both get it."""
     parent = python(

@@ -26,7 +26,12 @@ def log_a_run():
 
 
 @pytest.mark.parametrize(
-    ("ended_by", "mended_by"), [(signal.SIGTERM, "track"), (signal.SIGKILL, "a run"), (signal.SIGKILL, "catch_up")]
+    ("ended_by", "mended_by"),
+    [
+        (signal.SIGKILL, "catch_up"),
+        pytest.param(signal.SIGKILL, "a run", marks=pytest.mark.full),
+        pytest.param(signal.SIGTERM, "track", marks=pytest.mark.full),
+    ],
 )
 def test_a_process_dies_right_after_its_run(both, processes, tmp_path, ended_by, mended_by):
     # So far away that nothing of it is there when the process dies.

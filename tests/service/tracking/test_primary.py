@@ -92,6 +92,7 @@ def test_the_end_of_a_run_fails_in_the_primary(over_line, line, tmp_path):
     over_line.assert_equal(tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("soon_again")
 def test_both_lines_break_at_random(over_line, line, tmp_path):
     dice = random.Random(3)

@@ -9,6 +9,9 @@ from tests.service.tracking.both import eventually
 
 from adbazureml import catch_up
 
+# tests/unit/tracking/test_two_stores.py kills at any step; here it is real processes that die.
+pytestmark = pytest.mark.full
+
 
 def kill_after(process, seconds):
     time.sleep(seconds)
@@ -17,15 +20,12 @@ def kill_after(process, seconds):
 
 
 # In mid run, and where it may be at its end, which takes a while on this way.
-@pytest.mark.parametrize(
-    "runs", [(10_000, 60), pytest.param((10_000, 10_000, 60, 60), marks=pytest.mark.full)], ids=["twice", "often"]
-)
-def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processes, tmp_path, runs):
+def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processes, tmp_path):
     ids = tmp_path / "ids"
     moments = random.Random(7)
     both.proxy.latency = 0.05
     try:
-        for steps in runs:
+        for steps in (10_000, 10_000, 60, 60):
             before = ids.read_text() if ids.exists() else ""
             process = processes(training.train, both.experiment, str(ids), steps)
             eventually(lambda: ids.exists() and ids.read_text() != before)  # noqa: B023
@@ -37,13 +37,10 @@ def test_training_is_killed_at_any_moment_and_caught_up_elsewhere(both, processe
     assert sum(run.written for run in catch_up(experiment=both.experiment).runs) == 0
 
 
-@pytest.mark.parametrize(
-    "tenths", [(2, 5), pytest.param(tuple(range(1, 9)), marks=pytest.mark.full)], ids=["twice", "often"]
-)
-def test_catching_up_is_killed_again_and_again(both, processes, tmp_path, tenths):
+def test_catching_up_is_killed_again_and_again(both, processes, tmp_path):
     training_once = processes(training.train, both.experiment, str(tmp_path / "ids"), 300, 0.0, "databricks")
     training_once.join()
-    for tenth in tenths:
+    for tenth in range(1, 9):
         kill_after(processes(training.catch_up_with, both.experiment), tenth / 10)
     assert catch_up(experiment=both.experiment).out_of_sync == ()
     both.assert_equal(tmp_path)

@@ -29,6 +29,7 @@ def registered(store, deployables):
     return version
 
 
+@pytest.mark.full
 def test_deploy_next_by_steps_fail_back_and_delete(serving, registered, frame):
     def bring(number, **options):
         target = ModelServing(poll=0.05, environment={"A_SETTING": "on"})
