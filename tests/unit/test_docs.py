@@ -7,8 +7,10 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from tests.bundle import ROOT
+from tools import messages
 
 import adbazureml
 from adbazureml import errors
@@ -45,7 +47,9 @@ def leads_nowhere(page, link):
 def code_of(page):
     """What is set as code, in a line or as a block."""
     text = text_of(page)
-    return "\n".join([*re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.M | re.S), *re.findall(r"`([^`\n]+)`", text)])
+    return "\n".join(
+        [*re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.M | re.S), *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)]
+    )
 
 
 def test_the_readme_is_read_in_two_minutes():
@@ -103,7 +107,10 @@ def test_names_only_commands_and_options_that_are_there(page):
             assert command in {"--help", "--version"}
             continue
         assert command in main.commands, line
-        options = {option for param in main.commands[command].params for option in param.opts}
+        found = main.commands[command]
+        if isinstance(found, click.Group) and rest:
+            found = found.commands[rest[0]]
+        options = {option for param in found.params for option in param.opts}
         assert {word for word in rest if word.startswith("--")} <= options, line
 
 
@@ -138,6 +145,16 @@ def error_classes():
 def test_each_error_is_in_the_troubleshooting(name):
     text = text_of(Path(ROOT, "docs", "troubleshooting.md"))
     assert re.search(rf"^## {name}$" if name != "AdbAzureMLError" else name, text, flags=re.M)
+
+
+def test_every_message_is_listed_by_its_class():
+    assert text_of(messages.PAGE) == messages.page(), "run make messages"
+    listed = messages.sentences()
+    # Said at once, through a table of refusals, and through a function.
+    assert "registry …: expected 'both', 'databricks' or 'azureml'." in listed["RegistryError"]
+    assert any(one.startswith("resource_group …: subscription … has no such") for one in listed["WorkspaceError"])
+    assert any(one.startswith("port … is in use by") for one in listed["DeploymentError"])
+    assert sum(len(texts) for texts in listed.values()) > 300
 
 
 def test_each_message_in_the_troubleshooting_is_one_of_the_code():
