@@ -6,11 +6,14 @@ be there.
 
 import json
 import os
+import re
 import shutil
 import subprocess
+from itertools import takewhile
 
 import pytest
 from tests.bundle import BUNDLE, GIVEN, ROOT
+from tests.docs import shell
 from tests.emulators.databricks import TOKEN, DatabricksEmulator
 
 from adbazureml import Settings
@@ -100,6 +103,23 @@ def test_what_is_given_empty_is_named(validate):
     done = validate("prod", **{**GIVEN, "subscription_id": ""})
     assert done.returncode != 0
     assert "Without a value: BUNDLE_VAR_subscription_id" in done.stderr
+
+
+def test_the_docs_name_only_commands_and_options_that_it_has():
+    """What their JSON says is in test_set_up.py."""
+    for words in shell():
+        if words[0] == "databricks":
+            done = subprocess.run([CLI, *words[1:], "--help"], capture_output=True, text=True, check=False)
+            usage = re.search(r"^Usage:\n +(.*)$", done.stdout, flags=re.M)[1].split()
+            command = [word for word in usage if re.fullmatch("[a-z-]+", word)]
+            given = list(takewhile(lambda word: not word.startswith("-"), words))
+            assert given[: len(command)] == command
+            if "--json" not in words:
+                assert len(given) - len(command) >= len([word for word in usage if re.fullmatch("[A-Z_]+", word)]), (
+                    words
+                )
+            for option in (word for word in words if word.startswith("-")):
+                assert re.search(rf"^ .*{option}\b", done.stdout, flags=re.M), (words, option)
 
 
 @pytest.mark.skipif(not (ROOT / "databricks_template_schema.json").exists(), reason="was written by the template")

@@ -4,17 +4,22 @@ import ast
 import inspect
 import re
 from functools import lru_cache
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import click
 import pytest
+import yaml
+from databricks.bundles.jobs import JobPermission, JobPermissionLevel
+from packaging.requirements import Requirement
 from tests.bundle import ROOT
+from tests.docs import PRINTED, blocks, shell
 from tools import messages
 
 import adbazureml
 from adbazureml import errors
 from adbazureml.cli.commands import main
+from adbazureml.validation import Rules, read_rules
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([\w.-]+(?: [\w.-]+)*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
@@ -97,6 +102,56 @@ def test_python_compiles_and_calls_what_is_there_as_it_is_there(page):
 @pages
 def test_names_only_targets_of_make_that_are_there(page):
     assert set(re.findall(r"\bmake ([a-z][\w.-]*)", code_of(page))) <= MAKE
+
+
+# Programs that no test has; what they are given is read against what it names, in tests/service/test_set_up.py.
+ABSENT = {"az": "the Azure CLI", "gh": "the GitHub CLI"}
+# Parsed below or, with the Databricks CLI, in tests/service/test_databricks_cli.py.
+PARSED = {"make", "adbazureml", "python", "pip", "databricks", "cd"}
+# Its calls are those of the guides, one after the other, with an endpoint between: each is run there.
+NOT_RUN = {"README"}
+RUN_BY = ("tests/spark/test_docs_code.py", "tests/service/deployment/managed_online/test_docs_code.py")
+
+
+def test_each_block_of_code_is_run_or_parsed_or_named():
+    run = {page for path in RUN_BY for page in re.findall(r'python\("([\w-]+)"\)', text_of(ROOT / path))}
+    assert {block.page for block in blocks() if block.language == "python"} == run | set(NOT_RUN)
+    assert {block.language for block in blocks()} == {"", "python", "yaml", "mermaid"}
+    assert {words[0] for words in shell()} == PARSED | set(ABSENT)
+    assert set(PRINTED) <= {(block.page, block.number) for block in blocks() if block.language == ""}
+
+
+def test_yaml_is_what_its_reader_takes(tmp_path):
+    rules, granted, variables = [block.source for block in blocks() if block.language == "yaml"]
+    (tmp_path / "rules.yml").write_text(rules)
+    assert set(read_rules(tmp_path / "rules.yml")) == set(Rules.__annotations__)
+    [job] = yaml.safe_load(granted)["jobs"].values()
+    [permission] = job["permissions"]
+    assert JobPermission.from_dict(permission).level == JobPermissionLevel.CAN_MANAGE_RUN
+    assert set(yaml.safe_load(variables)) == {"spark_env_vars"}
+
+
+def test_commands_of_the_package_are_understood_as_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib" / "dist").mkdir(parents=True)
+    (tmp_path / "lib" / "dist" / "adbazureml-*.whl").touch()
+    ours = [words[words.index("adbazureml") + 1 :] for words in shell() if words[0] in ("adbazureml", "python")]
+    assert len(ours) > 5
+    for command, *rest in ours:
+        main.commands[command].make_context(command, rest)
+
+
+def test_pip_is_given_requirements():
+    given = [words for words in shell() if words[0] == "pip"]
+    assert given
+    for _, install, requirement in given:
+        assert install == "install"
+        name, _, url = requirement.partition(" @ ")
+        if url:
+            assert Requirement(requirement).extras == {"deploy"}
+            assert re.search("subdirectory=(.*)", url)[1] == "lib"
+        else:
+            assert re.sub(r"\[.*", "", name) == f"lib/dist/adbazureml-{metadata.version('adbazureml')}-py3-none-any.whl"
 
 
 @pages
