@@ -159,3 +159,25 @@ def test_a_table_and_a_model_of_ones_own(fitted, patients, spark, tmp_path):
     model = LinearRegression().fit(columns, patients["progression"])
     rows = spark.createDataFrame(columns.assign(prediction=model.predict(columns)))
     own.run({"model": model, "X": columns, "rows": rows})
+
+
+# A server with an environment of its own.
+@pytest.mark.full
+def test_the_whole_walk_in_code(fitted, patients, spark):
+    columns = patients[["age", "bmi"]]
+    names = {"model": LinearRegression().fit(columns, patients["progression"]), "rows": columns}
+    _, _, walk = python("your-own-table")
+    walk.run(names)
+    names["endpoint"].delete(confirm=names["endpoint"].name)
+
+
+@pytest.mark.full
+def test_the_readme(fitted, patients, tracked, spark):
+    columns = patients[["age", "bmi"]]
+    model = LinearRegression().fit(columns, patients["progression"])
+    names = {"model": model, "rows": columns, "workspace": tracked}
+    spark.createDataFrame(patients).write.saveAsTable("houses_new", format="delta", mode="overwrite")
+    exec("import mlflow\nfrom adbazureml import *", names)
+    [walk] = python("README")
+    walk.run(names, {'label="price"': 'label="progression"'})
+    names["endpoint"].delete(confirm=names["endpoint"].name)

@@ -108,14 +108,12 @@ def test_names_only_targets_of_make_that_are_there(page):
 ABSENT = {"az": "the Azure CLI", "gh": "the GitHub CLI"}
 # Parsed below or, with the Databricks CLI, in tests/service/test_databricks_cli.py.
 PARSED = {"make", "adbazureml", "python", "pip", "databricks", "cd"}
-# Its calls are those of the guides, one after the other, with an endpoint between: each is run there.
-NOT_RUN = {"README"}
 RUN_BY = ("tests/spark/test_docs_code.py", "tests/service/deployment/managed_online/test_docs_code.py")
 
 
 def test_each_block_of_code_is_run_or_parsed_or_named():
     run = {page for path in RUN_BY for page in re.findall(r'python\("([\w-]+)"\)', text_of(ROOT / path))}
-    assert {block.page for block in blocks() if block.language == "python"} == run | set(NOT_RUN)
+    assert {block.page for block in blocks() if block.language == "python"} == run
     assert {block.language for block in blocks()} == {"", "python", "yaml", "mermaid"}
     assert {words[0] for words in shell()} == PARSED | set(ABSENT)
     assert set(PRINTED) <= {(block.page, block.number) for block in blocks() if block.language == ""}
