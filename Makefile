@@ -79,6 +79,9 @@ docs: .venv-docs/ready  ## build the documentation as a site that opens from dis
 parameters: $(READY)  ## write what the settings say of each parameter into the docs and the jobs
 	@$(BIN)/python tools/parameters.py
 
+messages: $(READY)  ## write each sentence that an error says into the docs
+	@$(BIN)/python tools/messages.py
+
 clean:  ## remove what runs left behind: local stores, tables, endpoints' logs
 	rm -rf .local
 
@@ -120,4 +123,4 @@ $(READY) $(OTHERS_READY):
 	@ADBAZUREML_HOME="$(CURDIR)/.local/jars" $(BIN)/python -c "from adbazureml import runtime; runtime.spark().stop()"
 	@touch $@
 
-.PHONY: help run test test-unit test-service test-spark test-walk test-full test-stack stacks lint check bench ui lab wheel wheel-check coverage requirements docs parameters clean
+.PHONY: help run test test-unit test-service test-spark test-walk test-full test-stack stacks lint check bench ui lab wheel wheel-check coverage requirements docs parameters messages clean

@@ -24,7 +24,7 @@ from adbazureml.errors import EnvironmentNotReadyError
 
 SECRETS = ("azure-tenant-id", "azure-client-id", "azure-client-secret")
 PAGE = (ROOT / "docs" / "set-up-for-a-team.md").read_text()
-BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.M | re.S)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", PAGE, flags=re.M | re.S)
 WORKFLOWS = "".join(
     (ROOT / path).read_text() for path in (".github/workflows/deploy.yml", ".azure-pipelines/deploy.yml")
 )

@@ -4,15 +4,22 @@ import ast
 import inspect
 import re
 from functools import lru_cache
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
+import click
 import pytest
+import yaml
+from databricks.bundles.jobs import JobPermission, JobPermissionLevel
+from packaging.requirements import Requirement
 from tests.bundle import ROOT
+from tests.docs import PRINTED, blocks, shell
+from tools import messages
 
 import adbazureml
 from adbazureml import errors
 from adbazureml.cli.commands import main
+from adbazureml.validation import Rules, read_rules
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([\w.-]+(?: [\w.-]+)*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
@@ -45,7 +52,9 @@ def leads_nowhere(page, link):
 def code_of(page):
     """What is set as code, in a line or as a block."""
     text = text_of(page)
-    return "\n".join([*re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.M | re.S), *re.findall(r"`([^`\n]+)`", text)])
+    return "\n".join(
+        [*re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.M | re.S), *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)]
+    )
 
 
 def test_the_readme_is_read_in_two_minutes():
@@ -95,6 +104,54 @@ def test_names_only_targets_of_make_that_are_there(page):
     assert set(re.findall(r"\bmake ([a-z][\w.-]*)", code_of(page))) <= MAKE
 
 
+# Programs that no test has; what they are given is read against what it names, in tests/service/test_set_up.py.
+ABSENT = {"az": "the Azure CLI", "gh": "the GitHub CLI"}
+# Parsed below or, with the Databricks CLI, in tests/service/test_databricks_cli.py.
+PARSED = {"make", "adbazureml", "python", "pip", "databricks", "cd"}
+RUN_BY = ("tests/spark/test_docs_code.py", "tests/service/deployment/managed_online/test_docs_code.py")
+
+
+def test_each_block_of_code_is_run_or_parsed_or_named():
+    run = {page for path in RUN_BY for page in re.findall(r'python\("([\w-]+)"\)', text_of(ROOT / path))}
+    assert {block.page for block in blocks() if block.language == "python"} == run
+    assert {block.language for block in blocks()} == {"", "python", "yaml", "mermaid"}
+    assert {words[0] for words in shell()} == PARSED | set(ABSENT)
+    assert set(PRINTED) <= {(block.page, block.number) for block in blocks() if block.language == ""}
+
+
+def test_yaml_is_what_its_reader_takes(tmp_path):
+    rules, granted, variables = [block.source for block in blocks() if block.language == "yaml"]
+    (tmp_path / "rules.yml").write_text(rules)
+    assert set(read_rules(tmp_path / "rules.yml")) == set(Rules.__annotations__)
+    [job] = yaml.safe_load(granted)["jobs"].values()
+    [permission] = job["permissions"]
+    assert JobPermission.from_dict(permission).level == JobPermissionLevel.CAN_MANAGE_RUN
+    assert set(yaml.safe_load(variables)) == {"spark_env_vars"}
+
+
+def test_commands_of_the_package_are_understood_as_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib" / "dist").mkdir(parents=True)
+    (tmp_path / "lib" / "dist" / "adbazureml-*.whl").touch()
+    ours = [words[words.index("adbazureml") + 1 :] for words in shell() if words[0] in ("adbazureml", "python")]
+    assert len(ours) > 5
+    for command, *rest in ours:
+        main.commands[command].make_context(command, rest)
+
+
+def test_pip_is_given_requirements():
+    given = [words for words in shell() if words[0] == "pip"]
+    assert given
+    for _, install, requirement in given:
+        assert install == "install"
+        name, _, url = requirement.partition(" @ ")
+        if url:
+            assert Requirement(requirement).extras == {"deploy"}
+            assert re.search("subdirectory=(.*)", url)[1] == "lib"
+        else:
+            assert re.sub(r"\[.*", "", name) == f"lib/dist/adbazureml-{metadata.version('adbazureml')}-py3-none-any.whl"
+
+
 @pages
 def test_names_only_commands_and_options_that_are_there(page):
     for line in re.findall(r"(?:^|-m )adbazureml (.+)", code_of(page), flags=re.M):
@@ -103,7 +160,10 @@ def test_names_only_commands_and_options_that_are_there(page):
             assert command in {"--help", "--version"}
             continue
         assert command in main.commands, line
-        options = {option for param in main.commands[command].params for option in param.opts}
+        found = main.commands[command]
+        if isinstance(found, click.Group) and rest:
+            found = found.commands[rest[0]]
+        options = {option for param in found.params for option in param.opts}
         assert {word for word in rest if word.startswith("--")} <= options, line
 
 
@@ -138,6 +198,16 @@ def error_classes():
 def test_each_error_is_in_the_troubleshooting(name):
     text = text_of(Path(ROOT, "docs", "troubleshooting.md"))
     assert re.search(rf"^## {name}$" if name != "AdbAzureMLError" else name, text, flags=re.M)
+
+
+def test_every_message_is_listed_by_its_class():
+    assert text_of(messages.PAGE) == messages.page(), "run make messages"
+    listed = messages.sentences()
+    # Said at once, through a table of refusals, and through a function.
+    assert "registry …: expected 'both', 'databricks' or 'azureml'." in listed["RegistryError"]
+    assert any(one.startswith("resource_group …: subscription … has no such") for one in listed["WorkspaceError"])
+    assert any(one.startswith("port … is in use by") for one in listed["DeploymentError"])
+    assert sum(len(texts) for texts in listed.values()) > 300
 
 
 def test_each_message_in_the_troubleshooting_is_one_of_the_code():

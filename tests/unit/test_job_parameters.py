@@ -50,6 +50,27 @@ def test_by_hand_each_parameter_has_a_widget_and_a_changed_one_is_read(run_cells
     assert settings.model_dump() == Settings(**changed).model_dump()
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+def test_by_hand_without_azure_ml_what_the_page_says_is_enough(run_cells, on_cluster, path):
+    """The steps that docs/workspace.md numbers: two widgets, and what 03 to 09, 07 and 09 ask beside them."""
+    steps = (ROOT / "docs" / "workspace.md").read_text(encoding="utf-8")
+    dbutils = Dbutils(in_job=False)
+    with pytest.raises(SettingsError, match="set tracking and registry to 'databricks'"):
+        run_cells(cells(path)[:1], dbutils=dbutils)
+    assert "set `tracking` and `registry` to `databricks`" in steps
+    dbutils.widgets.values |= {"tracking": "databricks", "registry": "databricks"}
+    assert "In notebooks 03 to 09, name `training_table` with catalog and schema" in steps
+    assert ("training_table" in dbutils.widgets.values) == (path.stem != "02_link")
+    if path.stem != "02_link":
+        dbutils.widgets.values["training_table"] = "main.sales.houses"
+    settings = run_cells(cells(path)[:1], dbutils=dbutils)["settings"]
+    if path.stem != "02_link":
+        assert settings.predictions_table == "main.sales.houses_predictions"
+    assert "In 07 and 09, set `checkpoints`" in steps
+    asks = any("settings.checkpoints" in cell or "inventory(settings" in cell for cell in cells(path))
+    assert asks == (path.stem[:2] in ("07", "09"))
+
+
 def test_packages_are_checked_before_any_workspace_is_named(run_cells, on_cluster):
     dbutils = Dbutils(in_job=False)
     assert run_cells(cells(NOTEBOOKS[0])[:1], dbutils=dbutils)["deploy_target"] == "local"
