@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
     from nbclient.exceptions import CellExecutionError
 
-    from adbazureml import AzureMLWorkspace
-
 FOLDER = Path(__file__).parent.parent / "notebooks"
 # The longest cell starts Spark, and on a new machine fetches Delta Lake's jars before that.
 CELL_TIMEOUT = 900
@@ -186,26 +184,12 @@ def _said(error: CellExecutionError) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
 
-def _holders(name: str, registry: str, workspace: AzureMLWorkspace | None) -> str:
-    """Which version each registry has as the champion now."""
-    from adbazureml import DatabricksWorkspace
-    from adbazureml.registry import CHAMPION, azureml_model_name
-
-    asked = [] if registry == "azureml" else [("Databricks", DatabricksWorkspace.current(), name)]
-    if registry != "databricks" and workspace:
-        asked.append(("Azure ML", workspace, azureml_model_name(name)))
-    held = [
-        f"version {place.client().get_model_version_by_alias(named, CHAMPION).version} in {title}"
-        for title, place, named in asked
-    ]
-    return f"So the champion is {' and '.join(held)}."
-
-
 def summary() -> str:
     """What came out of the walk, and where to look."""
     import mlflow
 
     from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, runtime, track
+    from adbazureml.registry import alias_holders
 
     settings = Settings.from_notebook()
     workspace = AzureMLWorkspace.of(settings)
@@ -221,7 +205,8 @@ def summary() -> str:
     lines.append(f"champion        {handed_on.get('verdict', '')}")
     titles = ["challengers", "", ""]
     lines += [f"{title:<15} {one}" for title, one in zip(titles, handed_on["challengers"].splitlines(), strict=True)]
-    lines.append(f"{'':<15} {_holders(settings.challengers_model_name, settings.registry, workspace)}")
+    if workspace and settings.registry == "both":
+        lines.append(f"{'':<15} {alias_holders(settings.challengers_model_name, workspace=workspace)}")
     lines.append(f"predictions     {handed_on.get('scored', '')}")
     lines.append(f"drift           {handed_on.get('drift', '')}")
     lines.append(f"look at         {runtime.home() / 'executed'} (the notebooks with their tables and pictures)")

@@ -119,7 +119,7 @@ def test_a_better_challenger_took_over_and_a_worse_one_did_not_and_both_registri
         assert f"{name}/6 fails, version 5 stays: mean absolute error " in worse
         assert worse.endswith("by more than 2%.")
     assert (
-        "So the champion is version 5 in Databricks and version 5 in Azure ML."
+        f"champion of {name}: version 5 in Databricks, version 5 in Azure ML."
         in importlib.import_module("walk").summary()
     )
 

@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, find_version, promote, register, rollback, track
 from adbazureml.errors import RegistryError
-from adbazureml.registry import AzureMLRegistry, new_version
+from adbazureml.registry import AzureMLRegistry, alias_holders, new_version
 
 NAME = "main.houses.prices"
 IN_AZUREML = "main--houses--prices"
@@ -96,8 +96,10 @@ def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, versions, az
     ):
         promote(versions[1], workspace=workspace)
     assert holders(workspace) == ("2", versions[0].azureml)
+    assert not alias_holders(NAME, workspace=workspace).agree
     promote(versions[1], workspace=workspace)
     assert holders(workspace) == ("2", versions[1].azureml)
+    assert alias_holders(NAME, workspace=workspace).agree
     azure.fail_next(1, "registered-models/set-tag", status=403)
     with pytest.raises(RegistryError, match="Call rollback again to complete"):
         rollback(NAME, workspace=workspace)

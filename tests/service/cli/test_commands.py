@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from tests.bundle import ROOT
 from tests.emulators.databricks import TOKEN, Cluster, DatabricksEmulator, refused
 
-from adbazureml import AzureMLWorkspace, track
+from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, track
 from adbazureml.cli import main
 from adbazureml.cli.notebook_import import notebooks
+from adbazureml.registry.version_tags import COUNTERPART_VERSION
 
 HOME = "/Users/someone@example.com/adbazureml"
 
@@ -226,6 +227,21 @@ class TestTracking:
         assert "type the experiment's name" in refusal.output
         assert call("clean-up", "--experiment", experiment, "--delete", answer=f"{experiment}\n").exit_code == 0
         assert "Nothing of the project is left" in call("clean-up", "--experiment", experiment).output
+
+    def test_status_says_where_the_registries_have_another_champion(self, experiment):
+        name = Settings().model_name
+        workspace = AzureMLWorkspace.get(name="", subscription_id="", resource_group="")
+        for client in (DatabricksWorkspace.current().client(), workspace.client()):
+            client.create_registered_model(name)
+            for number in "12":
+                version = client.create_model_version(name, source="dbfs:/somewhere")
+                client.set_model_version_tag(name, version.version, COUNTERPART_VERSION, f"{name}/{number}")
+            client.set_registered_model_alias(name, "champion", "2")
+        said = call("status", "--experiment", experiment).output
+        assert f"champion of {name}: version 2 in Databricks, version 2 in Azure ML.\n" in said
+        workspace.client().set_registered_model_alias(name, "champion", "1")
+        said = call("status", "--experiment", experiment).output
+        assert "version 1 in Azure ML. They disagree, as Databricks' is version 2 there: promote it again.\n" in said
 
     def test_clean_up_leaves_what_others_share_unless_it_is_named(self, azure, names, home):
         resources = azure.resource_manager.resources

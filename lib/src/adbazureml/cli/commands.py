@@ -195,13 +195,20 @@ _experiment = click.option("--experiment", default=None, help="MLflow experiment
 @azureml_options
 @_experiment
 def status_command(**names: str) -> None:
-    """Show which runs are equal in both workspaces, and which are out of sync and why."""
+    """Show which runs are equal in both workspaces, which are out of sync and why, and each model's champion."""
+    from adbazureml.registry import alias_holders
     from adbazureml.tracking import status, track
 
     settings = settings_of(names)
     with talking_to(settings) as (workspace, experiment):
         track(workspace, mode=settings.tracking)
         click.echo(str(status(experiment)))
+        if workspace is None or settings.registry != "both":
+            return
+        for name in settings.model_names:
+            held = alias_holders(name, workspace=workspace)
+            if held.databricks or held.azureml:
+                click.echo(str(held))
 
 
 @main.command("catch-up")

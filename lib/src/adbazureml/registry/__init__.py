@@ -4,6 +4,7 @@ It imports `tracking`, as a version in Azure ML needs its run there, and what is
 `model_uri` has what the rooms above take for a model.
 """
 
+from adbazureml.registry.alias_holders import AliasHolders, alias_holders
 from adbazureml.registry.deployment_job import DeploymentJob, connect_deployment_job
 from adbazureml.registry.model_names import azureml_model_name
 from adbazureml.registry.promotion import CHAMPION, Promotion, promote, rollback
@@ -14,11 +15,13 @@ from adbazureml.registry.shared_registry import AzureMLRegistry
 
 __all__ = [
     "CHAMPION",
+    "AliasHolders",
     "AzureMLRegistry",
     "DeploymentJob",
     "Promotion",
     "RegisteredVersion",
     "RegistrationPlan",
+    "alias_holders",
     "azureml_model_name",
     "connect_deployment_job",
     "find_version",
