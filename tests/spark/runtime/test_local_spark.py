@@ -7,9 +7,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from adbazureml import runtime
 
 
+# Each notebook of the walk finds those of the one before.
+@pytest.mark.full
 def test_a_table_made_by_one_process_is_found_by_another(spark, home):
     code = (
         "import os; from adbazureml import spark; spark().range(7).write.saveAsTable('from_elsewhere', format='delta');"

@@ -56,6 +56,7 @@ def test_what_an_old_version_or_none_scored_is_scored_once(spark, source, times,
     runtime.drop_table(f"{into}_without")
 
 
+@pytest.mark.full
 def test_another_version_loses_no_row_after_a_kill(spark, source, times, into, folder, small_parts, killed):
     how = {"table": source, "into": into, "checkpoints": folder}
     score(model=times, **how)

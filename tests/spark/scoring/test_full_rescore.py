@@ -51,17 +51,16 @@ def test_a_stream_that_begins_behind_a_rescore_waits_for_the_first_row(spark, so
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("where", "step"),
     [
-        (exactly_once, "write_once"),
-        (exactly_once, "version_of"),
-        (exactly_once.Checkpoints, "_note"),
-        (batch, "rescore"),
-        (exactly_once.Checkpoint, "mark_scored"),
+        pytest.param(exactly_once, "write_once", id="fence", marks=pytest.mark.full),
+        pytest.param(exactly_once, "version_of", id="version", marks=pytest.mark.full),
+        pytest.param(exactly_once.Checkpoints, "_note", id="note"),
+        pytest.param(batch, "rescore", id="transaction"),
+        pytest.param(exactly_once.Checkpoint, "mark_scored", id="mark", marks=pytest.mark.full),
     ],
-    ids=["fence", "version", "note", "transaction", "mark"],
 )
-def test_a_rescore_that_dies_before_a_step(spark, source, times, into, folder, monkeypatch, step):
+def test_a_rescore_that_dies_before_a_step(spark, source, times, into, folder, monkeypatch, where, step):
     how = {"table": source, "model": times, "into": into, "checkpoints": folder}
     score(**how)
     monkeypatch.setattr(exactly_once, "_PATIENCE_SECONDS", 0.0)
@@ -70,7 +69,7 @@ def test_a_rescore_that_dies_before_a_step(spark, source, times, into, folder, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(*step, die)
+        patch.setattr(where, step, die)
         with pytest.raises(KeyboardInterrupt):
             score(**how, mode="full")
     grow(spark, source, 3)

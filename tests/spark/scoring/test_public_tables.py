@@ -18,7 +18,10 @@ ROWS = 120
 
 @pytest.mark.parametrize(
     "name",
-    ["iris", "diabetes", *(pytest.param(name, marks=pytest.mark.full) for name in ("wine", "breast_cancer", "digits"))],
+    [
+        "iris",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("diabetes", "wine", "breast_cancer", "digits")),
+    ],
 )
 def test_a_table_that_grows_has_the_models_own_answers(spark, into, folder, name):
     table = getattr(datasets, f"load_{name}")(as_frame=True)
