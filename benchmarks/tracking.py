@@ -180,9 +180,9 @@ def _short_runs(both: Servers, rounds: int = 3) -> None:
 
 def _short_runs_away(both: Servers, number: int = 60, rounds: int = 3) -> None:
     """The same in whole processes, from start to exit, while the replica does not answer."""
-    for kind in ("refuses", "hang", "drop"):
+    for kind in ("refuse", "hang", "drop"):
         far = both.far
-        if kind == "refuses":
+        if kind == "refuse":
             # Nobody listens there.
             far = "http://127.0.0.1:9"
         else:
