@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy
 from mlflow.store.db import utils
+from tests.emulators.azureml.mlflow_server import without_waiting_for_the_disk
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,34 +19,29 @@ def databases_are_copied(tmp_path_factory):
     upgrade = utils._upgrade_db
 
     def upgrade_or_copy(engine: sqlalchemy.Engine) -> None:
-        if not _is_new_file(engine):
+        version = utils._get_schema_version(engine)
+        if version == utils._get_latest_schema_revision():
             # MLflow takes each of its stores for one that lacks tables, and goes through all of its history to find
             # nothing to do.
-            if utils._get_schema_version(engine) != utils._get_latest_schema_revision():
-                upgrade(engine)
+            return
+        if version is not None or not _is_file(engine):
+            upgrade(engine)
         elif template.exists():
             _copy(template, Path(engine.url.database))
         else:
             upgrade(engine)
             _copy(Path(engine.url.database), template)
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _without_waiting_for_the_disk)
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", without_waiting_for_the_disk)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "_upgrade_db", upgrade_or_copy)
         patch.setattr(utils, "_get_latest_schema_revision", functools.cache(utils._get_latest_schema_revision))
         yield
-    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", _without_waiting_for_the_disk)
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", without_waiting_for_the_disk)
 
 
-def _without_waiting_for_the_disk(connection: Any, _: object) -> None:
-    # Nothing here has to survive a crash of the machine.
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous=OFF")
-
-
-def _is_new_file(engine: sqlalchemy.Engine) -> bool:
-    file = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
-    return file and "alembic_version" not in sqlalchemy.inspect(engine).get_table_names()
+def _is_file(engine: sqlalchemy.Engine) -> bool:
+    return engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import logging
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -56,8 +57,7 @@ class _Backend:
         self._database.write_bytes(empty_database())
         self._stores = _open(self._database)
         for store in self._stores:
-            # Nothing here has to survive a crash of the machine.
-            sqlalchemy.event.listen(store.engine, "connect", _without_waiting_for_the_disk)
+            sqlalchemy.event.listen(store.engine, "connect", without_waiting_for_the_disk)
         self._handlers = _private_handlers()
         vars(self._handlers).update(_tracking_store=self._stores[0], _model_registry_store=self._stores[1])
         # The handlers read what was asked from Flask's request; its routing is not needed.
@@ -122,8 +122,10 @@ def empty_database() -> bytes:
         return database.read_bytes()
 
 
-def _without_waiting_for_the_disk(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
+def without_waiting_for_the_disk(connection: Any, _: object) -> None:
+    """Take a store that need not survive a crash of the machine; what is no SQLite connection is left as it is."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextmanager
