@@ -51,7 +51,7 @@ def test_progress_is_told_while_spark_works(spark, capsys):
 
 
 def test_threads_that_meet_a_table_of_another_process_at_once(spark, home):
-    names = [f"met_at_once_{number}" for number in range(5)]
+    names = [f"met_at_once_{number}" for number in range(20)]
     first, *others = (home / "warehouse" / name for name in names)
     spark.range(3).write.format("delta").save(str(first))
     for folder in others:
@@ -65,4 +65,25 @@ def test_threads_that_meet_a_table_of_another_process_at_once(spark, home):
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(meet, range(4))) == [3] * 4
     for name in names:
+        runtime.drop_table(name)
+
+
+def test_a_table_is_made_while_another_thread_asks_for_the_session(spark):
+    names = [f"made_meanwhile_{number}" for number in range(3)]
+    done = threading.Event()
+
+    def ask():
+        while not done.is_set():
+            runtime.spark()
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            for name in names:
+                spark.range(3).write.saveAsTable(name, format="delta")
+        finally:
+            done.set()
+        asking.result()
+    for name in names:
+        assert runtime.spark().table(name).count() == 3
         runtime.drop_table(name)

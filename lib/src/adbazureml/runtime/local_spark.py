@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -18,7 +20,7 @@ from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.extras import pip_install
 from adbazureml.runtime.java import find_java_home, not_found_message
 from adbazureml.runtime.place import home
-from adbazureml.text import identifier, literal
+from adbazureml.text import identifier, literal, name_parts, table_name
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -151,9 +153,16 @@ def registered_tables() -> list[str]:
     return sorted(name for name in there if re.fullmatch(r"[A-Za-z0-9_]+", name))
 
 
+_telling = threading.Lock()
+# Seconds within which whoever made a table's folder has put it into the catalog too.
+_SECONDS_TO_REGISTER = 3.0
+
+
 def _know_tables(session: SparkSession) -> None:
     """Tell the session's catalog, which lives in memory, of tables that other processes made."""
-    _tell(session, _warehouse().stat().st_mtime_ns, tuple(registered_tables()))
+    # One thread at a time: Delta fails where a table appears between its look and its own try, IF NOT EXISTS or not.
+    with _telling:
+        _tell(session, _warehouse().stat().st_mtime_ns, tuple(registered_tables()))
 
 
 # Asking the catalog takes a hundredth of a second a table, and everybody who wants a session comes by here: asked again
@@ -161,15 +170,33 @@ def _know_tables(session: SparkSession) -> None:
 @lru_cache(maxsize=1)
 def _tell(session: SparkSession, _changed: int, names: tuple[str, ...]) -> None:
     for name in names:
-        # Asking first is the faster way; another thread may create it in between.
-        if not session.catalog.tableExists(identifier(name)):
+        # Asking first is the faster way.
+        if not session.catalog.tableExists(identifier(name)) and not _is_being_made(session, name):
             folder = str(_warehouse() / name)
             session.sql(f"CREATE TABLE IF NOT EXISTS {identifier(name)} USING DELTA LOCATION {literal(folder)}")
 
 
-def drop_local_table(name: str) -> None:
-    """Delete the folder of a table that was dropped: one that another process made counts as external to Spark."""
-    shutil.rmtree(_warehouse() / name, ignore_errors=True)
+def _is_being_made(session: SparkSession, name: str) -> bool:
+    """Whether a thread of this process made the table: told of it before that is through, its own write fails."""
+    until = time.monotonic() + _SECONDS_TO_REGISTER
+    while time.monotonic() < until and time.time() - _first_commit(name) < _SECONDS_TO_REGISTER:
+        time.sleep(0.05)
+        if session.catalog.tableExists(identifier(name)):
+            return True
+    return False
+
+
+def drop_local_table(session: SparkSession, name: str) -> None:
+    """Drop a table and its folder, which Spark takes for an external one where another process made it."""
+    with _telling:
+        session.sql(f"DROP TABLE IF EXISTS {table_name(name)}")
+        shutil.rmtree(_warehouse() / name_parts(name)[-1], ignore_errors=True)
+
+
+def _first_commit(name: str) -> float:
+    """When a table was made, in seconds since 1970; 0 where that is not told."""
+    commits = (_warehouse() / name / "_delta_log").glob("*.json")
+    return min((path.stat().st_mtime for path in commits), default=0.0)
 
 
 def _is_delta_table(folder: Path) -> bool:

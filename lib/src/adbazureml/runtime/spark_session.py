@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adbazureml.errors import TableError
 from adbazureml.runtime.local_spark import drop_local_table, local_session
 from adbazureml.runtime.place import on_databricks
-from adbazureml.text import name_parts, table_name
+from adbazureml.text import table_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -89,6 +89,8 @@ def drop_table(name: str) -> None:
     TableError
         It is no table's name.
     """
-    spark().sql(f"DROP TABLE IF EXISTS {quoted_table(name)}")
-    if not on_databricks():
-        drop_local_table(name_parts(name)[-1])
+    quoted, session = quoted_table(name), spark()
+    if on_databricks():
+        session.sql(f"DROP TABLE IF EXISTS {quoted}")
+    else:
+        drop_local_table(session, name)
