@@ -15,8 +15,18 @@ from adbazureml.tracking.outbox import Outbox
 from adbazureml.tracking.store_pair import current_pair
 
 
+@pytest.fixture(autouse=True)
 def threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("adbazureml-")]
+    """Call it for the names of the threads that this package has started since the test began.
+
+    One of an earlier test may live on: MLflow asks a Databricks workspace that is gone for eight minutes.
+    """
+    before = set(threading.enumerate())
+
+    def started_since():
+        return [one.name for one in set(threading.enumerate()) - before if one.name.startswith("adbazureml-")]
+
+    return started_since
 
 
 def log_a_run():
@@ -54,7 +64,7 @@ def test_a_process_dies_right_after_its_run(both, processes, tmp_path, ended_by,
     both.assert_equal(tmp_path)
 
 
-def test_what_a_live_process_is_at_is_left_to_it(both):
+def test_what_a_live_process_is_at_is_left_to_it(threads, both):
     both.proxy.break_down("drop")
     log_a_run()
     flush()
@@ -74,7 +84,7 @@ def test_a_process_that_ends_without_its_exit(both, processes, tmp_path):
     both.assert_equal(tmp_path / "compared")
 
 
-def test_modes_and_workspaces_that_change_leave_no_threads(both, server):
+def test_modes_and_workspaces_that_change_leave_no_threads(threads, both, server):
     for number in range(4):
         other = AzureMLWorkspace(
             name=f"server{number}", tracking_uri=f"{server.url}/", registry_uri=server.url, url=f"http://page{number}"
@@ -93,7 +103,7 @@ def test_modes_and_workspaces_that_change_leave_no_threads(both, server):
     assert status(both.experiment).out_of_sync == ()
 
 
-def test_an_outbox_is_closed_by_its_block(both):
+def test_an_outbox_is_closed_by_its_block(threads, both):
     with Outbox(current_pair()) as looking:
         run_id = log_a_run()
         assert flush()
@@ -102,7 +112,7 @@ def test_an_outbox_is_closed_by_its_block(both):
     eventually(lambda: threads() == [])
 
 
-def test_threads_end_although_the_replica_is_away(both):
+def test_threads_end_although_the_replica_is_away(threads, both):
     both.proxy.break_down("drop")
     log_a_run()
     assert not close()
@@ -112,7 +122,7 @@ def test_threads_end_although_the_replica_is_away(both):
     assert status(both.experiment).out_of_sync == ()
 
 
-def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(both, monkeypatch):
+def test_a_look_that_takes_longer_than_its_outbox_opens_nothing_again(threads, both, monkeypatch):
     run_id = log_a_run()
     assert close()
     eventually(lambda: threads() == [])
