@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from adbazureml.deployment.mlflow_plugin import AzureMLDeploymentClient
 from adbazureml.deployment.model_lookup import find_model, register_unnamed
+from adbazureml.deployment.targets.managed_online import scoring_client
 
 from .conftest import LINES, POLL
 
@@ -209,5 +210,15 @@ def test_databricks_stays_mlflows_own(monkeypatch):
 
 
 def test_tensors_are_sent_as_they_are(client, served):
-    with pytest.raises(MlflowException, match="each row needs 2 values"):
+    """And rows that the model refuses are the caller's to correct."""
+    with pytest.raises(MlflowException, match="each row needs 2 values") as caught:
         client.predict("m-1", np.ones((1, 3)), endpoint=served)
+    assert caught.value.error_code == "BAD_REQUEST"
+
+
+def test_an_endpoint_that_is_away_is_asked_again_later(azure, client, served, rows, monkeypatch):
+    monkeypatch.setattr(scoring_client, "FIRST_PAUSE", 0.01)
+    azure.fail_next(99, "/score", status=503)
+    with pytest.raises(MlflowException, match="ask again later") as caught:
+        client.predict("m-1", rows, endpoint=served)
+    assert caught.value.error_code == "TEMPORARILY_UNAVAILABLE"

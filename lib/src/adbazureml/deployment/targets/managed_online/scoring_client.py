@@ -75,7 +75,7 @@ class Scorer:
             try:
                 answer = self._post(address, body, deployment)
             except requests.Timeout:
-                raise DeploymentError(self._too_slow(name)) from None
+                raise self._too_slow(name)  # noqa: B904 (it has its cause)
             except requests.RequestException as error:
                 reason = f"{type(error).__name__} at {address.url}"
             else:
@@ -86,14 +86,14 @@ class Scorer:
                     self._known.pop(name)
                     continue
                 if answer.status_code not in _PASSING:
-                    raise DeploymentError(self._refusal(name, deployment, answer))
+                    raise self._refusal(name, deployment, answer)
                 reason = f"it answered {answer.status_code}: {reason_of(answer)}"
                 pause = _retry_after(answer) or pause
             if attempt < ATTEMPTS:
                 time.sleep(min(pause, self.timeout))
                 pause *= 2
-        raise DeploymentError(
-            f"Endpoint {name!r} does not serve ({reason}): ask again later, or raise instance_count if it is busy."
+        raise _error(
+            f"Endpoint {name!r} does not serve ({reason}): ask again later, or raise instance_count if it is busy.", 503
         )
 
     def caller(self, name: str) -> Caller:
@@ -123,20 +123,37 @@ class Scorer:
         self._known[name] = address
         return address
 
-    def _refusal(self, name: str, deployment: str | None, answer: requests.Response) -> str:
+    def _refusal(self, name: str, deployment: str | None, answer: requests.Response) -> DeploymentError:
         if answer.status_code == 408:
             return self._too_slow(name)
         where = f"endpoint {name!r}" + (f", deployment {deployment!r}" if deployment else "")
         # Whatever a model answers but 200 comes so; its own status stands beside.
         own = answer.headers.get("ms-azureml-model-error-statuscode", "") if answer.status_code == 424 else ""
-        said = explain_answer(answer, where, status=int(own) if own.isdigit() else None, meanings=_MEANINGS)
-        return said[:1].upper() + said[1:]
+        status = int(own) if own.isdigit() else answer.status_code
+        said = explain_answer(answer, where, status=status, meanings=_MEANINGS)
+        return _error(said[:1].upper() + said[1:], 500 if status == 424 else status)
 
-    def _too_slow(self, name: str) -> str:
-        return (
+    def _too_slow(self, name: str) -> DeploymentError:
+        return _error(
             f"Endpoint {name!r} did not answer within request_timeout {self.timeout:g} s: send fewer rows at once, or"
-            " raise request_timeout and deploy again."
+            " raise request_timeout and deploy again.",
+            408,
         )
+
+
+class _AnswerError(Exception):
+    """An answer that is no success, with the status that the model gave where that of Azure is another."""
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+
+
+def _error(said: str, status: int) -> DeploymentError:
+    """What to raise; MLflow's client, which has codes for it, finds the status in its cause."""
+    error = DeploymentError(said)
+    error.__cause__ = _AnswerError(status)
+    return error
 
 
 def _retry_after(answer: requests.Response) -> float:
