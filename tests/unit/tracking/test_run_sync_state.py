@@ -14,6 +14,16 @@ def state(needs=NOTHING, doing=NOTHING):
     return RunSyncState("1", needs=needs, doing=doing)
 
 
+def test_of_a_run_that_is_met_nothing_is_known():
+    run = RunSyncState("1")
+    assert (run.is_own, run.is_known, run.is_idle, run.epoch, run.failures, run.aways) == (False, False, True, 0, 0, 0)
+
+
+@pytest.mark.parametrize("needs", Work)
+def test_changes_are_kept_unless_a_comparison_will_find_them(needs):
+    assert state(needs).takes_changes == (needs is not COMPARE)
+
+
 @pytest.mark.parametrize("required", Work)
 @pytest.mark.parametrize("needs", Work)
 def test_what_is_required_adds_up(needs, required):

@@ -92,9 +92,10 @@ class Scorer:
             if attempt < ATTEMPTS:
                 time.sleep(min(pause, self.timeout))
                 pause *= 2
-        raise _error(
-            f"Endpoint {name!r} does not serve ({reason}): ask again later, or raise instance_count if it is busy.", 503
+        away = DeploymentError(
+            f"Endpoint {name!r} does not serve ({reason}): ask again later, or raise instance_count if it is busy."
         )
+        raise _caused_by(503, away)
 
     def caller(self, name: str) -> Caller:
         """Return a connection as callers have it; see `Target.caller`."""
@@ -131,14 +132,14 @@ class Scorer:
         own = answer.headers.get("ms-azureml-model-error-statuscode", "") if answer.status_code == 424 else ""
         status = int(own) if own.isdigit() else answer.status_code
         said = explain_answer(answer, where, status=status, meanings=_MEANINGS)
-        return _error(said[:1].upper() + said[1:], 500 if status == 424 else status)
+        return _caused_by(500 if status == 424 else status, DeploymentError(said[:1].upper() + said[1:]))
 
     def _too_slow(self, name: str) -> DeploymentError:
-        return _error(
+        error = DeploymentError(
             f"Endpoint {name!r} did not answer within request_timeout {self.timeout:g} s: send fewer rows at once, or"
-            " raise request_timeout and deploy again.",
-            408,
+            " raise request_timeout and deploy again."
         )
+        return _caused_by(408, error)
 
 
 class _AnswerError(Exception):
@@ -149,9 +150,8 @@ class _AnswerError(Exception):
         self.status_code = status_code
 
 
-def _error(said: str, status: int) -> DeploymentError:
-    """What to raise; MLflow's client, which has codes for it, finds the status in its cause."""
-    error = DeploymentError(said)
+def _caused_by(status: int, error: DeploymentError) -> DeploymentError:
+    """Give an error the cause in which MLflow's client, which has codes for it, finds the status."""
     error.__cause__ = _AnswerError(status)
     return error
 
