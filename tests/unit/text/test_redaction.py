@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adbazureml.errors import AdbAzureMLError, TableError
 from adbazureml.text import first_line, is_page, keep_secret, logger, redact, redacted
-from adbazureml.text.redaction import SECRET_VARIABLES
+from adbazureml.text.redaction import _KEPT, SECRET_VARIABLES
 
 PAT = "dapi" + "0123456789abcdef" * 2
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -84,6 +84,35 @@ def test_what_a_process_signs_in_with_is_kept_secret():
     assert redacted("a-value-of-its-own abc") == "*** abc"
 
 
+def test_a_secret_that_holds_another_is_struck_out_whole(monkeypatch):
+    monkeypatch.setenv("DATABRICKS_TOKEN", "part-of-it")
+    keep_secret("part-of-it-and-more")
+    assert redacted("part-of-it-and-more") == "***"
+
+
+def test_as_many_are_kept_as_a_process_holds_at_a_time():
+    values = [f"one-of-many-{number}" for number in range(_KEPT + 1)]
+    for value in values:
+        keep_secret(value)
+    assert [redacted(value) for value in values] == [values[0], *["***"] * _KEPT]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (f"< 403 Forbidden\n< {PAGE}", f"answered 403 with {ONE_LINE}"),
+        ("< 502 Bad Gateway\n< no", "answered 502 with something that is not JSON: a proxy or a wrong host?"),
+        (f"< {PAGE[:40]}", f"answered with {ONE_LINE}"),
+    ],
+)
+@pytest.mark.parametrize("end", ["```", ""])
+def test_of_a_request_that_databricks_sdk_quotes_its_answer_is_left(answer, said, end):
+    report = (
+        f"unable to parse response. This is likely a bug in it. Request log:```GET /api\n> Accept: x\n{answer}{end}"
+    )
+    assert redacted(report) == said
+
+
 SECRETS = [PAT, JWT, f"sig={PAT}", PAGE, f'{{"password": "{PAT}"}}', f"Authorization: {PAT}"]
 
 
@@ -129,8 +158,12 @@ def test_an_error_that_makes_its_text_when_it_is_shown():
 
     error = LateError(PAT)
     error.__notes__ = [f"note {PAT}"]
+    error.message, error.reason = f"said {PAT}", "nothing"
     redact(error)
     assert str(error) == "answered ***"
+    assert (error.message, error.reason) == ("said ***", "nothing")
+    # It stays what its own code reads.
+    assert error.response == [PAT]
     assert type(error).__name__ == "LateError"
     assert error.__notes__ == ["note ***"]
     redact(None)
