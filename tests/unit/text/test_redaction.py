@@ -81,7 +81,8 @@ def test_what_a_process_signs_in_with_is_kept_secret():
     keep_secret("a-value-of-its-own")
     keep_secret(None)
     keep_secret("abc")
-    assert redacted("a-value-of-its-own abc") == "*** abc"
+    keep_secret("wxyz")
+    assert redacted("a-value-of-its-own abc wxyz") == "*** abc ***"
 
 
 def test_a_secret_that_holds_another_is_struck_out_whole(monkeypatch):
@@ -145,6 +146,15 @@ def test_an_errors_message_and_all_that_it_was_raised_from():
     assert not any(PAT in text for text in chain)
     assert chain[0].startswith("third ***")
     assert isinstance(raised.value, AdbAzureMLError)
+
+
+@pytest.mark.parametrize("secret", [PAT, "!before-all-letters"])
+def test_an_error_whose_cause_was_given_and_not_raised(secret):
+    keep_secret(secret)
+    error = TableError("nothing", secret)
+    error.message, error.__cause__ = f"{secret}!", ValueError(secret)
+    redact(error)
+    assert (error.args, error.message, str(error.__cause__)) == (("nothing", "***"), "***!", "***")
 
 
 def test_an_error_that_makes_its_text_when_it_is_shown():
