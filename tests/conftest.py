@@ -15,13 +15,13 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from tests.bundle import ROOT
 from tests.empty_databases import databases_are_copied
-from tests.emulators.fixtures import azure, azureml_emulator
+from tests.emulators.fixtures import azure, azureml_emulator, tracking_server
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
 from adbazureml.runtime import local_spark
 from adbazureml.tracking import outbox
 
-__all__ = ["azure", "azureml_emulator", "databases_are_copied"]
+__all__ = ["azure", "azureml_emulator", "databases_are_copied", "tracking_server"]
 
 # The variables that this package and its clients read.
 OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
