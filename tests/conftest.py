@@ -15,13 +15,13 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from tests.bundle import ROOT
 from tests.empty_databases import databases_are_copied
-from tests.emulators.fixtures import azure, azureml_emulator
+from tests.emulators.fixtures import azure, azureml_emulator, tracking_server
 
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, runtime, track
 from adbazureml.runtime import local_spark
 from adbazureml.tracking import outbox
 
-__all__ = ["azure", "azureml_emulator", "databases_are_copied"]
+__all__ = ["azure", "azureml_emulator", "databases_are_copied", "tracking_server"]
 
 # The variables that this package and its clients read.
 OURS = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_")
@@ -33,13 +33,17 @@ HERE = Path(__file__).parent
 LONGEST = (
     "notebooks/",
     "tests/walk/test_walk",
+    "deployment/managed_online",
     "deployment/test_lifetime",
+    "tracking/test_dual",
+    "deployment/container_instances",
     "tracking/test_faults",
-    "container_instances/test_faults",
-    "managed_online/test_online_faults",
-    "cli/test_dead_hosts",
     "tracking/test_databricks",
+    "deployment/test_contract",
+    "cli/test_dead_hosts",
 )
+# What the files of such a folder share, containers and registered models, takes longer than most of their tests.
+TOGETHER = ("managed_online", "container_instances", "model_serving")
 
 
 def pytest_configure():
@@ -56,7 +60,7 @@ def pytest_collection_modifyitems(items):
             parts = item.path.relative_to(HERE).parts if item.path.is_relative_to(HERE) else ()
             folder = next((part for part in parts if part in TIERS), "walk")
             item.add_marker(getattr(pytest.mark, folder))
-        # What a file shares, such as a server, is started by one worker.
+        # What a file or a folder shares, such as a server, is started by one worker.
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     # What takes longest begins first, so that no worker is left with it alone at the end.
@@ -65,7 +69,9 @@ def pytest_collection_modifyitems(items):
 
 def _group(file):
     # The walk goes on where the notebooks, each by itself, ended.
-    return "walk" if file.suffix == ".ipynb" or file.name == "test_walk.py" else str(file)
+    if file.suffix == ".ipynb" or file.name == "test_walk.py":
+        return "walk"
+    return str(file.parent if file.parent.name in TOGETHER else file)
 
 
 @pytest.fixture(autouse=True)

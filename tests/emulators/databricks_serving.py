@@ -7,20 +7,19 @@ import http.client
 import itertools
 import json
 import math
-import os
 import random
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from mlflow.pyfunc.scoring_server import get_cmd
+from tests.emulators import loaded_processes
 from tests.emulators.azureml.messages import Answer
 from tests.emulators.databricks import Routes, refused
 
@@ -358,13 +357,13 @@ class Serving:
 class _Server:
     """MLflow's scoring server of one model."""
 
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     port: int
     log: Path
 
     def wait_until_healthy(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while time.monotonic() < deadline and self.process.is_alive():
             try:
                 status, _ = self._ask("GET", "/ping", None)
             except OSError:
@@ -399,7 +398,7 @@ class _Servers:
     def start(self, model: Path) -> _Server:
         with self._lock:
             server = self._servers.get(model)
-            if server is None or server.process.poll() is not None:
+            if server is None or not server.process.is_alive():
                 server = self._servers[model] = self._new(model)
             return server
 
@@ -409,27 +408,21 @@ class _Servers:
 
     def close(self) -> None:
         for server in self._servers.values():
-            if server.process.poll() is None:
-                server.process.kill()
-            server.process.wait()
+            server.process.kill()
+            server.process.join()
 
     def _new(self, model: Path) -> _Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        # What ``mlflow models serve`` runs, and with which variables.
         command, environment = get_cmd(str(model), port=port, host="127.0.0.1")
         cleared = {name: value for name, value in environment.items() if not name.startswith(("DATABRICKS_", "AZURE"))}
-        cleared |= {"MLFLOW_TRACKING_URI": str(self._folder / "mlruns"), "PYTHONUNBUFFERED": "1"}
+        cleared |= {"MLFLOW_TRACKING_URI": str(self._folder / "mlruns")}
         log = self._folder / f"{port}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command.split()],
-                cwd=self._folder,
-                env={**cleared, "PATH": os.environ.get("PATH", "")},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        process = loaded_processes.serve(
+            command.split()[-1], port=port, folder=self._folder, log=log, environment=cleared
+        )
         return _Server(process, port, log)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that give tests an emulated Azure ML workspace."""
+"""Fixtures that give tests an emulated Azure ML workspace, and a real MLflow server."""
 
 import os
 
@@ -6,6 +6,7 @@ import mlflow
 import pytest
 
 from .azureml import AzureMLEmulator
+from .mlflow_server import MLflowServer
 
 # What azure-identity, azureml-mlflow and MLflow read: none of it may come from outside, or stay behind.
 READ_BY_CLIENTS = ("AZURE_", "AZUREML_", "ARM_", "IDENTITY_", "MSI_", "MLFLOW_")
@@ -18,6 +19,13 @@ def azureml_emulator():
     with AzureMLEmulator() as emulator:
         yield emulator
     assert emulator.crashes == []
+
+
+@pytest.fixture(scope="session")
+def tracking_server(home, tmp_path_factory):
+    """A server for what is no file: an emulated Databricks workspace, a primary store."""
+    with MLflowServer(tmp_path_factory.mktemp("primary")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -15,8 +15,9 @@ import yaml
 
 from adbazureml.deployment.targets.local import environments
 
-# None of this process's settings reaches what would run on another machine.
-HIDDEN = ("ADBAZUREML_", "MLFLOW_", "DATABRICKS_", "AZURE_", "AZUREML_", "AML_", "PYTHONPATH", "SPARK_", "PYSPARK_")
+from .loaded_interpreter import HIDDEN, LoadedProcess, loaded_interpreter
+
+_MODULE = "azureml_inference_server_http"
 
 
 def interpreter_for(requirements: str | Path) -> Path:
@@ -50,6 +51,8 @@ class InferenceServer:
         More environment variables.
     directory : path
         Working directory; without, that of the script.
+    loaded : bool
+        Fork it from an interpreter that has loaded what it imports, rather than let it load that for seconds.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class InferenceServer:
         requirements: str | Path,
         environment: Mapping[str, str] | None = None,
         directory: str | Path | None = None,
+        loaded: bool = False,
     ) -> None:
         python = interpreter_for(requirements)
         with socket.socket() as probe:
@@ -69,17 +73,26 @@ class InferenceServer:
         self.folder = Path(script).parent
         self.log_path = self.folder.parent / f"server-{self.port}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
-        self._log = self.log_path.open("wb")
-        options = ["--entry_script", script, "--model_dir", model, "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [python, "-m", "azureml_inference_server_http", *options],
-            cwd=directory or self.folder,
-            env={**inherited, "AML_APP_ROOT": str(self.folder), "PYTHONUNBUFFERED": "1", **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        seen = {**inherited, "AML_APP_ROOT": str(self.folder), "PYTHONUNBUFFERED": "1", **(environment or {})}
+        options = ["--entry_script", str(script), "--model_dir", str(model), "--port", str(self.port)]
+        self.process = self._start(python, options, Path(directory or self.folder), seen, loaded=loaded)
+
+    def _start(
+        self, python: Path, options: Sequence[str], folder: Path, environment: Mapping[str, str], *, loaded: bool
+    ) -> subprocess.Popen[bytes] | LoadedProcess:
+        if loaded:
+            interpreter = loaded_interpreter(python)
+            return interpreter.run(_MODULE, options, folder=folder, environment=environment, log=self.log_path)
+        with self.log_path.open("wb") as log:
+            return subprocess.Popen(
+                [python, "-m", _MODULE, *options],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     @property
     def died(self) -> bool:
@@ -111,7 +124,6 @@ class InferenceServer:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, 9)
                 self.process.wait()
-        self._log.close()
 
     def __enter__(self) -> InferenceServer:
         return self

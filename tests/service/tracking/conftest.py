@@ -1,11 +1,11 @@
 """Two tracking stores for all tests: the local backend of Databricks, and a real MLflow server behind a bad line."""
 
-import multiprocessing
 import os
 import uuid
 
 import mlflow
 import pytest
+from tests.emulators import loaded_processes
 from tests.emulators.mlflow_server import MLflowServer
 from tests.emulators.proxy import Proxy
 from tests.service.tracking.both import Both, eventually
@@ -15,15 +15,8 @@ from adbazureml.tracking import circuit_breaker, flush, outbox
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def server(home, tmp_path_factory):
     with MLflowServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory):
-    """A second server, for a primary that is not a file."""
-    with MLflowServer(tmp_path_factory.mktemp("primary")) as server:
         yield server
 
 
@@ -76,18 +69,8 @@ def soon_again(monkeypatch):
 @pytest.fixture(scope="session")
 def processes(home):
     """Start functions of `training` in processes that have MLflow loaded already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.service.tracking.training"])
 
     def start(function, *arguments):
-        process = context.Process(target=_call, args=(dict(os.environ), function, arguments), daemon=True)
-        process.start()
-        return process
+        return loaded_processes.start(function, *arguments, environment=os.environ)
 
     return start
-
-
-def _call(environment, function, arguments):
-    os.environ.clear()
-    os.environ.update(environment)
-    function(*arguments)

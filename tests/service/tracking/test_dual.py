@@ -51,11 +51,11 @@ def test_a_point_is_seen_in_the_replica_within_ten_seconds(both):
         assert both.primary.get_run(run.info.run_id).data.tags["adbazureml.azureml.run_id"] == counterpart.info.run_id
 
 
-def test_a_run_of_a_thousand_points_takes_few_requests(both):
+def test_a_run_of_hundreds_of_points_takes_few_requests(both):
     start = time.monotonic()
     with mlflow.start_run():
         mlflow.log_params({f"param{number}": number for number in range(20)})
-        for step in range(1000):
+        for step in range(250):
             mlflow.log_metric("loss", 1 / (step + 1), step=step)
         mlflow.log_text("x" * 2**20, "big.txt")
     assert flush()

@@ -50,11 +50,11 @@ class Answers(mlflow.pyfunc.PythonModel):
 
 @pytest.fixture
 def version(workspace, rows):
-    """Log and register a model, and return its version."""
-    track(workspace)
+    """Log and register a model, and return its version: a verdict is the same wherever else that one is."""
+    track(workspace, mode="databricks")
     mlflow.set_experiment("/Users/ada@example.com/validated")
 
-    def made(*args, inputs=("x",), example=None, **options) -> ModelInfo:
+    def made(*args, inputs=("x",), example=None, registry="databricks", **options) -> ModelInfo:
         model = Answers(*args, **options)
         answers = np.array(["low"]) if options.get("classes") else np.array([1.5])
         with mlflow.start_run() as run:
@@ -65,7 +65,7 @@ def version(workspace, rows):
                 input_example=example,
                 pip_requirements=["pandas"],
             )
-        return register(run, name=NAME, workspace=workspace)
+        return register(run, name=NAME, registry=registry, workspace=workspace)
 
     return made
 
@@ -299,8 +299,9 @@ def test_in_a_dry_run_nothing_is_blocked_and_disabled_nothing_is_looked_at(versi
 
 
 def test_the_version_tells_its_verdict_in_both_registries(version, workspace, rows, databricks, azureml):
-    promote(version(), workspace=workspace)
-    worse = version(1.0)
+    track(workspace)
+    promote(version(registry="both"), workspace=workspace)
+    worse = version(1.0, registry="both")
     databricks.update_model_version(NAME, "2", "Trained on Monday.")
     asked = {"data": rows, "label": "y"}
     with mlflow.start_run() as run:
@@ -333,6 +334,7 @@ def test_a_version_or_a_champion_that_is_not_there(version, workspace, rows, dat
 
 
 def test_both_tracking_stores_get_it(version, workspace, rows, databricks, azureml):
+    track(workspace)
     promote(version(0.5), workspace=workspace)
     verdict = validate(version(), data=rows, label="y")
     with mlflow.start_run(run_name="validate") as run:

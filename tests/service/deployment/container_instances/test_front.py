@@ -17,8 +17,12 @@ def test_deploy_next_lie_back_and_delete(azure, workspace, store, frame):
     second = bring(store.v2)
     assert second.model_uri == store.v2
     assert second.compare(frame, calls=1).largest_difference == 0
-    with pytest.raises(DeploymentError, match=r"does not answer as models:/deploy_lines/4 does"):
+    differs = (
+        r"does not answer as models:/deploy_lines/4 does.*1 of 1 rows differ, first row 0: endpoint 2.0, model 1.0"
+    )
+    with pytest.raises(DeploymentError, match=differs) as caught:
         bring(store.liar)
+    assert "(100 %) goes on serving." in str(caught.value)
     assert second.model_uri == store.v2
     assert list(azure.groups.groups) == [NAME]
     second.rollback()
