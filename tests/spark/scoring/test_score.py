@@ -301,6 +301,11 @@ def test_show_and_histogram(features, sklearn_models, patients, into, monkeypatc
     expected, edges = np.histogram(sklearn_models[0].predict(patients[FEATURES]), bins=30)
     assert np.allclose(stairs.edges, edges)
     assert list(stairs.values) == list(expected)
+    with mlflow.start_run() as run:
+        done.log(done.histogram())
+    logged = mlflow.get_run(run.info.run_id).data
+    assert (logged.metrics["scored_rows"], logged.tags["mlflow.note.content"]) == (len(patients), str(done))
+    assert [one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == ["predictions.png"]
 
 
 def test_nulls(spark, sklearn_models, into):
