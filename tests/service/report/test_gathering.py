@@ -42,7 +42,7 @@ def test_runs_of_both_champions_and_pictures(settings, workspace, databricks, lo
     report = walk_report(settings, workspace=workspace)
     (model,) = report.models
     assert (model.name, model.agrees) == (settings.model_name, True)
-    assert model.champion == f"champion of {settings.model_name}: version 1 in Databricks, version 1 in Azure ML."
+    assert model.champion == f"Champion of {settings.model_name}: version 1 in Databricks, version 1 in Azure ML."
     (only,) = model.versions
     assert (only.number, only.is_champion, [title for title, _ in only.links]) == (
         "1",

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from adbazureml.report.page import Picture, Report, ReportedModel, ReportedRun, ReportedVersion
 
-EMPTY = Report(title="prices", experiment="/Users/ada/prices", made_at="2026-11-28T20:00:00.000Z")
+EMPTY = Report(title="prices", experiment="/Users/ada/prices", made_at="2026-11-28 20:00 UTC")
 LINKS = (("Databricks", "https://adb.example/runs/1"), ("Azure ML", "https://ml.example/runs/2"))
 
 

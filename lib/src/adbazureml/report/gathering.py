@@ -18,6 +18,7 @@ from adbazureml.registry.existing_version import finished_versions
 from adbazureml.registry.promotion import alias_holder, refusals_told
 from adbazureml.report.page import Link, Picture, Report, ReportedModel, ReportedRun, ReportedVersion
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.artifact_copy import download_file, repository
 from adbazureml.tracking.stage_outcome import NOTE, Stage
 from adbazureml.tracking.sync_record import is_in_sync, now
 from adbazureml.validation.version_words import STATE
@@ -69,12 +70,12 @@ def walk_report(settings: Settings, *, workspace: AzureMLWorkspace | None) -> Re
     models, trained = [], []
     for name in settings.model_names:
         try:
-            found = _newest(holds, name)
+            found, champion = _newest(holds, name)
             # The runs of the challengers only show what becomes of their versions.
             if found and name != settings.challengers_model_name:
                 trained.append(found[0].tags.get(version_tags.RUN_ID, ""))
             if found:
-                models.append(_model(holds, name, found, both))
+                models.append(_model(holds, name, found, champion, both))
         except RegistryError as error:
             models.append(ReportedModel(name=name, champion=str(error), agrees=False))
     runs = _Runs(tracks, both=settings.tracking == "both")
@@ -83,7 +84,7 @@ def walk_report(settings: Settings, *, workspace: AzureMLWorkspace | None) -> Re
     return Report(
         title=settings.model_name,
         experiment=settings.experiment_name,
-        made_at=now(),
+        made_at=f"{now()[:16].replace('T', ' ')} UTC",
         models=tuple(models),
         trained=tuple(run for run_id in trained if run_id and (run := runs.by_id(run_id))),
         validated=newest("validate"),
@@ -131,21 +132,22 @@ class _Runs:
             metrics={name: value for name, value in run.data.metrics.items() if name.startswith(_METRICS)},
             links=tuple(links),
             in_sync=is_in_sync(run, tags.get(run_tags.IN_SYNC, "")) if self._both else None,
-            pictures=tuple(self._pictures(run.info.run_id)) if pictures else (),
+            pictures=tuple(self._pictures(run)) if pictures else (),
         )
 
-    def _pictures(self, run_id: str) -> Iterator[Picture]:
-        there = {entry.path for entry in self.client.list_artifacts(run_id)}
+    def _pictures(self, run: Run) -> Iterator[Picture]:
+        there = {entry.path for entry in self.client.list_artifacts(run.info.run_id)}
+        files = repository(run.info.artifact_uri, self._place.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
             for path, said in _PICTURES.items():
                 if path in there:
-                    yield Picture(
-                        png=Path(self.client.download_artifacts(run_id, path, folder)).read_bytes(), said=said
-                    )
+                    local = Path(folder, path)
+                    download_file(files, path, local)
+                    yield Picture(png=local.read_bytes(), said=said)
 
 
-def _newest(place: Workspace, name: str) -> list[ModelVersion]:
-    """The newest versions of a model, and the champion, with their tags.
+def _newest(place: Workspace, name: str) -> tuple[list[ModelVersion], str | None]:
+    """The newest versions of a model and the champion, with their tags; and the champion's number.
 
     Raises
     ------
@@ -157,12 +159,16 @@ def _newest(place: Workspace, name: str) -> list[ModelVersion]:
         numbers = set(nlargest(_VERSIONS, (int(version.version) for version in finished_versions(client, own))))
         if champion := alias_holder(client, own, CHAMPION):
             numbers.add(int(champion))
-        # Unity Catalog's search shows neither tags nor aliases.
-        return [client.get_model_version(own, str(number)) for number in sorted(numbers, reverse=True)]
+        # Unity Catalog's search shows no tags.
+        return [client.get_model_version(own, str(number)) for number in sorted(numbers, reverse=True)], champion
 
 
 def _model(
-    place: Workspace, name: str, versions: Sequence[ModelVersion], workspace: AzureMLWorkspace | None
+    place: Workspace,
+    name: str,
+    versions: Sequence[ModelVersion],
+    champion: str | None,
+    workspace: AzureMLWorkspace | None,
 ) -> ReportedModel:
     """A model with these versions; `workspace` is the other registry that has it, or None.
 
@@ -171,14 +177,13 @@ def _model(
     RegistryError
         A registry refused.
     """
-    champion = next((str(version.version) for version in versions if CHAMPION in version.aliases), None)
     said, agrees = f"Version {champion} is the champion." if champion else "No version is the champion.", True
     if workspace is not None:
         holders = alias_holders(name, workspace=workspace)
         said, agrees = str(holders), holders.agree
     return ReportedModel(
         name=name,
-        champion=said,
+        champion=f"{said[0].upper()}{said[1:]}",
         agrees=agrees,
         versions=tuple(
             ReportedVersion(
