@@ -25,7 +25,7 @@ from adbazureml import (
 )
 from adbazureml.errors import RegistryError
 from adbazureml.registry import connect_deployment_job
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 NAME, THEIRS = "main.houses.prices", "main--houses--prices"
 

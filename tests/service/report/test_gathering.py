@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from adbazureml import Settings, promote, register, track, walk_report
 from adbazureml.deployment.answer_comparison import Comparison
 from adbazureml.tracking import flush
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment.scoring_client import request_of
 from adbazureml.errors import DeploymentError
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd

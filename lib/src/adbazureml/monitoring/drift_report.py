@@ -16,7 +16,7 @@ from adbazureml.monitoring.histogram import Histogram
 from adbazureml.monitoring.metric_names import metric_names
 from adbazureml.monitoring.significance import smallest_shift
 from adbazureml.text import html_page
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from adbazureml.registry.promotion import alias_holder, refusals_told
 from adbazureml.report.page import Link, Picture, Report, ReportedModel, ReportedRun, ReportedVersion
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_copy import download_file, repository
-from adbazureml.tracking.stage_outcome import NOTE, Stage
+from adbazureml.tracking.run_description import NOTE, Stage, without_link
 from adbazureml.tracking.sync_record import is_in_sync, now
 from adbazureml.validation.version_words import STATE
 
@@ -128,7 +128,7 @@ class _Runs:
         return ReportedRun(
             name=run.info.run_name or run.info.run_id,
             status=run.info.status,
-            said=tags.get(NOTE, ""),
+            said=without_link(tags.get(NOTE, "")),
             metrics={name: value for name, value in run.data.metrics.items() if name.startswith(_METRICS)},
             links=tuple(links),
             in_sync=is_in_sync(run, tags.get(run_tags.IN_SYNC, "")) if self._both else None,

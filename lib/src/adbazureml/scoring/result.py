@@ -14,7 +14,7 @@ from adbazureml.scoring.stream import Batches, explain_stream_error
 from adbazureml.scoring.version_predictions import predictions_of
 from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import html, identifier
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

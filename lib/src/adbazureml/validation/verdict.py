@@ -11,7 +11,7 @@ import numpy as np
 
 from adbazureml.errors import ValidationFailedError
 from adbazureml.registry.version_tags import MODEL
-from adbazureml.tracking.stage_outcome import tell_outcome
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
