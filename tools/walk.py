@@ -184,11 +184,16 @@ def _said(error: CellExecutionError) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
 
+def titled(title: str, text: str) -> list[str]:
+    """A part of the summary: a title before its first line, and the other lines below that one."""
+    return [f"{'' if place else title:<15} {line}" for place, line in enumerate(text.splitlines() or [""])]
+
+
 def summary() -> str:
-    """What came out of the walk, and where to look."""
+    """What came out of the walk, and where to look; writes the report page."""
     import mlflow
 
-    from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, runtime, track
+    from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, runtime, track, walk_report
     from adbazureml.registry import alias_holders
 
     settings = Settings.from_notebook()
@@ -201,14 +206,15 @@ def summary() -> str:
         valid = sorted(item for item in run.data.metrics.items() if item[0].startswith("valid_"))
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in valid)
         lines.append(f"run {run.info.run_name:<11} {run_id}: {metrics}")
-    lines.append(f"model versions  {handed_on.get('registered', '')}")
-    lines.append(f"champion        {handed_on.get('verdict', '')}")
-    titles = ["challengers", "", ""]
-    lines += [f"{title:<15} {one}" for title, one in zip(titles, handed_on["challengers"].splitlines(), strict=True)]
+    for title, name in (("model versions", "registered"), ("champion", "verdict"), ("challengers", "challengers")):
+        lines += titled(title, handed_on.get(name, ""))
     if workspace and settings.registry == "both":
         lines.append(f"{'':<15} {alias_holders(settings.challengers_model_name, workspace=workspace)}")
-    lines.append(f"predictions     {handed_on.get('scored', '')}")
-    lines.append(f"drift           {handed_on.get('drift', '')}")
+    lines += titled("predictions", handed_on.get("scored", ""))
+    lines += titled("drift", handed_on.get("drift", ""))
+    page = runtime.home() / "report.html"
+    walk_report(settings, workspace=workspace).write(page)
+    lines.append(f"report          {page} (the same with reasons, pictures and links: open it in a browser)")
     lines.append(f"look at         {runtime.home() / 'executed'} (the notebooks with their tables and pictures)")
     pages = [place.url.removesuffix("/#") for place in (DatabricksWorkspace.current(), workspace) if place]
     lines.append(f"or              make ui, then {' and '.join(pages)}")

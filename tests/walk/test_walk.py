@@ -1,5 +1,6 @@
 """The whole walk as `make run` runs it, in one kernel, on what the day before left behind."""
 
+import html
 import importlib
 import os
 import signal
@@ -77,7 +78,7 @@ def test_both_workspaces_hold_the_same_runs(walked):
     theirs = azureml.get_experiment_by_name(azureml_experiment_name(experiment.name))
     ours = {run.info.run_id: run for run in databricks.search_runs([experiment.experiment_id])}
     counterparts = azureml.search_runs([theirs.experiment_id])
-    assert len(ours) == len(counterparts) == 14
+    assert len(ours) == len(counterparts) == 18
     for counterpart in counterparts:
         run = ours[counterpart.data.tags["adbazureml.databricks.run_id"]]
         assert counterpart.data.metrics == run.data.metrics
@@ -142,6 +143,19 @@ def test_scoring_twice_scored_each_row_once(walked):
     assert said.split("rows ")[1].split() == ["267", "267", "267"]
 
 
+def test_the_report_tells_each_step_with_its_pictures(walked):
+    """The page that the summary writes, and the one that the last run of the walk keeps."""
+    importlib.import_module("walk").summary()
+    page = (walked / "report.html").read_text(encoding="utf-8")
+    for said in (runtime.handed_on()["verdict"], runtime.handed_on()["drift"], "Endpoint diabetes answers as models:/"):
+        assert html.escape(said) in page
+    assert page.count('src="data:image/png;base64,') == 3
+    databricks, _ = clients()
+    (experiment,) = (one for one in databricks.search_experiments() if one.name.startswith("/Users/"))
+    (kept, *_) = databricks.search_runs([experiment.experiment_id], "tags.`adbazureml.stage` = 'monitor'")
+    assert "report.html" in {one.path for one in databricks.list_artifacts(kept.info.run_id)}
+
+
 def test_no_endpoint_is_left_running(walked):
     assert_nothing_runs(walked)
 
@@ -166,7 +180,7 @@ def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
     kept = nbformat.read(walked / "executed" / "09_clean_up.ipynb", as_version=4)
     (listed,) = (cell for cell in kept.cells if cell.id == "list")
     assert "nothing was" in listed.outputs[-1]["data"]["text/html"]
-    # 14 runs, 10 versions and 3 models in each workspace, 3 tables, 1 checkpoint
+    # 18 runs, 10 versions and 3 models in each workspace, 3 tables, 1 checkpoint
     code = """
 from adbazureml import AzureMLWorkspace, DatabricksWorkspace, Settings, clean_up, inventory
 from adbazureml.errors import CleanUpError
@@ -177,12 +191,12 @@ neighbours = mlflow.MlflowClient(workspace.tracking_uri, workspace.registry_uri)
 neighbours.create_registered_model("neighbour")
 neighbours.create_run(neighbours.create_experiment("neighbour"))
 found = inventory(settings, workspace=workspace)
-assert len(found.items) == 58, len(found.items)
+assert len(found.items) == 66, len(found.items)
 try:
     clean_up(found, confirm="something else")
 except CleanUpError as error:
     assert "type the experiment's name: '/Users/" in str(error)
-assert len(inventory(settings, workspace=workspace).items) == 58
+assert len(inventory(settings, workspace=workspace).items) == 66
 clean_up(found, confirm=found.experiment)
 assert not inventory(settings, workspace=workspace).items
 assert neighbours.search_registered_models()[0].name == "neighbour"

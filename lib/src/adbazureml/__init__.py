@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adbazureml.registry.promotion import promote, rollback
     from adbazureml.registry.registered_version import find_version
     from adbazureml.registry.registration import register
+    from adbazureml.report import walk_report
     from adbazureml.runtime import display, hand_on, spark, use_volume_for_spark_models
     from adbazureml.scoring import input_rows, predict, score, select_rows
     from adbazureml.settings import Settings
@@ -81,6 +82,7 @@ _ROOM_OF = {
     "use_volume_for_spark_models": "runtime",
     "validate": "validation",
     "verify": "workspaces.install",
+    "walk_report": "report",
 }
 
 __all__ = [
@@ -128,6 +130,7 @@ __all__ = [
     "use_volume_for_spark_models",
     "validate",
     "verify",
+    "walk_report",
 ]
 
 

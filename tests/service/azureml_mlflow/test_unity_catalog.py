@@ -10,9 +10,21 @@ from mlflow.utils.rest_utils import get_workspace_client
 from tests.emulators.databricks import TOKEN
 from tests.emulators.unity_catalog import UnityCatalogMLflow
 
-from adbazureml import AzureMLWorkspace, find_version, promote, register, rollback, runtime, track, validate
+from adbazureml import (
+    AzureMLWorkspace,
+    Settings,
+    find_version,
+    promote,
+    register,
+    rollback,
+    runtime,
+    track,
+    validate,
+    walk_report,
+)
 from adbazureml.errors import RegistryError
 from adbazureml.registry import connect_deployment_job
+from adbazureml.tracking.run_description import tell_outcome
 
 NAME, THEIRS = "main.houses.prices", "main--houses--prices"
 
@@ -194,6 +206,19 @@ def test_promoted_and_rolled_back_in_unity_catalog_and_azure_ml(workspace, unity
     assert unity.models[NAME].aliases == {"champion": versions[0].databricks}
     theirs = workspace.client().get_model_version_by_alias(versions[0].azureml_name, "champion")
     assert str(theirs.version) == versions[0].azureml
+
+    tell_outcome("monitor", "No drift.")
+    mlflow.end_run()
+    where = {name: getattr(azure, name) for name in ("subscription_id", "resource_group", "workspace_name")}
+    experiment = mlflow.get_experiment(mlflow.last_active_run().info.experiment_id).name
+    report = walk_report(Settings(experiment=experiment, model_name=NAME, **where), workspace=workspace)
+    (model,) = report.models
+    numbers = [version.databricks for version in reversed(versions)]
+    assert (model.agrees, [version.number for version in model.versions]) == (True, numbers)
+    assert [version.is_champion for version in model.versions] == [False, True]
+    assert [title for title, _ in model.versions[0].links] == ["Databricks", "Azure ML"]
+    assert (len(report.trained), report.monitored.said) == (1, "No drift.")
+
     unity.fail_next(1, "registered-models/alias", 403)
     with pytest.raises(RegistryError, match=r"refused the alias 'champion': .* takes, in Unity Catalog, to own it"):
         promote(versions[1], workspace=workspace)

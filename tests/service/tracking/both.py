@@ -94,9 +94,12 @@ class Both:
             "name": run.info.run_name,
             "params": run.data.params,
             "tags": {
-                key: value
+                # A description ends in a link to the other side.
+                key: value.partition("\n\n[This run in ")[0]
                 for key, value in run.data.tags.items()
-                if not key.startswith("adbazureml.") and key != "mlflow.parentRunId"
+                if not value.startswith("[This run in ")
+                and not key.startswith("adbazureml.")
+                and key != "mlflow.parentRunId"
             },
             "metrics": sorted((key, repr(value)) for key, value in run.data.metrics.items()),
             "datasets": sorted((one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs),

@@ -342,6 +342,9 @@ def test_both_tracking_stores_get_it(version, workspace, rows, databricks, azure
     logged = databricks.get_run(run.info.run_id).data
     assert logged.metrics["challenger_r2_score"] > logged.metrics["champion_r2_score"]
     assert logged.tags["validation"] == "passed"
+    assert logged.tags["adbazureml.stage"] == "validate"
+    # The link to the counterpart may follow.
+    assert logged.tags["mlflow.note.content"].startswith(str(verdict))
     model = databricks.get_logged_model(databricks.get_model_version(NAME, "2").tags["adbazureml_model"])
     assert {one.key for one in model.metrics} >= {"challenger_r2_score"}
     assert {one.path for one in databricks.list_artifacts(run.info.run_id)} == {"validation.html", "validation.png"}

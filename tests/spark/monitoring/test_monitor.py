@@ -457,8 +457,9 @@ def test_figures_are_logged_and_appended(report, spark, version):
     assert report.alarm(version, reports=1, of=3).said == "No alarm: no new row since the last report."
     assert replace(report, rows_current=3001).alarm(version, reports=2, of=3).state == "raised"
     assert replace(report, rows_current=3001).alarm("models:/watched/2", reports=2, of=3).state == "silent"
-    logged = mlflow.get_run(run.info.run_id).data.metrics
-    assert logged["drift_psi/moved"] == _by_name(report)["moved"].psi
+    data = mlflow.get_run(run.info.run_id).data
+    assert data.metrics["drift_psi/moved"] == _by_name(report)["moved"].psi
+    assert data.tags["mlflow.note.content"].startswith(str(report))
     found = {one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert found == {"drift.png", "drift.csv", "drift.html"}
     try:

@@ -297,10 +297,17 @@ def test_show_and_histogram(features, sklearn_models, patients, into, monkeypatc
     monkeypatch.setattr(runtime, "display", shown.append)
     done.show()
     assert shown[0].count() == 20
-    stairs = done.histogram().axes[0].patches[0].get_data()
+    drawn = done.histogram()
+    stairs = drawn.axes[0].patches[0].get_data()
     expected, edges = np.histogram(sklearn_models[0].predict(patients[FEATURES]), bins=30)
     assert np.allclose(stairs.edges, edges)
     assert list(stairs.values) == list(expected)
+    with mlflow.start_run() as run:
+        done.log(drawn)
+    logged = mlflow.get_run(run.info.run_id).data
+    assert logged.metrics["scored_rows"] == len(patients)
+    assert logged.tags["mlflow.note.content"].startswith(str(done))
+    assert [one.path for one in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == ["predictions.png"]
 
 
 def test_nulls(spark, sklearn_models, into):

@@ -341,9 +341,11 @@ def look(run, *, like):
         "end": run.info.end_time,
         "name": None if REFUSED in like.info.run_name else run.info.run_name,
         "tags": {
-            key.replace(":", "."): value
+            # A description ends in a link to the other side.
+            key.replace(":", "."): value.partition("\n\n[This run in ")[0]
             for key, value in run.data.tags.items()
-            if not key.startswith(("adbazureml.", PERSONS))
+            if not value.startswith("[This run in ")
+            and not key.startswith(("adbazureml.", PERSONS))
             and key not in ("mlflow.parentRunId", "mlflow.runName")
             and key.replace(":", ".") not in refused
         },

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbazureml.deployment.scoring_client import request_of
 from adbazureml.errors import DeploymentError
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,12 +47,29 @@ class Comparison:
     p50_ms: float
     p99_ms: float
 
-    def _repr_html_(self) -> str:
-        summary = (
-            f"<p>{len(self.table)} rows, largest difference {self.largest_difference:.3g}; single rows: p50"
-            f" {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms over {self.calls} calls</p>"
+    def log(self, *, endpoint: str, model_uri: str) -> None:
+        """Log it to the active MLflow run: a sentence, the endpoint's name, its model, the figures."""
+        import mlflow
+
+        mlflow.log_params({"endpoint": endpoint, "model_uri": model_uri})
+        mlflow.log_metrics(
+            {
+                "compared_rows": len(self.table),
+                "largest_difference": self.largest_difference,
+                "p50_ms": self.p50_ms,
+                "p99_ms": self.p99_ms,
+            }
         )
-        return summary + str(self.table.head(_ROWS_SHOWN).to_html())
+        tell_outcome("deploy", f"Endpoint {endpoint} answers as {model_uri} does: {self}.")
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.table)} rows, largest difference {self.largest_difference:.3g}; single rows: p50"
+            f" {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms over {self.calls} calls"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self}</p>{self.table.head(_ROWS_SHOWN).to_html()}"
 
 
 def compare(ask: Ask, model_uri: str, frame: pd.DataFrame, *, calls: int) -> Comparison:

@@ -15,20 +15,14 @@ from adbazureml.monitoring.drift_thresholds import Thresholds
 from adbazureml.monitoring.histogram import Histogram
 from adbazureml.monitoring.metric_names import metric_names
 from adbazureml.monitoring.significance import smallest_shift
+from adbazureml.text import html_page
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 _FEW_ROWS = 50
-# Readable in a browser that is set to dark, too; the pictures are dark on white in both.
-_PAGE = (
-    '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><style>'
-    "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem}"
-    "img{display:block;max-width:100%;margin:1rem 0;border-radius:6px}"
-    "table{border-collapse:collapse}th,td{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #8888}"
-    "th:first-child,td:first-child{text-align:left}</style>"
-)
 _IN_EACH_TABLE = {"model_uri", "compared_at", "column", "psi"}
 _TYPES = (
     "day string, column string, kind string, psi double, js_distance double, ks double, wasserstein double, "
@@ -120,12 +114,13 @@ class DriftReport:
         )
 
     def log(self, *, model_uri: str = "") -> None:
-        """Log it to the active MLflow run: `metrics`, drifted columns by day, the pictures, the table, the page."""
+        """Log it to the active MLflow run: its sentence, `metrics`, drifted columns by day, pictures, table, page."""
         import mlflow
 
         if model_uri:
             mlflow.log_param("model_uri", model_uri)
         mlflow.log_metrics(self.metrics())
+        tell_outcome("monitor", str(self))
         for step, report in enumerate(self.days):
             mlflow.log_metric("drift_columns_of_day", len(report.drifted), step=step)
         if self.columns:
@@ -269,7 +264,7 @@ class DriftReport:
         if self.days:
             figures.append((self.plot_days(), days_sentence(self)))
         pictures = "".join(as_image(figure, said) for figure, said in figures)
-        return f"{_PAGE}<title>{escape(self.sentence)}</title>{self._repr_html_(pictures)}"
+        return html_page(self.sentence, f'<div class="figures wide">{self._repr_html_(pictures)}</div>')
 
     def __str__(self) -> str:
         found = f"{self.sentence}: {', '.join(self.drifted)}" if self.drifted else self.sentence

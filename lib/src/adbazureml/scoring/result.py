@@ -14,6 +14,7 @@ from adbazureml.scoring.stream import Batches, explain_stream_error
 from adbazureml.scoring.version_predictions import predictions_of
 from adbazureml.scoring.waiting_query import WaitingQuery
 from adbazureml.text import html, identifier
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,6 +121,21 @@ class ScoringResult:
         axes.set_title(f"{sum(counts):,} predictions of {model}")
         axes.spines[["top", "right"]].set_visible(False)
         return figure
+
+    def log(self, histogram: Figure) -> None:
+        """Log it to the active MLflow run: its sentence, the model, how many rows, and the picture.
+
+        Parameters
+        ----------
+        histogram : matplotlib Figure
+            What `histogram` drew.
+        """
+        import mlflow
+
+        mlflow.log_params({"model_uri": self.model_uri, "scored": self.table, "into": self.into})
+        mlflow.log_metrics({"scored_rows": self.rows, "rejected_rows": self.rejected})
+        mlflow.log_figure(histogram, "predictions.png", save_kwargs={"facecolor": "white"})
+        tell_outcome("score", str(self))
 
     def _counts(self, frame: DataFrame) -> tuple[list[float] | list[str], list[int]]:
         from pyspark.sql import functions

@@ -157,7 +157,7 @@ class _Transfer:
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 for path, file in files.items():
-                    _download(file.source, file.path, Path(scratch, path))
+                    download_file(file.source, file.path, Path(scratch, path))
                 if len(files) == 1:
                     (path,) = files
                     self._target.log_artifact(str(Path(scratch, path)), posixpath.dirname(path) or None)
@@ -177,8 +177,8 @@ class _Transfer:
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 ours, theirs = Path(scratch, "ours", path), Path(scratch, "theirs", path)
-                _download(file.source, file.path, ours)
-                _download(self._target, path, theirs)
+                download_file(file.source, file.path, ours)
+                download_file(self._target, path, theirs)
                 if filecmp.cmp(ours, theirs, shallow=False):
                     return
                 self._target.log_artifact(str(ours), posixpath.dirname(path) or None)
@@ -197,7 +197,8 @@ class _Transfer:
             self.copied.failures.append(f"file {path}: {explain_error(error)}")
 
 
-def _download(repository: Any, path: str, local: Path) -> None:
+def download_file(repository: Any, path: str, local: Path) -> None:
+    """Download one file of a repository, without a bar of progress."""
     local.parent.mkdir(parents=True, exist_ok=True)
     # The method that every repository must have. The public one first asks whether the file is a folder, and needs a
     # thread of its own, which Python does not start while it exits.

@@ -67,7 +67,10 @@ class _DualWrites(_Store):
             changes.add_params(params)
             changes.add_tags(tag for tag in tags if not tag.key.startswith(run_tags.PREFIX))
 
-        is_own = not metrics and not params and all(tag.key.startswith(run_tags.PREFIX) for tag in tags)
+        keys = {tag.key for tag in tags}
+        # The record that a run is in sync comes with the link in its description.
+        is_record = run_tags.IN_SYNC in keys or all(key.startswith(run_tags.PREFIX) for key in keys)
+        is_own = not metrics and not params and is_record
         call = partial(super().log_batch, run_id, metrics, params, tags)
         _write(self, run_id, call, change, hidden=bool(metrics), skip=is_own)
 

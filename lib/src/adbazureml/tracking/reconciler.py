@@ -21,6 +21,7 @@ from adbazureml.tracking.artifact_sync import copy_files
 from adbazureml.tracking.counterpart_lookup import CounterpartLookup
 from adbazureml.tracking.counterpart_run import REJECTED_BEFORE, CounterpartLostError, CounterpartRun
 from adbazureml.tracking.metric_points import Fingerprints, Tally, pages, points
+from adbazureml.tracking.run_description import linked_description
 from adbazureml.tracking.snapshot_diff import (
     first_difference,
     info_differs,
@@ -343,11 +344,16 @@ class Reconciler:
 
         record = sync_record(run, listed=listed)
         tags = {run_tags.IN_SYNC: record}
+        tags |= linked_description(snapshot.data.tags, "Databricks", self.pair.primary_url(run))
         if counterpart.is_rejecting:
             tags[run_tags.REJECTED_ITEMS] = counterpart.rejected_tag()
         counterpart.write(tags=[RunTag(*item) for item in tags.items()])
         primary = self.pair.primary
         links = {**self.lookup.links(snapshot), run_tags.IN_SYNC: record}
+        page = self.pair.replica_url(snapshot)
+        if linked_description(run.data.tags, "Azure ML", page):
+            # Whoever described the run while its files were copied shall not lose that.
+            links |= linked_description(primary.get_run(run.info.run_id).data.tags, "Azure ML", page)
         if told := _explain_rejected(counterpart, run):
             links[run_tags.REJECTED] = told
         missing = [RunTag(key, value) for key, value in links.items() if run.data.tags.get(key) != value]

@@ -24,6 +24,8 @@ OUT_OF_SYNC = "adbazureml.out_of_sync."
 REJECTED = "adbazureml.rejected"
 # On the run in Databricks: the host and the id of the process that tracked it in both workspaces.
 TRACKED = "adbazureml.tracked"
+# On a run in either: which step of the walk it is.
+STAGE = "adbazureml.stage"
 # On the counterpart in Azure ML: where it comes from, whether another one took its place, what it took over, and what
 # Azure ML would not take.
 DATABRICKS_RUN_ID = "adbazureml.databricks.run_id"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adbazureml.tracking.run_description import NOTE, without_link
 from adbazureml.tracking.sync_record import counterpart_tags
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def missing_tags(run: Run, snapshot: Run, counterpart: CounterpartRun) -> list[R
     """Tags that the counterpart has not, or otherwise, but those that its store rejects."""
     from mlflow.entities import RunTag
 
+    there = {**snapshot.data.tags, NOTE: without_link(snapshot.data.tags.get(NOTE, ""))}
     return [
         RunTag(key, value)
         for key, value in counterpart_tags(run).items()
-        if snapshot.data.tags.get(key) != value and not counterpart.rejects(counterpart.pair_name("tag", key, value))
+        if there.get(key) != value and not counterpart.rejects(counterpart.pair_name("tag", key, value))
     ]
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adbazureml.tracking import run_tags
+from adbazureml.tracking.run_description import NOTE, without_link
 
 if TYPE_CHECKING:
     from mlflow.entities import Run, RunTag
@@ -27,11 +28,14 @@ _KEY_DIGEST = 5
 
 def counterpart_tags(run: Run) -> dict[str, str]:
     """Tags that the counterpart of a run shall have: not the ways from one side to the other, not the parent's id."""
-    return {
+    tags = {
         run_tags.azureml_tag_key(key): value
         for key, value in run.data.tags.items()
         if not key.startswith(run_tags.PREFIX) and key != PARENT
     }
+    if description := without_link(tags.pop(NOTE, "")):
+        tags[NOTE] = description
+    return tags
 
 
 def users_keys(keys: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from adbazureml.errors import ValidationFailedError
 from adbazureml.registry.version_tags import MODEL
+from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +167,7 @@ class Verdict:
             raise ValidationFailedError(str(self))
 
     def log(self) -> None:
-        """Log the verdict to the active MLflow run: metrics of both, the pictures, the table.
+        """Log the verdict to the active MLflow run: metrics of both, the pictures, the table, its sentence.
 
         The challenger's metrics are those of its logged model too, whose page in Unity Catalog shows them.
         """
@@ -181,6 +182,7 @@ class Verdict:
             {f"champion_{name}": theirs for name, (_, theirs) in self.metrics.items() if theirs is not None}
         )
         mlflow.set_tag("validation", self.state)
+        tell_outcome("validate", str(self))
         mlflow.log_text(self._repr_html_(), "validation.html")
         mlflow.log_figure(self.plot(), "validation.png")
 
