@@ -75,6 +75,13 @@ class RunSyncState:
         How often in a row it alone failed, and how often the replica was away when its turn came.
     since : str
         When the first of the changes was made.
+    announced : int
+        Writes that were announced and are not over.
+    has_heard_all : bool
+        Whether this process created the run and heard of all that it wrote to it: no write failed, perhaps after the
+        primary took it, and none went by while nothing was replicated.
+    has_models : bool
+        Whether this process finished a logged model of the run.
     outcome : ReconcileResult or None
         How the last comparison ended.
     reason : str
@@ -95,6 +102,9 @@ class RunSyncState:
     failures: int = 0
     aways: int = 0
     since: str = ""
+    announced: int = 0
+    has_heard_all: bool = False
+    has_models: bool = False
     outcome: ReconcileResult | None = None
     reason: str = ""
 
@@ -134,6 +144,7 @@ class RunSyncState:
             raise RuntimeError(f"Run {self.run_id} needs {self.needs.name}; under way is {self.doing.name}.")
         self.doing, self.needs = self.needs, Work.NOTHING
         changes, self.changes = self.changes, PendingChanges()
+        changes.is_all = self.has_heard_all and not self.announced
         return self.doing, changes
 
     def escalate(self) -> None:
