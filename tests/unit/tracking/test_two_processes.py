@@ -1,5 +1,6 @@
 """What two processes at one run do to each other, step by step: each was found by `test_two_stores`."""
 
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from tests.unit.tracking.two_stores import REFUSED, artifacts, broken
 
 from adbazureml.tracking import flush, run_tags
@@ -142,3 +143,19 @@ def test_a_model_that_was_finished_in_the_run_is_brought_over_at_the_end(world, 
     work(world, 0)
     (counterpart,) = counterparts_of(world, run_id)
     assert artifacts(counterpart.info.artifact_uri) == {"model/MLmodel": b"a model"}
+
+
+def test_a_dataset_that_two_processes_log_keeps_the_context_that_came_first(world):
+    run_id = create(world, 0)
+    work(world, 0)
+
+    def log(context):
+        tags = [InputTag("mlflow.data.context", context)]
+        world.client.log_inputs(run_id, [DatasetInput(Dataset("houses", "1", "local", "{}"), tags)])
+
+    world.do(1, lambda: log("training"))
+    world.end(world.processes[1])
+    world.do(0, lambda: log("validation"))
+    work(world, 0)
+    (counterpart,) = counterparts_of(world, run_id)
+    assert [tag.value for one in counterpart.inputs.dataset_inputs for tag in one.tags] == ["training"]

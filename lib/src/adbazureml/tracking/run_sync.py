@@ -8,6 +8,7 @@ from adbazureml.tracking.counterpart_run import CounterpartLostError, Counterpar
 from adbazureml.tracking.pending_changes import PendingChanges
 from adbazureml.tracking.reconciler import Heard, Reconciler, ReconcileResult
 from adbazureml.tracking.run_sync_state import RunSyncState
+from adbazureml.tracking.snapshot_diff import dataset_key
 from adbazureml.tracking.sync_record import has_ended
 
 _logger = logger(__name__)
@@ -31,6 +32,8 @@ class RunSync:
         try:
             counterpart = self._counterpart_run(sync_state, changes)
             if counterpart is not None:
+                if changes.datasets:
+                    self._take_from_primary(sync_state.run_id, changes)
                 self._write(counterpart, changes)
         except CounterpartLostError:
             sync_state.counterpart, sync_state.is_known = None, False
@@ -93,6 +96,12 @@ class RunSync:
                     if key.startswith("mlflow.") and changes.tags.get(key) == value:
                         del changes.tags[key]
         return sync_state.counterpart
+
+    def _take_from_primary(self, run_id: str, changes: PendingChanges) -> None:
+        """Give the dataset inputs the contexts that they have in the primary: MLflow keeps those that came first."""
+        keys = {dataset_key(dataset) for dataset in changes.datasets}
+        inputs = self._pair.primary.get_run(run_id).inputs
+        changes.datasets = [dataset for dataset in inputs.dataset_inputs if dataset_key(dataset) in keys]
 
     def _write(self, counterpart: CounterpartRun, changes: PendingChanges) -> None:
         from mlflow.entities import Param, RunStatus, RunTag
