@@ -1,0 +1,75 @@
+"""What a process that tracks a run alone asks of both stores, and what it has to ask all the same."""
+
+from tests.unit.tracking.two_stores import artifacts, broken, counterparts_of, create, history_of, log_two_points, work
+
+from adbazureml.tracking import run_tags
+from adbazureml.tracking.store_pair import switch_off
+
+
+def requests(world):
+    return world.primary_line.requests, world.replica_line.requests
+
+
+def test_a_short_run_takes_three_requests_of_the_primary_and_four_of_the_replica(world):
+    # The first one makes the experiment.
+    world.do(0, lambda: world.client.set_terminated(create(world, 0)))
+    work(world, 0)
+    run_id = create(world, 0)
+    world.do(0, lambda: log_two_points(world, run_id))
+    before = requests(world)
+    work(world, 0)
+    made = tuple(now - then for now, then in zip(requests(world), before, strict=True))
+    # A look, what there is of files, and the record; make, write, end, and a look for a duplicate.
+    assert made == (3, 4)
+    assert history_of(world, run_id) == [0.5, 0.25]
+    with world.asking():
+        run = world.pair.primary.get_run(run_id)
+    (counterpart,) = counterparts_of(world, run_id)
+    assert counterpart.data.tags[run_tags.IN_SYNC] == run.data.tags[run_tags.IN_SYNC]
+    assert run.data.tags[run_tags.AZUREML_RUN_ID] == counterpart.info.run_id
+
+
+def test_a_point_that_the_primary_took_without_an_answer_is_brought_over(world):
+    run_id = create(world, 0)
+
+    def lose(ask):
+        ask()
+        raise broken()
+
+    line = world.primary_line
+    line.events[line.requests + 1] = lose
+    world.do(0, lambda: world.client.log_metric(run_id, "loss", 0.75, step=-1))
+    world.do(0, lambda: log_two_points(world, run_id))
+    work(world, 0)
+    assert history_of(world, run_id) == [0.75, 0.5, 0.25]
+
+
+def test_what_was_logged_while_nothing_was_replicated_is_brought_over_at_the_end(world):
+    run_id = create(world, 0)
+
+    def log_alone():
+        world.stack[-1].outbox.close()
+        switch_off()
+        world.client.log_metric(run_id, "loss", 0.75, step=-1)
+        world.pair.switch_on()
+        log_two_points(world, run_id)
+
+    world.do(0, log_alone)
+    work(world, 0)
+    assert history_of(world, run_id) == [0.75, 0.5, 0.25]
+
+
+def test_a_model_that_was_finished_in_the_run_is_brought_over_at_the_end(world, tmp_path):
+    run_id = create(world, 0)
+    (tmp_path / "MLmodel").write_text("a model")
+
+    def log():
+        model = world.client.create_logged_model(world.experiment_id, "model", source_run_id=run_id)
+        world.client.log_model_artifact(model.model_id, str(tmp_path / "MLmodel"))
+        world.client.finalize_logged_model(model.model_id, "READY")
+        log_two_points(world, run_id)
+
+    world.do(0, log)
+    work(world, 0)
+    (counterpart,) = counterparts_of(world, run_id)
+    assert artifacts(counterpart.info.artifact_uri) == {"model/MLmodel": b"a model"}
