@@ -2,7 +2,7 @@
 
 from tests.unit.tracking.two_stores import artifacts, broken, counterparts_of, create, history_of, log_two_points, work
 
-from adbazureml.tracking import run_tags
+from adbazureml.tracking import run_tags, status
 from adbazureml.tracking.store_pair import switch_off
 
 
@@ -73,3 +73,22 @@ def test_a_model_that_was_finished_in_the_run_is_brought_over_at_the_end(world, 
     work(world, 0)
     (counterpart,) = counterparts_of(world, run_id)
     assert artifacts(counterpart.info.artifact_uri) == {"model/MLmodel": b"a model"}
+
+
+def test_of_two_tags_that_azure_ml_takes_for_one_the_other_is_told_to_be_rejected(world):
+    run_id = create(world, 0)
+    # While the run goes on, what was written last is there.
+    world.do(0, lambda: world.client.set_tag(run_id, "team.prices", "kept"))
+    world.do(0, lambda: world.client.set_tag(run_id, "team:prices", "ousted"))
+    work(world, 0)
+    world.do(0, lambda: world.client.set_terminated(run_id))
+    work(world, 0)
+    (counterpart,) = counterparts_of(world, run_id)
+    assert counterpart.data.tags["team.prices"] == "kept"
+    told = []
+    world.do(0, lambda: told.append(status(world.experiment)))
+    assert told[0].out_of_sync == ()
+    with world.asking():
+        why = world.pair.primary.get_run(run_id).data.tags[run_tags.REJECTED]
+    assert why.startswith("rejected for good: tag team:prices (another tag of the run has the key team.prices")
+    assert "rejected for good: tag team:prices" in str(told[0])

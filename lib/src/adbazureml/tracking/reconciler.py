@@ -37,6 +37,7 @@ from adbazureml.tracking.sync_record import (
     is_in_sync,
     key_digest,
     listed_before,
+    ousted_tags,
     out_of_sync_tags,
     sync_record,
     taken_tag,
@@ -366,6 +367,9 @@ class Reconciler:
 
         params, tags = missing_params(run, snapshot, counterpart), missing_tags(run, snapshot, counterpart)
         written = len(params) + len(tags)
+        for key, azureml_key in ousted_tags(run).items():
+            said = f"another tag of the run has the key {azureml_key} in Azure ML, which takes no ':'"
+            counterpart.rejected[counterpart.pair_name("tag", key, run.data.tags[key])] = said
         wanted = counterpart_tags(run)
         taken, keep = counterpart.taken or set(), {key_digest(key) for key in users_keys(wanted)}
         # A tag that the counterpart never took over from here was set there, by a person who wants to keep it.
