@@ -92,3 +92,17 @@ def test_of_two_tags_that_azure_ml_takes_for_one_the_other_is_told_to_be_rejecte
         why = world.pair.primary.get_run(run_id).data.tags[run_tags.REJECTED]
     assert why.startswith("rejected for good: tag team:prices (another tag of the run has the key team.prices")
     assert "rejected for good: tag team:prices" in str(told[0])
+
+
+def test_points_that_were_forgotten_in_an_outage_come_with_one_that_was_logged_after_it(world):
+    run_id = create(world, 0)
+    world.do(0, lambda: world.client.log_metric(run_id, "loss", 0.75, step=-1))
+    world.replica_line.is_down = True
+    # The batch fails; no other try is due so soon.
+    world.do(0, lambda: world.stack[-1].settle(6.0))
+    assert world.processes[0].outbox.sync_states()[0].aways == 1
+    world.do(0, lambda: world.client.set_terminated(run_id))
+    world.do(0, lambda: world.client.log_metric(run_id, "loss", 0.5, step=0))
+    world.mend()
+    work(world, 0)
+    assert history_of(world, run_id) == [0.75, 0.5]

@@ -146,12 +146,12 @@ class Outbox:
         announced, _ = ticket
         with self._changed:
             announced.announced -= 1
-            announced.has_heard_all = False
+            announced.keeps_all = False
 
     def created(self, run: Run) -> None:
         """Announce a run that this process created."""
         with self._changed:
-            sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, has_heard_all=True, since=now())
+            sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, keeps_all=True, since=now())
             sync_state.changes.tags.update(counterpart_tags(run))
             sync_state.require(Work.WRITE)
             self._runs[run.info.run_id] = sync_state
@@ -329,7 +329,7 @@ class Outbox:
             self._closed.set()
             for sync_state in self._runs.values():
                 # What is logged until it is opened again may go by unheard.
-                sync_state.has_heard_all = False
+                sync_state.keeps_all = False
                 if not sync_state.is_idle and not sync_state.failures:
                     sync_state.due, sync_state.aways = 0.0, 0
             self._changed.notify_all()

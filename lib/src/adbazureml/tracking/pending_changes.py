@@ -27,7 +27,7 @@ class PendingChanges:
     lifecycle : str
         "deleted" or "active" where the run was deleted or restored.
     is_all : bool
-        Whether the process created the run and heard of all that it wrote to it: what did not go out is among these.
+        Whether the process created the run, and all that it wrote to it and that did not go out is among these.
     """
 
     metrics: list[Metric] = field(default_factory=list)

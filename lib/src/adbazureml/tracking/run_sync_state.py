@@ -77,9 +77,9 @@ class RunSyncState:
         When the first of the changes was made.
     announced : int
         Writes that were announced and are not over.
-    has_heard_all : bool
-        Whether this process created the run and heard of all that it wrote to it: no write failed, perhaps after the
-        primary took it, and none went by while nothing was replicated.
+    keeps_all : bool
+        Whether this process created the run, and all that it wrote to it went out or waits here: no write failed,
+        perhaps after the primary took it, none went by while nothing was replicated, and nothing was dropped.
     has_models : bool
         Whether this process finished a logged model of the run.
     outcome : ReconcileResult or None
@@ -103,7 +103,7 @@ class RunSyncState:
     aways: int = 0
     since: str = ""
     announced: int = 0
-    has_heard_all: bool = False
+    keeps_all: bool = False
     has_models: bool = False
     outcome: ReconcileResult | None = None
     reason: str = ""
@@ -129,7 +129,7 @@ class RunSyncState:
 
     def forget(self) -> None:
         """Drop what waits, and that the run is new: a comparison finds all of it."""
-        self.changes, self.created, self.is_known = PendingChanges(), None, False
+        self.changes, self.created, self.is_known, self.keeps_all = PendingChanges(), None, False, False
         self.require(Work.COMPARE)
 
     def begin(self) -> tuple[Work, PendingChanges]:
@@ -144,7 +144,7 @@ class RunSyncState:
             raise RuntimeError(f"Run {self.run_id} needs {self.needs.name}; under way is {self.doing.name}.")
         self.doing, self.needs = self.needs, Work.NOTHING
         changes, self.changes = self.changes, PendingChanges()
-        changes.is_all = self.has_heard_all and not self.announced
+        changes.is_all = self.keeps_all and not self.announced
         return self.doing, changes
 
     def escalate(self) -> None:
