@@ -1,23 +1,9 @@
 """What two processes at one run do to each other, step by step: each was found by `test_two_stores`."""
 
-from tests.unit.tracking.two_stores import REFUSED
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from tests.unit.tracking.two_stores import REFUSED, counterparts_of, create, history_of, log_two_points, work
 
-from adbazureml.tracking import flush, run_tags
-
-
-def create(world, slot, **options):
-    made = []
-    world.do(slot, lambda: made.append(world.client.create_run(world.experiment_id, **options)))
-    return made[0].info.run_id
-
-
-def work(world, slot, seconds=20.0):
-    world.do(slot, lambda: world.stack[-1].settle(seconds))
-
-
-def counterparts_of(world, run_id):
-    with world.asking():
-        return [one for one in world.counterparts() if one.data.tags[run_tags.DATABRICKS_RUN_ID] == run_id]
+from adbazureml.tracking import flush
 
 
 def test_a_run_that_another_process_writes_to_first_has_one_counterpart(world):
@@ -49,3 +35,28 @@ def test_a_run_whose_name_is_refused_stands_below_its_parent_at_once(world):
     ((parent,), (counterpart,)) = counterparts_of(world, parent_id), counterparts_of(world, run_id)
     assert counterpart.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert counterpart.data.tags["mlflow.note.content"] == "about it"
+
+
+def test_a_point_that_another_process_logged_is_brought_over_at_the_end(world):
+    run_id = create(world, 0)
+    world.do(1, lambda: world.client.log_metric(run_id, "loss", 0.75, step=-1))
+    world.end(world.processes[1])
+    world.do(0, lambda: log_two_points(world, run_id))
+    work(world, 0)
+    assert history_of(world, run_id) == [0.75, 0.5, 0.25]
+
+
+def test_a_dataset_that_two_processes_log_keeps_the_context_that_came_first(world):
+    run_id = create(world, 0)
+    work(world, 0)
+
+    def log(context):
+        tags = [InputTag("mlflow.data.context", context)]
+        world.client.log_inputs(run_id, [DatasetInput(Dataset("houses", "1", "local", "{}"), tags)])
+
+    world.do(1, lambda: log("training"))
+    world.end(world.processes[1])
+    world.do(0, lambda: log("validation"))
+    work(world, 0)
+    (counterpart,) = counterparts_of(world, run_id)
+    assert [tag.value for one in counterpart.inputs.dataset_inputs for tag in one.tags] == ["training"]

@@ -467,3 +467,36 @@ def artifacts(location: str) -> dict[str, bytes]:
     """The files of a run or a model, by path."""
     folder = Path(location.partition(":")[2])
     return {os.path.relpath(path, folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def create(world: World, slot: int, **options: Any) -> str:
+    """Have a process make a run."""
+    made: list[Run] = []
+    world.do(slot, lambda: made.append(world.client.create_run(world.experiment_id, **options)))
+    return str(made[0].info.run_id)
+
+
+def work(world: World, slot: int, seconds: float = 20.0) -> None:
+    """Let the threads of a process work."""
+    world.do(slot, lambda: world.stack[-1].settle(seconds))
+
+
+def counterparts_of(world: World, run_id: str) -> list[Run]:
+    with world.asking():
+        return [one for one in world.counterparts() if one.data.tags[run_tags.DATABRICKS_RUN_ID] == run_id]
+
+
+def log_two_points(world: World, run_id: str) -> None:
+    """Log two points and a param, and end the run."""
+    world.client.log_metric(run_id, "loss", 0.5, step=0)
+    world.client.log_metric(run_id, "loss", 0.25, step=1)
+    world.client.log_param(run_id, "depth", 3)
+    world.client.set_terminated(run_id)
+
+
+def history_of(world: World, run_id: str) -> list[float]:
+    """The points of the counterpart, by step."""
+    (counterpart,) = counterparts_of(world, run_id)
+    with world.asking():
+        history = world.pair.replica.get_metric_history(counterpart.info.run_id, "loss")
+    return [point.value for point in sorted(history, key=lambda point: point.step)]

@@ -55,6 +55,11 @@ class PrimaryFiles:
     models: list[LoggedModel]
     digest: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to copy."""
+        return not self.files and not self.models
+
     @classmethod
     def of(cls, pair: StorePair, run: Run, models: Iterable[LoggedModel] | None = None) -> PrimaryFiles:
         """List the files of a run: once, and nothing is read.
@@ -75,13 +80,14 @@ class PrimaryFiles:
 
 def copy_files(
     pair: StorePair,
+    primary: PrimaryFiles,
     run: Run,
     snapshot: Run,
     counterpart: CounterpartRun,
     *,
     verify: bool,
     progress: Callable[[int], None],
-) -> tuple[Copied, str]:
+) -> Copied:
     """Copy the artifacts and models that the counterpart lacks or holds otherwise.
 
     Nothing is read where the run's end and the names and sizes of its files are those of the record. Where files were
@@ -89,25 +95,20 @@ def copy_files(
 
     Parameters
     ----------
+    primary : PrimaryFiles
+        What the run has.
     run, snapshot : Run
         The run, and its counterpart.
     verify : bool
         Whether to compare the contents of all files all the same.
     progress : callable
         Told how many files were just written.
-
-    Returns
-    -------
-    Copied
-    str
-        Digest of the end, names and sizes, for the record.
     """
     from mlflow.entities import RunTag
 
-    primary = PrimaryFiles.of(pair, run)
     recorded = "" if verify else listed_before(snapshot.data.tags.get(run_tags.IN_SYNC, ""))
-    if primary.digest == recorded:
-        return Copied(), recorded
+    if primary.is_empty or primary.digest == recorded:
+        return Copied()
     target = repository(snapshot.info.artifact_uri, pair.replica_uri)
     if hasattr(target, "retry_policy"):
         target.retry_policy = REPLICA_REQUESTS
@@ -126,7 +127,7 @@ def copy_files(
         (missing if is_new else known)[path] = file
     only_added = listing_digest(known.values(), run.info.end_time) == recorded
     doubtful = {} if only_added else {path: file for path, file in known.items() if path in there}
-    return copy_to(target, missing, doubtful, progress=progress), primary.digest
+    return copy_to(target, missing, doubtful, progress=progress)
 
 
 def logged_models(store: AbstractStore, experiment_id: str, run_id: str | None = None) -> list[LoggedModel]:

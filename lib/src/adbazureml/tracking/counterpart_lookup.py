@@ -38,25 +38,28 @@ class CounterpartLookup:
 
     def find(self, run: Run) -> str | None:
         """Id of the run's counterpart; None when there is none."""
-        return self._linked(run) or self.search(run)
+        if linked := self._linked(run):
+            return linked
+        found = self.search(run)
+        return found.info.run_id if found is not None else None
 
     def _linked(self, run: Run) -> str | None:
         """Id of the counterpart that the run leads to; None where it leads to none in this replica."""
         is_here = run.data.tags.get(run_tags.AZUREML_TRACKING_URI) == self._pair.replica_uri
         return run.data.tags.get(run_tags.AZUREML_RUN_ID) if is_here else None
 
-    def search(self, run: Run) -> str | None:
-        """Id of the run's counterpart by the tag that it carries; several become one."""
+    def search(self, run: Run) -> Run | None:
+        """The run's counterpart by the tag that it carries; several become one."""
         with self._lock:
             found = sorted(self._candidates(run), key=lambda candidate: candidate.info.run_id)
             kept = next((one for one in found if run_tags.DUPLICATE_OF not in one.data.tags), None)
             for other in found:
                 if other is not kept:
                     self._retire(other, kept=kept, of=run)
-        return kept.info.run_id if kept is not None else None
+        return kept
 
-    def find_or_make(self, run: Run, *, is_new: bool = False) -> tuple[str, bool]:
-        """Id of the run's counterpart, and whether it was made just now with all of MLflow's own tags.
+    def find_or_make(self, run: Run, *, is_new: bool = False, link: bool = True) -> tuple[str, Run | None]:
+        """Id of the run's counterpart, and the counterpart itself where it was made just now with all of MLflow's tags.
 
         Parameters
         ----------
@@ -65,16 +68,19 @@ class CounterpartLookup:
         is_new : bool
             Whether it was made by this process, so that it has no counterpart but one that it leads to, unless one was
             tried before.
+        link : bool
+            Whether to tag the run with the way to a counterpart that was made; otherwise the caller does.
         """
         with self._lock:
             run_id = run.info.run_id
             found = self._linked(run) if is_new and run_id not in self._tried else self.find(run)
             if found:
-                return found, False
+                return found, None
             self._tried.add(run_id)
             made, is_whole = self._make(run)
-        self.link(run, made)
-        return made.info.run_id, is_whole
+        if link:
+            self.link(run, made)
+        return made.info.run_id, made if is_whole else None
 
     def counterpart_parent(self, run: Run) -> str | None:
         """Id of the counterpart of the run's parent, made where there is none; None for a run that has no parent."""

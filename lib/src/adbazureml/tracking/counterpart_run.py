@@ -84,6 +84,10 @@ class CounterpartRun:
             if is_missing(error):
                 raise CounterpartLostError(f"the counterpart {self.run_id} is gone") from error
             raise
+        return self.saw(run)
+
+    def saw(self, run: Run) -> Run:
+        """Take in what a read of the run shows, as `snapshot` does."""
         if (
             run.data.tags.get(run_tags.DATABRICKS_RUN_ID) != self._source_run_id
             or run_tags.DUPLICATE_OF in run.data.tags

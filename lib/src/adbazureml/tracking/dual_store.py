@@ -107,8 +107,10 @@ class _DualWrites(_Store):
         _write(self, run_id, partial(super().log_outputs, run_id, models), _nothing_to_write, hidden=True)
 
     def finalize_logged_model(self, model_id: str, status: Any) -> LoggedModel:
+        outbox = _outbox(self)
         model: LoggedModel = _alone(partial(super().finalize_logged_model, model_id, status))
-        if model.source_run_id:
+        if model.source_run_id and outbox is not None:
+            outbox.finished_model(model.source_run_id)
             _write(self, model.source_run_id, lambda: None, _nothing_to_write, hidden=True)
         return model
 
@@ -202,7 +204,11 @@ def _write(
     if outbox is None:
         return call()
     ticket = outbox.begin(run_id, hidden=hidden, set_tag=lambda key, value: _tag_out_of_sync(store, run_id, key, value))
-    answer = _alone(call)
+    try:
+        answer = _alone(call)
+    except BaseException:
+        outbox.missed(ticket)
+        raise
     outbox.add(ticket, change)
     return answer
 

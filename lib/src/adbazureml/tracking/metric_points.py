@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,16 @@ _LARGEST = 1.7976931348623157e308
 
 def fingerprint(metric: Metric) -> int:
     """64 bits that stand for a point within this process; NaN equals NaN, infinity the largest number."""
-    value = metric.value
+    return hash(_PACK(metric.step, metric.timestamp, _normal(metric.value)))
+
+
+def _normal(value: float) -> float:
     if math.isnan(value):
         # It has many bit patterns.
-        value = math.nan
-    elif value >= _LARGEST:
-        value = math.inf
-    elif value <= -_LARGEST:
-        value = -math.inf
-    return hash(_PACK(metric.step, metric.timestamp, value))
+        return math.nan
+    if value >= _LARGEST:
+        return math.inf
+    return -math.inf if value <= -_LARGEST else value
 
 
 @dataclass
@@ -45,12 +46,19 @@ class Tally:
 
     count: int = 0
     total: int = 0
+    _last: tuple[int, int, float] | None = field(default=None, compare=False)
 
     def add(self, metrics: Iterable[Metric]) -> None:
         """Count points in."""
         for metric in metrics:
             self.count += 1
             self.total = (self.total + fingerprint(metric)) & 0xFFFFFFFFFFFFFFFF
+            place = metric.step, metric.timestamp, metric.value
+            self._last = max(self._last or place, place)
+
+    def ends_with(self, value: float) -> bool:
+        """Whether a run that has these points shows this value: the one of the last step."""
+        return self._last is not None and _PACK(0, 0, _normal(self._last[2])) == _PACK(0, 0, _normal(value))
 
 
 class Fingerprints:

@@ -98,7 +98,7 @@ class Outbox:
         Returns
         -------
         Ticket
-            For `add`.
+            For `add`, or `missed` where the write fails.
         """
         with self._changed:
             sync_state = self._runs.get(run_id)
@@ -108,6 +108,7 @@ class Outbox:
             if must_tag:
                 sync_state.tag_value = now()
             ticket = sync_state, sync_state.epoch
+            sync_state.announced += 1
         if must_tag:
             set_tag(run_tags.own_out_of_sync_tag(), sync_state.tag_value)
         return ticket
@@ -124,6 +125,7 @@ class Outbox:
         """
         announced, epoch = ticket
         with self._changed:
+            announced.announced -= 1
             # The run may have been in sync since, and written to again.
             sync_state = self._runs.setdefault(announced.run_id, announced)
             sync_state.since = sync_state.since or now()
@@ -139,10 +141,17 @@ class Outbox:
                     self._forget(sync_state)
             self._soon(sync_state)
 
+    def missed(self, ticket: Ticket) -> None:
+        """Note that an announced write failed, of which the primary may have taken some or all."""
+        announced, _ = ticket
+        with self._changed:
+            announced.announced -= 1
+            announced.keeps_all = False
+
     def created(self, run: Run) -> None:
         """Announce a run that this process created."""
         with self._changed:
-            sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, since=now())
+            sync_state = RunSyncState(run.info.run_id, created=run, is_own=True, keeps_all=True, since=now())
             sync_state.changes.tags.update(counterpart_tags(run))
             sync_state.require(Work.WRITE)
             self._runs[run.info.run_id] = sync_state
@@ -204,6 +213,12 @@ class Outbox:
                 # Copied at its end.
                 return
         self.add(self.begin(run_id, hidden=False, set_tag=lambda *_: None), lambda *_: None)
+
+    def finished_model(self, run_id: str) -> None:
+        """Announce that this process finished a logged model of a run: the run's models are looked for at its end."""
+        with self._changed:
+            if run_id in self._runs:
+                self._runs[run_id].has_models = True
 
     def experiment_changed(self, experiment_id: str) -> None:
         """Announce that an experiment was tagged: the next of its runs brings the tags over, or else `catch_up`."""
@@ -313,6 +328,8 @@ class Outbox:
         with self._changed:
             self._closed.set()
             for sync_state in self._runs.values():
+                # What is logged until it is opened again may go by unheard.
+                sync_state.keeps_all = False
                 if not sync_state.is_idle and not sync_state.failures:
                     sync_state.due, sync_state.aways = 0.0, 0
             self._changed.notify_all()
@@ -388,14 +405,15 @@ class Outbox:
 
     def _deliver(self, sync_state: RunSyncState, work: Work, changes: PendingChanges) -> ReconcileResult | None:
         """Do what a run needs; None where its changes went out and it was not compared."""
-        if work is Work.WRITE or (work is Work.RECONCILE and (changes or sync_state.created)):
+        # A run that ends without a counterpart gets all of it from the comparison.
+        if work is Work.WRITE or (work is Work.RECONCILE and changes and not sync_state.created):
             if self._run_sync.write(sync_state, changes):
                 if work is Work.WRITE:
                     return None
             else:
                 with self._changed:
                     sync_state.escalate()
-        return self._run_sync.reconcile(sync_state, files=work is Work.RECONCILE)
+        return self._run_sync.reconcile(sync_state, changes, files=work is Work.RECONCILE)
 
     def _wait_for_job(self, fits: Callable[[RunSyncState], bool]) -> RunSyncState | None:
         """The next run that is due; None when the thread is to end."""

@@ -26,6 +26,8 @@ class PendingChanges:
         The run's status, end and name.
     lifecycle : str
         "deleted" or "active" where the run was deleted or restored.
+    is_all : bool
+        Whether the process created the run, and all that it wrote to it and that did not go out is among these.
     """
 
     metrics: list[Metric] = field(default_factory=list)
@@ -35,6 +37,7 @@ class PendingChanges:
     datasets: list[DatasetInput] = field(default_factory=list)
     info: RunInfo | None = None
     lifecycle: str = ""
+    is_all: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.size or self.info or self.lifecycle)

@@ -21,9 +21,9 @@ class Progress:
     """
 
     def __init__(self, total: int | None = None) -> None:
-        self._total = "" if total is None else f" of {total}"
+        self._total = total
         self._runs = self._items = 0
-        self._shown = time.monotonic()
+        self._began = self._shown = time.monotonic()
         self._lock = threading.Lock()
         self._bar = _bar(total)
 
@@ -52,7 +52,15 @@ class Progress:
     def _show(self) -> None:
         if self._bar is None and time.monotonic() - self._shown >= _SECONDS_A_LINE:
             self._shown = time.monotonic()
-            print(f"catch_up: {self._runs}{self._total} runs, {self._items} items written", flush=True)
+            print(progress_line(self._runs, self._total, self._items, self._shown - self._began), flush=True)
+
+
+def progress_line(runs: int, total: int | None, items: int, seconds: float) -> str:
+    """How far a catch-up is, how fast, and how long it takes from here where the number of runs is known."""
+    rate = runs / seconds
+    of_total = "" if total is None else f" of {total}"
+    left = f", {(total - runs) / rate:.0f} s left" if total is not None and runs else ""
+    return f"catch_up: {runs}{of_total} runs, {items} items written, {rate:.1f} runs a second{left}"
 
 
 def _bar(total: int | None) -> Any:

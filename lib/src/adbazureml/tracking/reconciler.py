@@ -8,16 +8,17 @@ machine, and be killed at any moment; a second call changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbazureml.azureml_mlflow.mlflow_errors import is_rejection
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.artifact_copy import Copied
-from adbazureml.tracking.artifact_sync import copy_files
+from adbazureml.tracking.artifact_sync import PrimaryFiles, copy_files
 from adbazureml.tracking.counterpart_lookup import CounterpartLookup
 from adbazureml.tracking.counterpart_run import REJECTED_BEFORE, CounterpartLostError, CounterpartRun
 from adbazureml.tracking.metric_points import Fingerprints, Tally, pages, points
@@ -37,6 +38,7 @@ from adbazureml.tracking.sync_record import (
     is_in_sync,
     key_digest,
     listed_before,
+    ousted_tags,
     out_of_sync_tags,
     sync_record,
     taken_tag,
@@ -84,6 +86,22 @@ class ReconcileResult:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What the process that created a run knows of it, which heard of all that it wrote to it itself.
+
+    Attributes
+    ----------
+    points : sequence of Metric
+        What a counterpart that is made now lacks; none where the process wrote to the counterpart before.
+    has_models : bool
+        Whether it finished a logged model of the run.
+    """
+
+    points: Sequence[Metric]
+    has_models: bool
+
+
 class Reconciler:
     """Keeps runs of a pair's replica equal to those of its primary.
 
@@ -99,12 +117,14 @@ class Reconciler:
         self._progress = progress
         self.lookup = CounterpartLookup(pair)
 
-    def counterpart_run(self, run: Run, *, is_new: bool = False) -> tuple[CounterpartRun, bool]:
-        """The run's counterpart, and whether it was made just now, so that it holds nothing."""
-        counterpart_run_id, made = self.lookup.find_or_make(run, is_new=is_new)
+    def counterpart_run(
+        self, run: Run, *, is_new: bool = False, link: bool = False
+    ) -> tuple[CounterpartRun, Run | None]:
+        """The run's counterpart; where it was made just now, so that it holds nothing, also as it was made."""
+        counterpart_run_id, made = self.lookup.find_or_make(run, is_new=is_new, link=link)
         counterpart = CounterpartRun(self.pair.replica, counterpart_run_id, run.info.run_id)
-        counterpart.holds_files = not made
-        if made:
+        counterpart.holds_files = made is None
+        if made is not None:
             counterpart.taken = set()
         return counterpart, made
 
@@ -114,6 +134,8 @@ class Reconciler:
         *,
         counterpart: CounterpartRun | None = None,
         is_known: bool = False,
+        is_new: bool = False,
+        heard: Heard | None = None,
         verify: bool = False,
         files: bool = True,
     ) -> ReconcileResult:
@@ -128,6 +150,11 @@ class Reconciler:
         is_known : bool
             Whether the caller made that counterpart and wrote all that is in it, so that its histories need not be
             read.
+        is_new : bool
+            Whether the caller made the run, and knows of no counterpart.
+        heard : Heard, optional
+            What the caller knows of a run that it created. As long as no other process tagged the run as out of sync,
+            and what the run shows agrees, it spares the requests that would tell.
         verify : bool
             Whether to compare everything, the contents of files too, even where the record says that the run is in
             sync. Otherwise files are read only where their names and sizes, or the run's end, are not those of the
@@ -146,41 +173,51 @@ class Reconciler:
             What a store raises when it is away.
         """
         run = self.pair.primary.get_run(run_id)
-        lost = ""
+        lost, made = "", None
         for left in range(_TRIES - 1, -1, -1):
             try:
                 if counterpart is None:
                     if run.info.lifecycle_stage == "deleted" and self.lookup.find(run) is None:
                         return ReconcileResult(run_id=run_id, in_sync=True, reason="deleted before it was replicated")
-                    counterpart, is_known = self.counterpart_run(run)
+                    counterpart, made = self.counterpart_run(run, is_new=is_new)
+                    is_known = made is not None
                 if lost:
-                    self.lookup.replace(run, lost, counterpart.snapshot())
-                return self._reconcile(run, counterpart, is_known=is_known, verify=verify, files=files)
+                    self.lookup.replace(run, lost, made or counterpart.snapshot())
+                return self._reconcile(
+                    run, counterpart, made=made, is_known=is_known, heard=heard, verify=verify, files=files
+                )
             except CounterpartLostError:
                 if counterpart is not None:
                     lost = counterpart.run_id
                 # The link is of no use any more.
                 run.data.tags.pop(run_tags.AZUREML_RUN_ID, None)
-                counterpart = None
+                counterpart, made, heard = None, None, None
             except Exception as error:
                 # What a store rejects for good is noted, and does not come here. But two who bring over the same run
                 # may write the same row at once, or one deletes the duplicate that the other writes to.
                 if not left or not is_rejection(error):
                     raise
-                counterpart, is_known = None, False
+                counterpart, made, heard = None, None, None
         raise CounterpartLostError(f"the counterpart of run {run_id} is deleted again and again")
 
     def _reconcile(
-        self, run: Run, counterpart: CounterpartRun, *, is_known: bool, verify: bool, files: bool
+        self,
+        run: Run,
+        counterpart: CounterpartRun,
+        *,
+        made: Run | None,
+        is_known: bool,
+        heard: Heard | None,
+        verify: bool,
+        files: bool,
     ) -> ReconcileResult:
-        snapshot = counterpart.snapshot()
+        snapshot = made or self._look(run, counterpart, verify=verify)
         outcome: dict[str, Any] = {
             "run_id": run.info.run_id,
             "run_name": run.info.run_name or "",
             "counterpart_run_id": counterpart.run_id,
         }
         is_deleted = run.info.lifecycle_stage == "deleted"
-        self._check_for_duplicate(run, snapshot, counterpart, verify=verify)
         is_same_stage = snapshot.info.lifecycle_stage == run.info.lifecycle_stage
         if is_same_stage and is_deleted:
             return ReconcileResult(**outcome, in_sync=True, reason=_explain_rejected(counterpart, run))
@@ -194,28 +231,22 @@ class Reconciler:
         if verify:
             counterpart.retry_rejected()
             rejected_before = 0
-        written = self._write_params_and_tags(run, snapshot, counterpart)
-        written += self._write_points(run, snapshot, counterpart, is_known=is_known)
-        written += self._write_datasets(run, snapshot, counterpart)
-        failures: list[str] = []
-        listed = ""
-        if files:
-            copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=verify, progress=self._progress)
-            counterpart.rejected.update(copied.rejected)
-            written += copied.files
-            failures += copied.failures
-        self._write_info(run, snapshot, counterpart)
-        self._write_parent(run, snapshot, counterpart)
-        if written or info_differs(run, snapshot, counterpart):
-            snapshot = counterpart.snapshot()
+        written, failures, record = self._write_all(
+            run, snapshot, counterpart, is_known=is_known, heard=heard, verify=verify, files=files
+        )
+        if written or made or info_differs(run, snapshot, counterpart):
+            # One that was there has been looked at for a duplicate.
+            snapshot = self._look(run, counterpart, verify=False) if made else counterpart.snapshot()
         missing = first_difference(run, snapshot, counterpart)
         if missing:
             failures.append(f"{missing} was written and not found again")
         if is_deleted:
             self.pair.replica.delete_run(counterpart.run_id)
-        elif files and not failures and has_ended(run):
+        elif record and not failures:
             counterpart.forget_taken(snapshot)
-            self._record(run, snapshot, counterpart, listed)
+            self._record(run, snapshot, counterpart, record)
+        elif made:
+            self.lookup.link(run, made)
         return ReconcileResult(
             **outcome,
             written=written,
@@ -224,11 +255,81 @@ class Reconciler:
             reason=failures[0] if failures else _explain_rejected(counterpart, run),
         )
 
-    def _check_for_duplicate(self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, verify: bool) -> None:
-        # HTTP clients send a create again whose answer was lost: until the first record, there may be a duplicate.
-        is_first = verify or run_tags.IN_SYNC not in snapshot.data.tags
-        if is_first and self.lookup.search(run) not in (None, counterpart.run_id):
-            raise CounterpartLostError(f"run {counterpart.run_id} has a duplicate")
+    def _write_all(
+        self,
+        run: Run,
+        snapshot: Run,
+        counterpart: CounterpartRun,
+        *,
+        is_known: bool,
+        heard: Heard | None,
+        verify: bool,
+        files: bool,
+    ) -> tuple[int, list[str], str]:
+        """Write all that the counterpart lacks.
+
+        Returns
+        -------
+        int
+            How many items were written.
+        list of str
+            What failed, for now.
+        str
+            The record for a run that is in sync then; empty where none is due.
+        """
+        if not is_known or out_of_sync_tags(run):
+            heard = None
+        primary = self._list_files(run, heard) if files else None
+        is_due = files and has_ended(run) and run.info.lifecycle_stage == "active"
+        record = ""
+        if is_due and primary is not None and primary.is_empty:
+            # It counts once the run in the primary has the same: where no file is left to copy, it goes out at once.
+            record = sync_record(run, listed=primary.digest)
+        written = self._write_data(run, snapshot, counterpart, is_known=is_known, heard=heard, record=record)
+        written += self._write_datasets(run, snapshot, counterpart)
+        failures: list[str] = []
+        if files:
+            primary = primary or PrimaryFiles.of(self.pair, run)
+            copied = copy_files(self.pair, primary, run, snapshot, counterpart, verify=verify, progress=self._progress)
+            counterpart.rejected.update(copied.rejected)
+            written += copied.files
+            failures += copied.failures
+            if is_due and not record:
+                record = sync_record(run, listed=primary.digest)
+        self._write_info(run, snapshot, counterpart)
+        self._write_parent(run, snapshot, counterpart)
+        return written, failures, record
+
+    def _look(self, run: Run, counterpart: CounterpartRun, *, verify: bool) -> Run:
+        """Read the counterpart, and see whether it has a duplicate.
+
+        HTTP clients send a create again whose answer was lost: until both sides have the first record, there may be a
+        duplicate. What a search shows of a run may be late, so that it counts only where nothing lacks.
+
+        Raises
+        ------
+        CounterpartLostError
+            It is none any more, or gives way to a duplicate.
+        """
+        record = run.data.tags.get(run_tags.IN_SYNC)
+        snapshot = counterpart.snapshot() if record and not verify else None
+        if snapshot is not None and snapshot.data.tags.get(run_tags.IN_SYNC) == record:
+            return snapshot
+        found = self.lookup.search(run)
+        if found is not None:
+            if found.info.run_id != counterpart.run_id:
+                raise CounterpartLostError(f"run {counterpart.run_id} has a duplicate")
+            if not first_difference(run, counterpart.saw(found), counterpart):
+                return found
+        return snapshot or counterpart.snapshot()
+
+    def _list_files(self, run: Run, heard: Heard | None) -> PrimaryFiles | None:
+        """The files of the run; None where they cannot be listed, which shall not keep back its params and points."""
+        has_no_models = heard is not None and not heard.has_models and not (run.outputs and run.outputs.model_outputs)
+        try:
+            return PrimaryFiles.of(self.pair, run, () if has_no_models else None)
+        except Exception:
+            return None
 
     def _bring_late_files(
         self, run: Run, snapshot: Run, counterpart: CounterpartRun, outcome: dict[str, Any], *, files: bool
@@ -236,10 +337,11 @@ class Reconciler:
         """Copy what came to the artifacts and models of a run after it was in sync, and record it."""
         copied = Copied()
         if files:
-            copied, listed = copy_files(self.pair, run, snapshot, counterpart, verify=False, progress=self._progress)
+            primary = PrimaryFiles.of(self.pair, run)
+            copied = copy_files(self.pair, primary, run, snapshot, counterpart, verify=False, progress=self._progress)
             counterpart.rejected.update(copied.rejected)
-            if not copied.failures and listed != listed_before(snapshot.data.tags[run_tags.IN_SYNC]):
-                self._record(run, snapshot, counterpart, listed)
+            if not copied.failures and primary.digest != listed_before(snapshot.data.tags[run_tags.IN_SYNC]):
+                self._record(run, snapshot, counterpart, sync_record(run, listed=primary.digest))
         return ReconcileResult(
             **outcome,
             written=copied.files,
@@ -248,10 +350,27 @@ class Reconciler:
             reason=copied.failures[0] if copied.failures else _explain_rejected(counterpart, run),
         )
 
-    def _write_params_and_tags(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> int:
-        """Write the params and tags that the counterpart lacks, delete tags that were deleted; return how many."""
+    def _write_data(
+        self,
+        run: Run,
+        snapshot: Run,
+        counterpart: CounterpartRun,
+        *,
+        is_known: bool,
+        heard: Heard | None,
+        record: str,
+    ) -> int:
+        """Write the params, tags and points that the counterpart lacks, delete tags that were deleted; return how many.
+
+        The first points go out with the params and tags, and with the record where one is given.
+        """
+        from mlflow.entities import RunTag
+
         params, tags = missing_params(run, snapshot, counterpart), missing_tags(run, snapshot, counterpart)
         written = len(params) + len(tags)
+        for key, azureml_key in ousted_tags(run).items():
+            said = f"another tag of the run has the key {azureml_key} in Azure ML, which takes no ':'"
+            counterpart.rejected[counterpart.pair_name("tag", key, run.data.tags[key])] = said
         wanted = counterpart_tags(run)
         taken, keep = counterpart.taken or set(), {key_digest(key) for key in users_keys(wanted)}
         # A tag that the counterpart never took over from here was set there, by a person who wants to keep it.
@@ -261,26 +380,24 @@ class Reconciler:
         if keep != taken:
             counterpart.taken = keep
             tags.append(taken_tag(keep))
-        counterpart.write(params=params, tags=tags)
-        return written + len(deleted)
-
-    def _write_points(self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, is_known: bool) -> int:
-        """Write the metric points that the counterpart lacks; return how many."""
-        written = 0
+        if record:
+            tags.append(RunTag(run_tags.IN_SYNC, record))
         batch: list[Metric] = []
-        for metric in self._missing_points(run, snapshot, counterpart, is_known=is_known):
+        for metric in self._missing_points(run, snapshot, counterpart, is_known=is_known, heard=heard):
             batch.append(metric)
             if len(batch) == _POINTS:
-                counterpart.write(metrics=batch)
+                counterpart.write(metrics=batch, params=params, tags=tags)
                 written += len(batch)
                 self._progress(len(batch))
-                batch = []
-        counterpart.write(metrics=batch)
-        return written + len(batch)
+                batch, params, tags = [], [], []
+        counterpart.write(metrics=batch, params=params, tags=tags)
+        return written + len(deleted) + len(batch)
 
     def _missing_points(
-        self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, is_known: bool
+        self, run: Run, snapshot: Run, counterpart: CounterpartRun, *, is_known: bool, heard: Heard | None
     ) -> Iterator[Metric]:
+        heard_points = _heard_points(run, counterpart, heard)
+
         def read(key: str) -> tuple[Fingerprints, Iterator[list[Metric]]]:
             there = Fingerprints()
             if is_known and key in counterpart.tallies:
@@ -293,11 +410,12 @@ class Reconciler:
                 there = Fingerprints(points(self.pair.replica, counterpart.run_id, key))
             return there, _started(pages(self.pair.primary, run.info.run_id, key))
 
-        for there, history in _in_threads(read, list(run.data.metrics)):
+        for some in heard_points.values():
+            yield from _taken(Fingerprints().missing(some), counterpart)
+        unheard = [key for key in run.data.metrics if key not in heard_points]
+        for there, history in _in_threads(read, unheard):
             for page in history:
-                for metric in there.missing(page):
-                    if not counterpart.rejects_point(metric):
-                        yield metric
+                yield from _taken(there.missing(page), counterpart)
 
     def _write_datasets(self, run: Run, snapshot: Run, counterpart: CounterpartRun) -> int:
         missing = missing_datasets(run, snapshot, counterpart)
@@ -335,19 +453,19 @@ class Reconciler:
             counterpart.write(tags=[RunTag(PARENT, parent)])
             written = parent
 
-    def _record(self, run: Run, snapshot: Run, counterpart: CounterpartRun, listed: str) -> None:
+    def _record(self, run: Run, snapshot: Run, counterpart: CounterpartRun, record: str) -> None:
         """Record on both sides that the run is in sync, as it looked when the comparison began.
 
         A tag that a process set meanwhile stays, so that the run still counts as out of sync.
         """
         from mlflow.entities import RunTag
 
-        record = sync_record(run, listed=listed)
         tags = {run_tags.IN_SYNC: record}
         tags |= linked_description(snapshot.data.tags, "Databricks", self.pair.primary_url(run))
         if counterpart.is_rejecting:
             tags[run_tags.REJECTED_ITEMS] = counterpart.rejected_tag()
-        counterpart.write(tags=[RunTag(*item) for item in tags.items()])
+        there = snapshot.data.tags
+        counterpart.write(tags=[RunTag(key, value) for key, value in tags.items() if there.get(key) != value])
         primary = self.pair.primary
         links = {**self.lookup.links(snapshot), run_tags.IN_SYNC: record}
         page = self.pair.replica_url(snapshot)
@@ -366,6 +484,31 @@ class Reconciler:
                 # A tag that was set again meanwhile stands for writes that this comparison may not have seen.
                 if after.get(key) == before[key]:
                     primary.delete_tag(run.info.run_id, key)
+
+
+def _heard_points(run: Run, counterpart: CounterpartRun, heard: Heard | None) -> dict[str, list[Metric]]:
+    """The points that the counterpart lacks, by metric, of the metrics whose points the caller has all heard of.
+
+    Those show the value of its own last point: whoever else logs to one of them is known to tag the run, or is none of
+    this package.
+    """
+    if heard is None:
+        return {}
+    lacking = defaultdict(list)
+    for metric in heard.points:
+        lacking[metric.key].append(metric)
+    found = {}
+    for key, value in run.data.metrics.items():
+        tally = replace(counterpart.tallies.get(key, Tally()))
+        tally.add(lacking[key])
+        if tally.ends_with(value):
+            found[key] = lacking[key]
+    return found
+
+
+def _taken(metrics: Iterable[Metric], counterpart: CounterpartRun) -> Iterator[Metric]:
+    """Those of the points that the counterpart is not known to reject."""
+    return (metric for metric in metrics if not counterpart.rejects_point(metric))
 
 
 def _explain_rejected(counterpart: CounterpartRun, run: Run) -> str:

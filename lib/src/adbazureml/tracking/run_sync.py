@@ -6,8 +6,9 @@ from adbazureml.text import logger
 from adbazureml.tracking import run_tags
 from adbazureml.tracking.counterpart_run import CounterpartLostError, CounterpartRun
 from adbazureml.tracking.pending_changes import PendingChanges
-from adbazureml.tracking.reconciler import Reconciler, ReconcileResult
-from adbazureml.tracking.run_sync_state import RunSyncState, Work
+from adbazureml.tracking.reconciler import Heard, Reconciler, ReconcileResult
+from adbazureml.tracking.run_sync_state import RunSyncState
+from adbazureml.tracking.snapshot_diff import dataset_key
 from adbazureml.tracking.sync_record import has_ended
 
 _logger = logger(__name__)
@@ -31,16 +32,26 @@ class RunSync:
         try:
             counterpart = self._counterpart_run(sync_state, changes)
             if counterpart is not None:
+                if changes.datasets:
+                    self._take_from_primary(sync_state.run_id, changes)
                 self._write(counterpart, changes)
         except CounterpartLostError:
             sync_state.counterpart, sync_state.is_known = None, False
+            changes.is_all = False
             return False
         return True
 
-    def reconcile(self, sync_state: RunSyncState, *, files: bool) -> ReconcileResult:
-        """Compare the run with its counterpart and write what lacks."""
+    def reconcile(self, sync_state: RunSyncState, changes: PendingChanges, *, files: bool) -> ReconcileResult:
+        """Compare the run with its counterpart, or make one, and write what lacks."""
+        is_new, sync_state.created = sync_state.created is not None, None
+        points = [*changes.metrics, *changes.unsure] if is_new else []
         return self._reconciler.reconcile(
-            sync_state.run_id, counterpart=sync_state.counterpart, is_known=sync_state.is_known, files=files
+            sync_state.run_id,
+            counterpart=sync_state.counterpart,
+            is_known=sync_state.is_known,
+            is_new=is_new,
+            heard=Heard(points=points, has_models=sync_state.has_models) if changes.is_all else None,
+            files=files,
         )
 
     def is_left_over(self, sync_state: RunSyncState) -> bool:
@@ -74,18 +85,23 @@ class RunSync:
             ):
                 return None
             is_new = sync_state.created is not None
-            if is_new and sync_state.doing is Work.WRITE:
-                # It goes on, and another process that writes to it may have made the counterpart; at a run's end, the
-                # comparison would find that one.
+            if is_new:
+                # Another process that writes to it may have made the counterpart.
                 run = self._pair.primary.get_run(sync_state.run_id)
-            sync_state.counterpart, sync_state.is_known = self._reconciler.counterpart_run(run, is_new=is_new)
-            sync_state.created = None
+            sync_state.counterpart, made = self._reconciler.counterpart_run(run, is_new=is_new, link=True)
+            sync_state.is_known, sync_state.created = made is not None, None
             if sync_state.is_known:
                 # These are in it from the start.
                 for key, value in run.data.tags.items():
                     if key.startswith("mlflow.") and changes.tags.get(key) == value:
                         del changes.tags[key]
         return sync_state.counterpart
+
+    def _take_from_primary(self, run_id: str, changes: PendingChanges) -> None:
+        """Give the dataset inputs the contexts that they have in the primary: MLflow keeps those that came first."""
+        keys = {dataset_key(dataset) for dataset in changes.datasets}
+        inputs = self._pair.primary.get_run(run_id).inputs
+        changes.datasets = [dataset for dataset in inputs.dataset_inputs if dataset_key(dataset) in keys]
 
     def _write(self, counterpart: CounterpartRun, changes: PendingChanges) -> None:
         from mlflow.entities import Param, RunStatus, RunTag

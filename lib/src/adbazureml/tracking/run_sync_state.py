@@ -75,6 +75,13 @@ class RunSyncState:
         How often in a row it alone failed, and how often the replica was away when its turn came.
     since : str
         When the first of the changes was made.
+    announced : int
+        Writes that were announced and are not over.
+    keeps_all : bool
+        Whether this process created the run, and all that it wrote to it went out or waits here: no write failed,
+        perhaps after the primary took it, none went by while nothing was replicated, and nothing was dropped.
+    has_models : bool
+        Whether this process finished a logged model of the run.
     outcome : ReconcileResult or None
         How the last comparison ended.
     reason : str
@@ -95,6 +102,9 @@ class RunSyncState:
     failures: int = 0
     aways: int = 0
     since: str = ""
+    announced: int = 0
+    keeps_all: bool = False
+    has_models: bool = False
     outcome: ReconcileResult | None = None
     reason: str = ""
 
@@ -119,7 +129,7 @@ class RunSyncState:
 
     def forget(self) -> None:
         """Drop what waits, and that the run is new: a comparison finds all of it."""
-        self.changes, self.created, self.is_known = PendingChanges(), None, False
+        self.changes, self.created, self.is_known, self.keeps_all = PendingChanges(), None, False, False
         self.require(Work.COMPARE)
 
     def begin(self) -> tuple[Work, PendingChanges]:
@@ -134,6 +144,7 @@ class RunSyncState:
             raise RuntimeError(f"Run {self.run_id} needs {self.needs.name}; under way is {self.doing.name}.")
         self.doing, self.needs = self.needs, Work.NOTHING
         changes, self.changes = self.changes, PendingChanges()
+        changes.is_all = self.keeps_all and not self.announced
         return self.doing, changes
 
     def escalate(self) -> None:

@@ -57,16 +57,17 @@ def missing_tags(run: Run, snapshot: Run, counterpart: CounterpartRun) -> list[R
 
 def missing_datasets(run: Run, snapshot: Run, counterpart: CounterpartRun) -> list[DatasetInput]:
     """Dataset inputs that the counterpart has not, but those that its store rejects."""
-    there = {_dataset_key(dataset) for dataset in snapshot.inputs.dataset_inputs} if snapshot.inputs else set()
+    there = {dataset_key(dataset) for dataset in snapshot.inputs.dataset_inputs} if snapshot.inputs else set()
     wanted = run.inputs.dataset_inputs if run.inputs else []
     return [
         dataset
         for dataset in wanted
-        if _dataset_key(dataset) not in there and not counterpart.rejects(counterpart.dataset_name(dataset))
+        if dataset_key(dataset) not in there and not counterpart.rejects(counterpart.dataset_name(dataset))
     ]
 
 
-def _dataset_key(dataset: DatasetInput) -> tuple[str, str]:
+def dataset_key(dataset: DatasetInput) -> tuple[str, str]:
+    """Name and digest, by which a run has a dataset once."""
     return dataset.dataset.name, dataset.dataset.digest
 
 

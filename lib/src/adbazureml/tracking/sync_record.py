@@ -27,15 +27,30 @@ _KEY_DIGEST = 5
 
 
 def counterpart_tags(run: Run) -> dict[str, str]:
-    """Tags that the counterpart of a run shall have: not the ways from one side to the other, not the parent's id."""
+    """Tags that the counterpart of a run shall have: not the ways from one side to the other, not the parent's id.
+
+    Of keys that become one in Azure ML, the one that stays as it is has it, or else the first by the alphabet.
+    """
     tags = {
-        run_tags.azureml_tag_key(key): value
-        for key, value in run.data.tags.items()
+        azureml_key: run.data.tags[key]
+        for azureml_key, (key, *_) in _keys_by_azureml_key(run).items()
         if not key.startswith(run_tags.PREFIX) and key != PARENT
     }
     if description := without_link(tags.pop(NOTE, "")):
         tags[NOTE] = description
     return tags
+
+
+def ousted_tags(run: Run) -> dict[str, str]:
+    """The tags of a run whose keys become those of other tags in Azure ML: key, and the key that it becomes."""
+    return {key: azureml_key for azureml_key, (_, *ousted) in _keys_by_azureml_key(run).items() for key in ousted}
+
+
+def _keys_by_azureml_key(run: Run) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for key in sorted(run.data.tags, key=lambda key: (run_tags.azureml_tag_key(key) != key, key)):
+        keys.setdefault(run_tags.azureml_tag_key(key), []).append(key)
+    return keys
 
 
 def users_keys(keys: Iterable[str]) -> list[str]:
