@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import json
 import os
 import runpy
@@ -111,7 +112,7 @@ def _fork() -> dict[str, Any]:
     """Answer what is asked; in a process that was forked, return what it shall run."""
     ended: dict[int, int | None] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
+        asked: dict[str, Any] = json.loads(line)
         if "poll" in asked:
             answer = _poll(asked["poll"], ended)
         else:
@@ -141,6 +142,7 @@ def _become(asked: dict[str, Any]) -> None:
     with open(os.devnull, "rb") as nothing, open(asked["log"], "wb") as log:
         for source, descriptor in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source.fileno(), descriptor)
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
     os.chdir(asked["folder"])
     os.environ.clear()

@@ -45,4 +45,4 @@ def test_a_status_by_the_table_or_what_the_server_says(status, content, said):
     ],
 )
 def test_an_online_endpoint_adds_its_own_meanings(given, said):
-    assert Scorer(None, timeout=60)._refusal("e", "d", given).startswith(said)
+    assert str(Scorer(None, timeout=60)._refusal("e", "d", given)).startswith(said)

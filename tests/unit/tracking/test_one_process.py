@@ -10,7 +10,7 @@ def requests(world):
     return world.primary_line.requests, world.replica_line.requests
 
 
-def test_a_short_run_takes_three_requests_of_the_primary_and_four_of_the_replica(world):
+def test_a_short_run_takes_four_requests_of_each_store(world):
     # The first one makes the experiment.
     world.do(0, lambda: world.client.set_terminated(create(world, 0)))
     work(world, 0)
@@ -19,8 +19,9 @@ def test_a_short_run_takes_three_requests_of_the_primary_and_four_of_the_replica
     before = requests(world)
     work(world, 0)
     made = tuple(now - then for now, then in zip(requests(world), before, strict=True))
-    # A look, what there is of files, and the record; make, write, end, and a look for a duplicate.
-    assert made == (3, 4)
+    # A look, what there is of files, another look at the description, and the record; make, write, end, and a look for
+    # a duplicate.
+    assert made == (4, 4)
     assert history_of(world, run_id) == [0.5, 0.25]
     with world.asking():
         run = world.pair.primary.get_run(run_id)

@@ -20,7 +20,7 @@ from adbazureml.errors import EnvironmentNotReadyError
 from adbazureml.runtime.extras import pip_install
 from adbazureml.runtime.java import find_java_home, not_found_message
 from adbazureml.runtime.place import home
-from adbazureml.text import identifier, literal, name_parts, table_name
+from adbazureml.text import identifier, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -186,11 +186,11 @@ def _is_being_made(session: SparkSession, name: str) -> bool:
     return False
 
 
-def drop_local_table(session: SparkSession, name: str) -> None:
+def drop_local_table(session: SparkSession, statement: str, folder: str) -> None:
     """Drop a table and its folder, which Spark takes for an external one where another process made it."""
     with _telling:
-        session.sql(f"DROP TABLE IF EXISTS {table_name(name)}")
-        shutil.rmtree(_warehouse() / name_parts(name)[-1], ignore_errors=True)
+        session.sql(statement)
+        shutil.rmtree(_warehouse() / folder, ignore_errors=True)
 
 
 def _first_commit(name: str) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adbazureml.errors import TableError
 from adbazureml.runtime.local_spark import drop_local_table, local_session
 from adbazureml.runtime.place import on_databricks
-from adbazureml.text import table_name
+from adbazureml.text import name_parts, table_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -89,8 +89,8 @@ def drop_table(name: str) -> None:
     TableError
         It is no table's name.
     """
-    quoted, session = quoted_table(name), spark()
+    statement = f"DROP TABLE IF EXISTS {quoted_table(name)}"
     if on_databricks():
-        session.sql(f"DROP TABLE IF EXISTS {quoted}")
+        spark().sql(statement)
     else:
-        drop_local_table(session, name)
+        drop_local_table(spark(), statement, name_parts(name)[-1])

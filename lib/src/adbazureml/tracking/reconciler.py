@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -381,7 +381,9 @@ class Reconciler:
             counterpart.taken = keep
             tags.append(taken_tag(keep))
         if record:
-            tags.append(RunTag(run_tags.IN_SYNC, record))
+            there = snapshot.data.tags | {tag.key: tag.value for tag in tags}
+            now = {run_tags.IN_SYNC: record} | self._description(run, there)
+            tags = [*(tag for tag in tags if tag.key not in now), *(RunTag(*item) for item in now.items())]
         batch: list[Metric] = []
         for metric in self._missing_points(run, snapshot, counterpart, is_known=is_known, heard=heard):
             batch.append(metric)
@@ -453,6 +455,10 @@ class Reconciler:
             counterpart.write(tags=[RunTag(PARENT, parent)])
             written = parent
 
+    def _description(self, run: Run, tags: Mapping[str, str]) -> dict[str, str]:
+        """The tag of a counterpart with these tags that leads back to the run."""
+        return linked_description(tags, "Databricks", self.pair.primary_url(run))
+
     def _record(self, run: Run, snapshot: Run, counterpart: CounterpartRun, record: str) -> None:
         """Record on both sides that the run is in sync, as it looked when the comparison began.
 
@@ -460,8 +466,7 @@ class Reconciler:
         """
         from mlflow.entities import RunTag
 
-        tags = {run_tags.IN_SYNC: record}
-        tags |= linked_description(snapshot.data.tags, "Databricks", self.pair.primary_url(run))
+        tags = {run_tags.IN_SYNC: record} | self._description(run, snapshot.data.tags)
         if counterpart.is_rejecting:
             tags[run_tags.REJECTED_ITEMS] = counterpart.rejected_tag()
         there = snapshot.data.tags
