@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import requests
 
 from adbazureml.errors import DeploymentError
+from adbazureml.runtime.colours import BLUE, DARK_GREY
 from adbazureml.text import html_table
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ class LoadTest:
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         if self.milliseconds:
-            axes.ecdf(self.milliseconds)
+            axes.ecdf(self.milliseconds, color=BLUE)
             axes.set_xscale("log")
         for name, value in (("p50", self.p50_ms), ("p95", self.p95_ms), ("p99", self.p99_ms)):
-            axes.axvline(value, color="#605e5c", linewidth=0.8, linestyle="--")
+            axes.axvline(value, color=DARK_GREY, linewidth=0.8, linestyle="--")
             axes.annotate(name, (value, 0.02), rotation=90, ha="right", fontsize=8)
         axes.set_xlabel("milliseconds")
         axes.set_ylabel("share of the requests answered")

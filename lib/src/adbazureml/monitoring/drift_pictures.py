@@ -11,6 +11,7 @@ import numpy as np
 
 from adbazureml.monitoring.histogram import Histogram, shortened
 from adbazureml.monitoring.significance import LEVEL
+from adbazureml.runtime.colours import BLUE, GREY, LIGHT_GREY, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +25,7 @@ _A_LINE = 4
 _MOST_CATEGORIES = 8
 _MOST_TICKS = 5
 _MOST_DAYS_NAMED = 14
-# Told apart by readers with any of the usual kinds of colour blindness (Okabe and Ito 2008), and in grey by lightness.
-_BASELINE, _STABLE, _DRIFTED, _CHANCE = "#999999", "#0072B2", "#D55E00", "#eeeeee"
+_BASELINE, _STABLE, _DRIFTED, _CHANCE = GREY, BLUE, VERMILION, LIGHT_GREY
 # Where a dark style is on, saving would paint black behind what is drawn in black.
 ON_WHITE: Mapping[str, Any] = {"facecolor": "white"}
 # From here on a shift is marked by the usual rule of thumb; the colours end, so that two reports are comparable.

@@ -12,6 +12,7 @@ from adbazureml.monitoring.drift_pictures import ON_WHITE, own_style, plain
 from adbazureml.monitoring.labelled_rows import Task
 from adbazureml.monitoring.metric_names import metric_names
 from adbazureml.monitoring.sequential_test import FALSE_ALARMS, FEWEST_ROWS, Losses
+from adbazureml.runtime.colours import SERIES
 from adbazureml.text import html_table
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _CONFIDENCE = 0.95
 _MOST_DAYS_NAMED = 14
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = "os^Dv*"
 
 
@@ -204,7 +204,7 @@ class QualityReport:
             figure = Figure(figsize=(min(12.0, 6 + 0.2 * len(days)), 3.6), layout="constrained")
             axes = figure.subplots()
             for number, one in enumerate(self.versions):
-                colour = _COLOURS[number % len(_COLOURS)]
+                colour = SERIES[number % len(SERIES)]
                 drawn = [next(iter(day.metrics(self.task).values())) for day in one.days]
                 places = [days.index(day.part) for day in one.days]
                 gaps = [[value - low for value, low, _ in drawn], [high - value for value, _, high in drawn]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adbazureml.runtime.colours import BLUE, SERIES
 from adbazureml.samples.column_types import Task
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Quality:
         return shares[1:] if len(shares) == 2 else shares
 
     def _residuals(self, axes: Axes) -> None:
-        axes.scatter(self.predicted, self.actual - self.predicted, s=12, alpha=0.6, color="#0078d4")
+        axes.scatter(self.predicted, self.actual - self.predicted, s=12, alpha=0.6, color=BLUE)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(xlabel="prediction", ylabel="label - prediction", title="Residuals")
 
@@ -112,6 +113,7 @@ class Quality:
         there = [
             (name, share) for name, share in self._curves(self.probabilities) if 0 < np.mean(self.actual == name) < 1
         ]
+        axes.set_prop_cycle(color=SERIES)
         for name, share in there[:_MOST_CURVES]:
             wrong, right, _ = roc_curve(self.actual == name, share)
             axes.plot(wrong, right, label=str(name))
@@ -125,7 +127,7 @@ def learning_curve(losses: Sequence[float], *, task: Task) -> Figure:
     """Draw the loss of each epoch of `train_epochs`."""
 
     def draw(axes: Axes) -> None:
-        axes.plot(range(len(losses)), losses, marker=".")
+        axes.plot(range(len(losses)), losses, marker=".", color=BLUE)
         loss = "mean squared error" if task == "regression" else "log loss"
         axes.set(xlabel="epoch", ylabel=loss, title="Learning curve", yscale="log")
         axes.grid(alpha=0.3)

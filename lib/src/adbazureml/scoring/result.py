@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from adbazureml import runtime
 from adbazureml.errors import TableError
+from adbazureml.runtime.colours import BLUE
 from adbazureml.scoring.stream import Batches, explain_stream_error
 from adbazureml.scoring.version_predictions import predictions_of
 from adbazureml.scoring.waiting_query import WaitingQuery
@@ -113,10 +114,10 @@ class ScoringResult:
         if not edges_or_names:
             axes.set(xlabel=self.target_column, ylabel="rows", xticks=[], yticks=[])
         elif isinstance(edges_or_names[0], str):
-            axes.barh(edges_or_names[::-1], counts[::-1], color="#0078d4")
+            axes.barh(edges_or_names[::-1], counts[::-1], color=BLUE)
             axes.set(ylabel=self.target_column, xlabel="rows")
         else:
-            axes.stairs(counts, edges_or_names, fill=True, color="#0078d4")
+            axes.stairs(counts, edges_or_names, fill=True, color=BLUE)
             axes.set(xlabel=self.target_column, ylabel="rows")
         axes.set_title(f"{sum(counts):,} predictions of {model}")
         axes.spines[["top", "right"]].set_visible(False)

@@ -11,6 +11,7 @@ import numpy as np
 
 from adbazureml.errors import ValidationFailedError
 from adbazureml.registry.version_tags import MODEL
+from adbazureml.runtime.colours import BLUE, DARK_GREY, GREY, VERMILION
 from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ ALL_ROWS = "all rows"
 # The check of the loss on all rows.
 AGAINST = "against the champion"
 _POINTS = 200
-_COLOURS = {"new version": "#0078d4", "champion": "#605e5c"}
+_COLOURS = {"new version": BLUE, "champion": DARK_GREY}
 
 
 @dataclass(frozen=True)
@@ -236,13 +237,14 @@ class Verdict:
     def _draw_differences(self, axes: Axes) -> None:
         axes.spines[["top", "right", "left"]].set_visible(False)
         if self.difference is None:
-            axes.barh([one.part for one in self.comparisons], [one.losses[0] for one in self.comparisons], height=0.4)
+            losses = {one.part: one.losses[0] for one in self.comparisons}
+            axes.barh(list(losses), list(losses.values()), height=0.4, color=BLUE)
             axes.set_xlabel(f"{self.loss}; there is no champion to compare with")
         for place, one in enumerate(self.comparisons):
             if one.difference is None or one.losses[1] is None:
                 continue
             low, high = one.difference
-            colour = "#107c10" if high < 0 else "#d13438" if low > 0 else "#605e5c"
+            colour = BLUE if high < 0 else VERMILION if low > 0 else GREY
             axes.plot([low, high], [place, place], color=colour, linewidth=4, solid_capstyle="butt")
             axes.plot([one.losses[0] - one.losses[1]], [place], "o", color=colour)
         if self.difference is not None:
