@@ -176,6 +176,18 @@ def test_pictures_and_tables_are_kept(walked):
     ]
 
 
+def test_no_library_warns_in_a_notebook(walked):
+    warned = [
+        (path.stem, cell.id, output["text"])
+        for path in sorted((walked / "executed").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.get("name") == "stderr" and "Warning" in output["text"]
+    ]
+    assert warned == []
+
+
 def test_the_dry_run_lists_what_was_made_and_deleting_needs_the_name(walked):
     kept = nbformat.read(walked / "executed" / "09_clean_up.ipynb", as_version=4)
     (listed,) = (cell for cell in kept.cells if cell.id == "list")

@@ -22,6 +22,8 @@ th,td{padding:.25rem .75rem;text-align:left;vertical-align:top;border-bottom:1px
 .boxes .good{border-left-color:var(--good)}.boxes .good em{color:var(--good)}
 .boxes .look{border-left-color:var(--look)}.boxes .look em{color:var(--look)}
 """
+# How a table of text begins: Jupyter sets all cells to the right.
+TEXT_TABLE = '<style scoped>table.adbazureml td,table.adbazureml th{text-align:left}</style><table class="adbazureml">'
 
 
 def html_page(title: str, body: str) -> str:
@@ -63,7 +65,7 @@ def html_table(rows: Iterable[Sequence[str]], *, titles: Sequence[str] = ()) -> 
     """
     head = f"<tr>{''.join(f'<th>{escape(title)}</th>' for title in titles)}</tr>" if titles else ""
     body = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>{head}{body}</table>"
+    return f"{TEXT_TABLE}{head}{body}</table>"
 
 
 def _cell(text: str) -> str:

@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -502,8 +503,10 @@ def _import_for_threads(replica_uri: str) -> None:
     import mlflow.utils.search_logged_model_utils  # noqa: F401
     from mlflow.tracking.request_header.registry import resolve_request_headers
 
-    # MLflow shows progress with it where it is in the environment.
-    with suppress(ImportError):
+    # MLflow shows progress with it where it is in the environment. In a notebook without ipywidgets it draws bars as
+    # text, and would say so in red in the midst of training.
+    with suppress(ImportError), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
         import tqdm.auto  # noqa: F401
     # Each request's headers ask for this module, and where there is none look for it each time anew, with those locks.
     if "dbruntime" not in sys.modules and importlib.util.find_spec("dbruntime") is None:

@@ -12,6 +12,7 @@ import numpy as np
 from adbazureml.errors import ValidationFailedError
 from adbazureml.registry.version_tags import MODEL
 from adbazureml.runtime.colours import BLUE, DARK_GREY, GREY, VERMILION
+from adbazureml.text import TEXT_TABLE
 from adbazureml.tracking.run_description import tell_outcome
 
 if TYPE_CHECKING:
@@ -294,10 +295,11 @@ class Verdict:
             for check in self.checks
         )
         drawn = f", drawn of {self.population:,}" if self.population > self.rows else ""
+        rows = f"{self.rows:,} rows{drawn}"
         return (
             f"<p>{escape(str(self))}</p>"
-            f"<table><tr><th>{self.rows:,} rows{drawn}</th><th>new version</th><th>champion</th></tr>{figures}</table>"
-            f"<table><tr><th>check</th><th></th><th></th></tr>{checks}</table>"
+            f"{TEXT_TABLE}<tr><th>{rows}</th><th>new version</th><th>champion</th></tr>{figures}</table>"
+            f"{TEXT_TABLE}<tr><th>check</th><th></th><th></th></tr>{checks}</table>"
         )
 
 

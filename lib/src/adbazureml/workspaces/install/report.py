@@ -18,6 +18,7 @@ from adbazureml import runtime
 from adbazureml.runtime.java import SUPPORTED, find_java_home
 from adbazureml.runtime.stacks import STACKS, cluster_runtime, unsupported_runtime
 from adbazureml.settings import ENVIRONMENT_PREFIX, Settings
+from adbazureml.text import TEXT_TABLE
 
 JAVA = "Java"
 RUNTIME = "Databricks Runtime"
@@ -76,9 +77,8 @@ class InstallReport:
             f"<td>{'fine' if row.fine else '<b>missing</b>'}</td><td>{escape(row.note)}</td></tr>"
             for row in self.rows
         )
-        return (
-            "<table><tr><th>package</th><th>required</th><th>found</th><th></th><th>note</th></tr>" + rows + "</table>"
-        )
+        head = "<tr><th>package</th><th>required</th><th>found</th><th></th><th>note</th></tr>"
+        return f"{TEXT_TABLE}{head}{rows}</table>"
 
 
 def asked_deploy_target() -> str:
