@@ -35,8 +35,8 @@ TIERS = {
     "unit": (*PYTEST, *where("unit"), "-m", "unit and not full", "-n", "2", *BY_GROUP),
     # These wait for servers more than they work.
     "service": (*PYTEST, *where("service"), "-m", "service and not full", "-n", "4", *BY_GROUP),
-    # A JVM waits about as much as it works, for Python and for files.
-    "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", "-n", "3", *BY_GROUP),
+    # A third JVM, which has to load and compile the same code, takes as much as it gives.
+    "spark": (*PYTEST, *where("spark"), "-m", "spark and not full", "-n", "2", *BY_GROUP),
     "walk": (
         *PYTEST,
         *("-p", "tests.warm_spark", "--nbval-lax", "--nbval-kernel-startup-timeout", "300", "notebooks"),
